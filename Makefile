@@ -1,0 +1,48 @@
+# Two commands do everything on a fresh machine with Python 3.11+ and make: `make run` and `make test`.
+PYTHON ?= python3
+BIN := .venv/bin
+# Byte order and thread pools must not differ between machines; one process uses one core.
+export OMP_NUM_THREADS := 1
+export MPLBACKEND := Agg
+
+.PHONY: run test lint validate bench lock clean
+
+run: .venv/.installed
+	$(BIN)/ktask-sim run scenarios/clear_gigantic_page.yaml
+
+test: .venv/.installed-dev lint
+	$(BIN)/pytest -n auto
+
+lint: .venv/.installed-dev
+	$(BIN)/ruff check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+# Slow studies; their results are in VALIDATION.md.
+validate: .venv/.installed-dev
+	$(BIN)/python -m tests.validation
+
+bench: .venv/.installed-dev
+	$(BIN)/python -m tests.bench
+
+# Writes the two lock files anew; needs uv.
+lock:
+	uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate \
+	  -q pyproject.toml -o requirements.lock
+	uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate \
+	  -q --extra dev -c requirements.lock pyproject.toml -o requirements-dev.lock
+
+.venv/.installed: requirements.lock pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --disable-pip-version-check -q --require-hashes -r requirements.lock
+	$(BIN)/pip install --disable-pip-version-check -q --no-deps .
+	touch $@
+
+.venv/.installed-dev: requirements-dev.lock pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --disable-pip-version-check -q --require-hashes -r requirements-dev.lock
+	$(BIN)/pip install --disable-pip-version-check -q --no-deps --no-build-isolation -e .
+	touch $@ .venv/.installed
+
+clean:
+	rm -rf .venv results dist
