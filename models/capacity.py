@@ -33,7 +33,7 @@ class CapacityCurve:
         return self.knee is None and self.decline == 0.0
 
     def effective(self, capacity: float, offered: float) -> float:
-        """Return the effective capacity, in the unit of ``capacity``, at an offered load in the same unit (may be inf)."""
+        """Return the effective capacity at an offered load (may be inf), both in the unit of ``capacity``."""
         peak = capacity
         if self.decline and offered > capacity:
             peak = capacity * max(self.floor, 1.0 - self.decline * (offered / capacity - 1.0))

@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterable, Sequence
 from heapq import heapify, heappop, heappush, heapreplace
 
 from simpy import Environment, Event
+from simpy.core import StopSimulation
 
 from models.capacity import CapacityCurve
 
@@ -183,6 +184,8 @@ class FlowNetwork:
         self._classify(route)
         for resource, _ in pairs:
             resource._routes.append(route)
+        if self._dirty and not self._completing:
+            self._settle()  # a resource with flows became tight
         return route
 
     def start(self, route: Route, work: float) -> Flow:
@@ -439,7 +442,7 @@ class FlowNetwork:
                 if weight > 0.0:
                     level = min(level, left[resource] / weight)
             ceiling = level * (1.0 + _TIE)
-            full = {resource for resource, weight in weights.items() if weight > 0.0 and left[resource] / weight <= ceiling}
+            full = {r for r, weight in weights.items() if weight > 0.0 and left[r] / weight <= ceiling}
             still: list[int] = []
             for i in rising:
                 cls = classes[i]
@@ -478,22 +481,26 @@ class FlowNetwork:
         until = max(now, self._alarm_at)  # rounding may put `now` a hair before the deadline
         deadlines = self._deadlines
         dirty = self._dirty
+        stopped: StopSimulation | None = None
         self._completing = True
-        at = until
+        at = self._next_deadline()  # later than the alarm if rates fell since it was set
         while at <= until:
             cls = deadlines[0][2]
             heap = cls.heap
             mark = heap[0][0]
-            cls.clock = mark
+            cls.clock = clock = mark
             cls.since = now
             mark += mark * _TIE
             while heap and heap[0][0] <= mark:
                 flow = heappop(heap)[2]
                 self._vacated = route = flow.route
                 route.served += flow.work
-                callbacks, flow.callbacks = flow.callbacks, None
+                callbacks, flow.callbacks = flow.callbacks, None  # type: ignore[assignment]  # as SimPy does
                 for callback in callbacks:
-                    callback(flow)
+                    try:
+                        callback(flow)
+                    except StopSimulation as stop:  # from env.run(until=flow): obeyed below, when all is consistent
+                        stopped = stop
                 if self._vacated is route:
                     self._vacated = None
                     if cls.count <= 2 or route._slack or route._class is not cls:
@@ -503,6 +510,8 @@ class FlowNetwork:
                         if not cls.dirty:
                             cls.dirty = True
                             dirty.append(cls)
+                if cls.clock != clock:
+                    break  # emptied and begun anew since, with another clock: `mark` says nothing about its flows
             if cls.count and not cls.dirty:
                 self._set_deadline(cls, now)
             if dirty:
@@ -512,7 +521,12 @@ class FlowNetwork:
             if top[1] != top[2].entry_id or at != top[2].deadline:
                 at = self._next_deadline()
         self._completing = False
+        if stopped is not None:
+            self._alarm_at = _INF
+            if at < _INF:
+                self._arm()  # another: SimPy schedules the event that it was stopped in once more
+            raise stopped
         self._alarm_at = at
         if at < _INF:
             alarm.callbacks = self._on_ring
-            env.schedule(alarm, 1, at - now)
+            env.schedule(alarm, delay=at - now)

@@ -1,0 +1,72 @@
+"""ktask RFC v1 (D. Jordan, 2017-07-14, on Linux 4.12).
+
+Source of the rules: msgid 1500070573-3948-1-git-send-email-daniel.m.jordan@oracle.com and its replies; of the costs,
+where not said otherwise: the traced no-op ktask_run of msgid 20181106190029.epktpxhimrca4f4a@ca-dmjordan1.us.oracle.com
+(models/published/workqueue_latency.csv), on a newer Xeon.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from models.policy import ktask_chunk, ktask_works
+from models.units import MIB, Size, Time
+
+
+class KtaskV1(BaseModel):
+    """What ktask v1 does, with every figure of it free to be changed."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    version: Literal["ktask-v1"] = "ktask-v1"
+    max_threads: Annotated[
+        int, Field(ge=1, le=65536, description="most works for a task, the caller included (ktask_max_threads: 4)")
+    ] = 4
+    min_chunk: Annotated[
+        Size, Field(gt=0, description="least amount for one call of the client (KTASK_BPGS_MINCHUNK: 256 base pages)")
+    ] = MIB
+    chunks_per_work: Annotated[
+        int, Field(ge=1, le=4096, description="chunks that a task is cut into for each work (4, as a shift by 2)")
+    ] = 4
+    helper_node: Annotated[
+        Literal["page", "caller"],
+        Field(
+            description="where helpers are queued: the node of the data (ktask_run_numa), or the caller's (ktask_run)"
+        ),
+    ] = "page"
+    setup_time: Annotated[Time, Field(ge=0, description="ktask_run entry to the first queue_work: 3 us traced")] = 3e-6
+    start_latency: Annotated[
+        Time, Field(ge=0, description="mean time from queue_work to the start on an unbound worker: ~50 us stated")
+    ] = 50e-6
+    start_latency_cv: Annotated[
+        float, Field(ge=0, le=5, description="its coefficient of variation (gamma distribution); an assumption")
+    ] = 0.5
+    wake_latency: Annotated[
+        Time, Field(ge=0, description="last work done to the waiting caller running again: 17 us, of barrier to return")
+    ] = 17e-6
+    lock_hold_time: Annotated[
+        Time,
+        Field(ge=0, description="time in the task's mutex to take a chunk; an estimate: two or three cache misses"),
+    ] = 0.3e-6
+    wake_pull: Annotated[
+        float,
+        Field(
+            ge=0,
+            le=1,
+            description="probability that the helper that wakes the caller pulls it to its own node (wake-affine)",
+        ),
+    ] = 0.02
+    wake_pull_max_distance: Annotated[
+        int,
+        Field(ge=10, le=255, description="greatest NUMA distance of such a pull: 30, the kernel's RECLAIM_DISTANCE"),
+    ] = 30
+
+    def n_works(self, size: int, min_chunk: int, online_cpus: int) -> int:
+        """Return the number of works for a task of `size` units."""
+        return ktask_works(size, min_chunk, online_cpus, self.max_threads)
+
+    def chunk_size(self, size: int, works: int, min_chunk: int) -> int:
+        """Return the chunk size, in units, for a task of `size` units and `works` works."""
+        return ktask_chunk(size, works, min_chunk, self.chunks_per_work)

@@ -1,0 +1,116 @@
+"""A machine: its CPUs, NUMA nodes and links, and how fast it clears memory."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+from models.capacity import CapacityCurve
+
+
+@dataclass(frozen=True)
+class Cpu:
+    """One hardware thread. `speed` is its clearing rate relative to `Rates.clear_bytes_per_s`."""
+
+    cpu_id: int
+    core_id: int
+    cache_id: int  # last-level cache domain: a socket's L3, an AMD CCD
+    nid: int
+    speed: float
+
+
+@dataclass(frozen=True)
+class Node:
+    """One NUMA node; it may have no CPUs or no memory."""
+
+    nid: int
+    socket_id: int
+    memory_bytes: int
+
+
+@dataclass(frozen=True)
+class Link:
+    """A link between two nodes; each direction carries `rate_bytes_per_s` of payload."""
+
+    nids: tuple[int, int]
+    rate_bytes_per_s: float
+
+
+@dataclass(frozen=True)
+class Rates:
+    """The calibrated figures of a machine.
+
+    A store stream to memory at NUMA distance d runs at most at `remote_factors[d]` of its local rate (1 if not listed).
+    """
+
+    clear_bytes_per_s: float  # one work of several, memory of its own node
+    serial_clear_bytes_per_s: float  # the loop that runs where there is no helper, likewise
+    clear_traffic: float  # bytes that cross the memory bus for a byte cleared
+    memory_bytes_per_s: float  # of traffic, each node
+    memory_curve: CapacityCurve
+    core_throughput: float  # all threads of a core together, relative to one
+    cache_bytes_per_s: float | None  # clearing through one last-level cache domain; None: no limit
+    remote_factors: Mapping[int, float]
+    chunk_noise: float  # coefficient of variation of the time of a chunk
+
+
+@dataclass(frozen=True)
+class Fit:
+    """Which published cells some rates were fitted to: each cell is (column, value) pairs."""
+
+    table: str
+    parameters: tuple[str, ...]
+    cells: tuple[Mapping[str, float], ...]
+
+
+@dataclass(frozen=True)
+class Machine:
+    """A machine, as its file describes it. Node ids and CPU ids are those of the operating system."""
+
+    name: str
+    title: str
+    sources: Mapping[str, str]
+    base_page_bytes: int
+    nodes: tuple[Node, ...]
+    cpus: tuple[Cpu, ...]
+    links: tuple[Link, ...]
+    routes: Mapping[tuple[int, int], tuple[int, ...]]  # (from, to) -> the nodes on the way, ends included
+    distances: Mapping[tuple[int, int], int]  # as in the ACPI SLIT: 10 is local
+    rates: Rates
+    fits: tuple[Fit, ...] = ()
+
+    @cached_property
+    def nids(self) -> tuple[int, ...]:
+        """All node ids, ascending."""
+        return tuple(node.nid for node in self.nodes)
+
+    @cached_property
+    def memory_bytes(self) -> int:
+        """Memory of all nodes."""
+        return sum(node.memory_bytes for node in self.nodes)
+
+    @cached_property
+    def cpu_nids(self) -> tuple[int, ...]:
+        """The ids of the nodes that have CPUs, ascending."""
+        return tuple(sorted({cpu.nid for cpu in self.cpus}))
+
+    def cpus_of(self, nid: int) -> tuple[Cpu, ...]:
+        """Return the CPUs of a node."""
+        return tuple(cpu for cpu in self.cpus if cpu.nid == nid)
+
+    def hops(self, a: int, b: int) -> int:
+        """Return the number of links between two nodes; 0 for a node and itself."""
+        return len(self.routes[a, b]) - 1
+
+    def remote_factor(self, cpu_nid: int, memory_nid: int) -> float:
+        """Return the rate of a store stream from one node's CPUs to another's memory, relative to local."""
+        return self.rates.remote_factors.get(self.distances[cpu_nid, memory_nid], 1.0)
+
+    def zonelist(self, nid: int) -> tuple[int, ...]:
+        """Return all nodes in the order in which an allocation on `nid` falls over to them.
+
+        Nearest first; among equally near nodes those after `nid` before those ahead of it (Linux
+        `find_next_best_node`, without its balancing of ties between nodes).
+        """
+        return tuple(sorted(self.nids, key=lambda other: (self.distances[nid, other], other < nid, other)))

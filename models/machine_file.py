@@ -1,0 +1,382 @@
+"""Machine files: YAML that describes a machine, each number with its source."""
+
+from __future__ import annotations
+
+import itertools
+from collections import deque
+from collections.abc import Iterator
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Any, Generic, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from models.capacity import CapacityCurve
+from models.document import KeyPath, read
+from models.machine import Cpu, Fit, Link, Machine, Node, Rates
+from models.problems import did_you_mean
+from models.units import KIB, Rate, Size, format_size
+from models.validation import Checker, validate
+
+T = TypeVar("T")
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class Sourced(_Part, Generic[T]):
+    """A number and where it comes from."""
+
+    value: T
+    source: Annotated[str, Field(min_length=3, description="publication, measurement or reasoning behind the number")]
+
+
+class CoreGroup(_Part):
+    """Cores of one kind in a node."""
+
+    count: Annotated[int, Field(ge=1, le=4096, description="cores of this kind in one node")]
+    threads_per_core: Annotated[int, Field(ge=1, le=8, description="hardware threads of a core")] = 1
+    cache_domains: Annotated[int, Field(ge=1, description="last-level caches that these cores share out evenly")] = 1
+    speed: Annotated[float, Field(gt=0, description="clearing rate relative to rates.clear_rate")] = 1.0
+
+
+class NodeGroup(_Part):
+    """NUMA nodes that are alike."""
+
+    count: Annotated[int, Field(ge=1, le=1024, description="number of nodes like this one")] = 1
+    nodes_per_socket: Annotated[int, Field(ge=1, description="nodes in one socket")] = 1
+    memory: Annotated[Size, Field(description="memory of one node")]
+    cores: Annotated[list[CoreGroup], Field(description="kinds of cores; an empty list is a node without CPUs")]
+    source: Annotated[str, Field(min_length=3)]
+
+
+class LinkGroup(_Part):
+    """Links that are alike."""
+
+    between: Annotated[
+        list[Annotated[list[int], Field(min_length=2, max_length=2)]], Field(description="pairs of nodes")
+    ]
+    bandwidth: Annotated[Rate, Field(gt=0, description="payload in each direction")]
+    source: Annotated[str, Field(min_length=3)]
+
+
+class RatesPart(_Part):
+    """The calibrated figures."""
+
+    clear_rate: Annotated[Sourced[Rate], Field(description="a work of a task with helpers, clearing memory of its own node")]
+    serial_clear_rate: Annotated[
+        Sourced[Rate] | None,
+        Field(description="the loop that runs when a task has no helper; default clear_rate"),
+    ] = None
+    clear_traffic: Annotated[
+        Sourced[float],
+        Field(description="bytes over the memory bus for a byte cleared: 2 with read-before-write, else 1"),
+    ]
+    memory_bandwidth: Annotated[Sourced[Rate], Field(description="traffic that the memory of one node carries")]
+    memory_knee: Annotated[
+        Sourced[float] | None, Field(description="exponent of the soft knee; leave out for a sharp one")
+    ] = None
+    memory_decline: Annotated[
+        Sourced[float] | None, Field(description="share of the bandwidth lost for each further multiple of it offered")
+    ] = None
+    core_throughput: Annotated[
+        Sourced[float], Field(description="all hardware threads of a core together, relative to one")
+    ]
+    cache_bandwidth: Annotated[
+        Sourced[Rate] | None, Field(description="clearing through one last-level cache domain; leave out for no limit")
+    ] = None
+    remote_factors: Annotated[
+        Sourced[dict[str, float]] | None,
+        Field(description="distance -> rate of a store stream over that distance, relative to local"),
+    ] = None
+    chunk_noise: Annotated[Sourced[float], Field(description="coefficient of variation of the time of a chunk")]
+
+
+class FitPart(_Part):
+    """Which published cells the rates were fitted to."""
+
+    table: Annotated[str, Field(description="name of the published table")]
+    parameters: Annotated[list[str], Field(min_length=1, description="rates that were fitted")]
+    cells: Annotated[list[dict[str, float]], Field(min_length=1, description="the cells used: column -> value")]
+
+
+class MachineFile(_Part):
+    """A machine file."""
+
+    machine: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="its name")]
+    title: Annotated[str, Field(min_length=3)]
+    base_page: Annotated[Size, Field(gt=0, description="the processor's smallest page")] = 4 * KIB
+    cpu_numbering: Annotated[
+        str,
+        Field(
+            pattern="^(siblings_last|siblings_adjacent)$",
+            description="siblings_last: 0..n-1 are first threads of all cores (Linux on servers); siblings_adjacent: "
+            "0 and 1 are one core",
+        ),
+    ] = "siblings_last"
+    nodes: Annotated[list[NodeGroup], Field(min_length=1)]
+    links: list[LinkGroup] = []
+    routes: Annotated[
+        list[Annotated[list[int], Field(min_length=2)]],
+        Field(description="routes that are not the shortest: the nodes from end to end, for both directions"),
+    ] = []
+    distances: Annotated[
+        Sourced[list[int]] | None, Field(description="NUMA distance (SLIT) by number of links: [10, 21, 31]")
+    ] = None
+    distance_matrix: Annotated[
+        Sourced[list[list[int]]] | None, Field(description="NUMA distances (SLIT) as numactl -H prints them")
+    ] = None
+    rates: RatesPart
+    fits: list[FitPart] = []
+
+
+def shipped_machines() -> tuple[str, ...]:
+    """Return the names of the machines that come with the program."""
+    folder = resources.files("models") / "machines"
+    return tuple(sorted(item.name.removesuffix(".yaml") for item in folder.iterdir() if item.name.endswith(".yaml")))
+
+
+def find_machine_file(name: str, base: Path) -> Path:
+    """Return the file of a machine named in a scenario: a shipped name, or a path relative to `base`.
+
+    Raises ValueError saying what is allowed.
+    """
+    if name.endswith((".yaml", ".yml")) or "/" in name:
+        path = base / name
+        if not path.is_file():
+            raise ValueError(f"found {name!r}, but there is no file {path}")
+        return path
+    if name not in shipped_machines():
+        names = shipped_machines()
+        raise ValueError(
+            f"found {name!r}; allowed is a shipped machine ({', '.join(names)}) or the path of a machine file (.yaml)"
+            f"{did_you_mean(name, names)}"
+        )
+    return Path(str(resources.files("models") / "machines" / f"{name}.yaml"))
+
+
+def load_machine(name: str | Path) -> Machine:
+    """Return a machine by its shipped name or the path of its file.
+
+    Raises InputError with everything wrong in the file, or ValueError if there is no such machine.
+    """
+    path = name if isinstance(name, Path) else find_machine_file(name, Path.cwd())
+    document = read(path)
+    return _build(validate(MachineFile, document, str(path)), Checker(document, str(path)))
+
+
+def _build(file: MachineFile, check: Checker) -> Machine:
+    nodes, cpus = _nodes_and_cpus(file)
+    nids = [node.nid for node in nodes]
+    if not cpus:
+        check.problem(("nodes",), "found no CPU at all; at least one node must have cores")
+    if not any(node.memory_bytes for node in nodes):
+        check.problem(("nodes",), "found no memory at all; at least one node must have some")
+    links = _links(file, nids, check)
+    check.stop()
+    routes = _routes(file, nids, links, check)
+    check.stop()
+    distances = _distances(file, nids, routes, check)
+    rates = _rates(file, set(distances.values()), check)
+    for i, fit in enumerate(file.fits):
+        for j, parameter in enumerate(fit.parameters):
+            known = (*RatesPart.model_fields, "kernel.wake_pull")
+            if parameter not in known:
+                check.problem(
+                    ("fits", i, "parameters", j),
+                    f"found {parameter!r}; allowed are {', '.join(known)}{did_you_mean(parameter, known)}",
+                )
+    check.stop()
+    sources = {"distances": (file.distances or file.distance_matrix or Sourced(value=0, source="one node")).source}
+    sources |= {f"nodes[{i}]": group.source for i, group in enumerate(file.nodes)}
+    sources |= {f"links[{i}]": link_group.source for i, link_group in enumerate(file.links)}
+    for name in RatesPart.model_fields:
+        sourced = getattr(file.rates, name)
+        if sourced is not None:
+            sources[f"rates.{name}"] = sourced.source
+    return Machine(
+        name=file.machine,
+        title=file.title,
+        sources=sources,
+        base_page_bytes=file.base_page,
+        nodes=tuple(nodes),
+        cpus=tuple(cpus),
+        links=tuple(links),
+        routes=routes,
+        distances=distances,
+        rates=rates,
+        fits=tuple(Fit(fit.table, tuple(fit.parameters), tuple(fit.cells)) for fit in file.fits),
+    )
+
+
+def _nodes_and_cpus(file: MachineFile) -> tuple[list[Node], list[Cpu]]:
+    nodes: list[Node] = []
+    cores: list[tuple[int, int, int, float, int]] = []  # (core, cache, nid, speed, threads)
+    n_sockets = n_caches = 0
+    for group in file.nodes:
+        for i in range(group.count):
+            nid = len(nodes)
+            nodes.append(Node(nid, n_sockets + i // group.nodes_per_socket, group.memory))
+            for kind in group.cores:
+                for j in range(kind.count):
+                    cache = n_caches + j * kind.cache_domains // kind.count
+                    cores.append((len(cores), cache, nid, kind.speed, kind.threads_per_core))
+                n_caches += kind.cache_domains
+        n_sockets += -(-group.count // group.nodes_per_socket)
+    threads = [(core, thread) for core in cores for thread in range(core[4])]
+    if file.cpu_numbering == "siblings_last":
+        threads.sort(key=lambda entry: (entry[1], entry[0][0]))
+    return nodes, [
+        Cpu(cpu_id, core, cache, nid, speed) for cpu_id, ((core, cache, nid, speed, _), _) in enumerate(threads)
+    ]
+
+
+def _links(file: MachineFile, nids: list[int], check: Checker) -> list[Link]:
+    links: list[Link] = []
+    seen: set[tuple[int, int]] = set()
+    for i, group in enumerate(file.links):
+        for j, (a, b) in enumerate(group.between):
+            path: KeyPath = ("links", i, "between", j)
+            pair = (min(a, b), max(a, b))
+            for nid in (a, b):
+                if nid not in nids:
+                    check.problem(path, f"found node {nid}; the machine has nodes {_span(nids)}")
+            if a == b:
+                check.problem(path, f"found a link of node {a} with itself; allowed are two different nodes")
+            elif pair in seen:
+                check.problem(
+                    path, f"found a second link between nodes {a} and {b}; give one with the bandwidth of both"
+                )
+            seen.add(pair)
+            links.append(Link(pair, group.bandwidth))
+    return links
+
+
+def _routes(
+    file: MachineFile, nids: list[int], links: list[Link], check: Checker
+) -> dict[tuple[int, int], tuple[int, ...]]:
+    """Shortest routes by number of links, lower node ids first among equals, or as the file says."""
+    near: dict[int, list[int]] = {nid: [] for nid in nids}
+    for link in links:
+        a, b = link.nids
+        near[a].append(b)
+        near[b].append(a)
+    routes: dict[tuple[int, int], tuple[int, ...]] = {}
+    for start in nids:
+        routes[start, start] = (start,)
+        queue = deque([start])
+        while queue:
+            here = queue.popleft()
+            for other in sorted(near[here]):
+                if (start, other) not in routes:
+                    routes[start, other] = (*routes[start, here], other)
+                    queue.append(other)
+    lost = [nid for nid in nids if (nids[0], nid) not in routes]
+    if lost:
+        check.problem(
+            ("links",) if file.links else ("nodes",),
+            f"no links lead from node {nids[0]} to node{'s' if len(lost) > 1 else ''} {_span(lost)}; "
+            "every node must be reachable, so add the missing links",
+        )
+        return routes
+    for i, nodes in enumerate(file.routes):
+        for a, b in itertools.pairwise(nodes):
+            if b not in near.get(a, ()):
+                check.problem(("routes", i), f"found {nodes}; there is no link between nodes {a} and {b}")
+                break
+        else:
+            routes[nodes[0], nodes[-1]] = tuple(nodes)
+            routes[nodes[-1], nodes[0]] = tuple(reversed(nodes))
+    return routes
+
+
+def _distances(
+    file: MachineFile, nids: list[int], routes: dict[tuple[int, int], tuple[int, ...]], check: Checker
+) -> dict[tuple[int, int], int]:
+    if file.distances and file.distance_matrix:
+        check.problem(("distance_matrix",), "found beside `distances`; allowed is one of the two")
+        return {}
+    if file.distance_matrix:
+        rows = file.distance_matrix.value
+        path: KeyPath = ("distance_matrix", "value")
+        if len(rows) != len(nids) or any(len(row) != len(nids) for row in rows):
+            check.problem(path, f"found {len(rows)} rows; allowed are {len(nids)} rows of {len(nids)} numbers")
+            return {}
+        for i, row in enumerate(rows):
+            for j, distance in enumerate(row):
+                if (distance != 10) if i == j else (distance <= 10):
+                    check.problem((*path, i, j), f"found {distance}; allowed is 10 for a node itself, more for others")
+        return {(a, b): rows[i][j] for i, a in enumerate(nids) for j, b in enumerate(nids)}
+    by_hops = file.distances.value if file.distances else [10]
+    needed = max(len(route) for route in routes.values())
+    path = ("distances", "value")
+    if len(by_hops) < needed:
+        check.problem(
+            path if file.distances else ("nodes",),
+            f"found {len(by_hops) if file.distances else 'no'} distances; nodes are up to {needed - 1} links apart, so "
+            f"{needed} are needed, from 10 for the node itself, such as distances: [10, 21, 31]",
+        )
+        return {}
+    if by_hops[0] != 10 or any(b <= a for a, b in itertools.pairwise(by_hops)):
+        check.problem(path, f"found {by_hops}; allowed is 10 first, then growing numbers")
+    return {pair: by_hops[len(route) - 1] for pair, route in routes.items()}
+
+
+def _rates(file: MachineFile, distances: set[int], check: Checker) -> Rates:
+    part = file.rates
+
+    def bounded(name: str, low: float, high: float, default: float) -> float:
+        sourced: Sourced[float] | None = getattr(part, name)
+        if sourced is None:
+            return default
+        if not low <= sourced.value <= high:
+            check.problem(("rates", name, "value"), f"found {sourced.value:g}; allowed is {low:g} to {high:g}")
+            return default
+        return sourced.value
+
+    factors: dict[int, float] = {}
+    remote = {str(distance): distance for distance in sorted(distances - {10})}
+    for text, factor in (part.remote_factors.value if part.remote_factors else {}).items():
+        path: KeyPath = ("rates", "remote_factors", "value", text)
+        if not 0 < factor <= 1:
+            check.problem(path, f"found {factor:g}; allowed is more than 0 and at most 1, the local rate")
+        if text in remote:
+            factors[remote[text]] = factor
+        else:
+            message = f"found distance {text}; between nodes of this machine there are {', '.join(remote) or 'none'}"
+            check.problem(path, message, of_key=True)
+    knee = bounded("memory_knee", 1, 64, 0)
+    for name in ("clear_rate", "serial_clear_rate", "memory_bandwidth", "cache_bandwidth"):
+        rate: Sourced[float] | None = getattr(part, name)
+        if rate is not None and not rate.value > 0:
+            check.problem(("rates", name, "value"), f"found {format_size(rate.value)}/s; allowed is more than 0")
+    return Rates(
+        clear_bytes_per_s=part.clear_rate.value,
+        serial_clear_bytes_per_s=(part.serial_clear_rate or part.clear_rate).value,
+        clear_traffic=bounded("clear_traffic", 0.1, 10, 1),
+        memory_bytes_per_s=part.memory_bandwidth.value,
+        memory_curve=CapacityCurve(knee or None, bounded("memory_decline", 0, 0.9, 0)),
+        core_throughput=bounded("core_throughput", 0.5, 8, 1),
+        cache_bytes_per_s=part.cache_bandwidth.value if part.cache_bandwidth else None,
+        remote_factors=factors,
+        chunk_noise=bounded("chunk_noise", 0, 0.5, 0),
+    )
+
+
+def _span(numbers: list[int]) -> str:
+    """Return '0-7' for a run of numbers, else the list."""
+    if len(numbers) > 2 and numbers == list(range(numbers[0], numbers[-1] + 1)):
+        return f"{numbers[0]}-{numbers[-1]}"
+    return ", ".join(str(number) for number in numbers)
+
+
+def machine_schema() -> dict[str, Any]:
+    """Return the JSON Schema of a machine file."""
+    return MachineFile.model_json_schema()
+
+
+def iter_shipped() -> Iterator[Machine]:
+    """Yield every shipped machine, by name."""
+    for name in shipped_machines():
+        yield load_machine(name)

@@ -1,0 +1,42 @@
+"""What is wrong with a user's input: every problem of a file at once, each with its place."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+
+
+@dataclass(frozen=True, order=True)
+class Problem:
+    """One thing wrong in an input file. `line` and `column` count from 1; 0 means the file as a whole."""
+
+    file: str
+    line: int
+    column: int
+    path: str
+    message: str
+
+    def __str__(self) -> str:
+        place = f"{self.file}:{self.line}:{self.column}" if self.line else self.file
+        return f"{place}: {self.path}: {self.message}" if self.path else f"{place}: {self.message}"
+
+
+class InputError(Exception):
+    """A user's input can't be used. `problems` has all that is wrong with it, in the order of the file."""
+
+    def __init__(self, problems: Iterable[Problem]) -> None:
+        self.problems = sorted(set(problems))
+        super().__init__("\n".join(str(problem) for problem in self.problems))
+
+    def __reduce__(self) -> tuple[type[InputError], tuple[list[Problem]]]:
+        return type(self), (self.problems,)
+
+
+def did_you_mean(found: str, allowed: Sequence[str]) -> str:
+    """Return '; did you mean X?' for the nearest allowed word, or '' if none is near."""
+    close = get_close_matches(found.lower(), [word.lower() for word in allowed], n=1, cutoff=0.6)
+    if not close:
+        return ""
+    meant = next(word for word in allowed if word.lower() == close[0])
+    return f"; did you mean {meant}?"

@@ -1,0 +1,29 @@
+"""The client of the published table: fallocate on hugetlbfs clears gigantic pages one by one, each as a ktask.
+
+Each page is taken by the default memory policy from where the caller runs at that moment (its node, then by distance),
+and cleared by one synchronous task with one entry, the page's node. Nothing runs in parallel across pages.
+"""
+
+from __future__ import annotations
+
+from models.memory import PagePool, spread_pool
+from models.policy import NodeEntry
+from models.scenario import Task
+from sim.hardware import Hardware
+from sim.ktask import Caller, Ktask, Process
+from sim.streams import Streams
+
+
+def fallocate(task: Task, hardware: Hardware, ktask: Ktask, streams: Streams) -> Process:
+    """The calling user thread, from the first page to the last."""
+    machine = hardware.machine
+    room = sum(node.memory_bytes // task.page_size for node in machine.nodes)
+    n_pool_pages = room if task.pool is None else task.pool // task.page_size
+    pool = PagePool(machine, spread_pool(machine, n_pool_pages, task.page_size))
+    start_nid = streams["caller_node"].choice(machine.cpu_nids) if task.caller_node is None else task.caller_node
+    caller = Caller(hardware.occupy(start_nid))
+    base_pages = task.page_size // machine.base_page_bytes
+    for _ in range(task.size // task.page_size):
+        nid = pool.take(caller.cpu.nid)
+        yield from ktask.run(caller, [NodeEntry(nid, 0, base_pages)])
+    hardware.release(caller.cpu)

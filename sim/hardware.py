@@ -1,0 +1,122 @@
+"""A machine in simulation: its resources in the contention engine, and which CPU runs how many threads.
+
+The resources that a clearing stream passes through, and what it uses of each for a byte cleared (design and figures
+in MODEL.md): the hardware thread (the time the byte takes alone), the core (the time it takes with local memory; the
+threads of a core together do `core_throughput` of one), the last-level cache, the memory of the node (`clear_traffic`
+bytes), and on the way to a remote node each link: the line read comes one way, the line written goes the other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from simpy import Environment
+
+from models.machine import Cpu, Machine
+from sim.flows import FlowNetwork, Resource, Route
+
+
+class Hardware:
+    """The CPUs, memory and links of a machine, in one simulation."""
+
+    def __init__(self, env: Environment, machine: Machine) -> None:
+        self.env = env
+        self.machine = machine
+        self.network = network = FlowNetwork(env)
+        rates = machine.rates
+        self._cpu = {cpu.cpu_id: network.resource(f"cpu{cpu.cpu_id}", 1.0) for cpu in machine.cpus}
+        threads: dict[int, int] = {}
+        for cpu in machine.cpus:
+            threads[cpu.core_id] = threads.get(cpu.core_id, 0) + 1
+        self._core = {
+            core: network.resource(f"core{core}", rates.core_throughput) for core, n in sorted(threads.items()) if n > 1
+        }
+        self._cache: dict[int, Resource] = {}
+        if rates.cache_bytes_per_s is not None:
+            for cache in sorted({cpu.cache_id for cpu in machine.cpus}):
+                self._cache[cache] = network.resource(f"cache{cache}", rates.cache_bytes_per_s)
+        self._memory = {
+            node.nid: network.resource(f"memory{node.nid}", rates.memory_bytes_per_s, rates.memory_curve)
+            for node in machine.nodes
+            if node.memory_bytes
+        }
+        self._link: dict[tuple[int, int], Resource] = {}
+        for link in machine.links:
+            a, b = link.nids
+            for ends in ((a, b), (b, a)):
+                self._link[ends] = network.resource(f"link{ends[0]}-{ends[1]}", link.rate_bytes_per_s)
+        self._routes: dict[tuple[int, int, float], Route] = {}
+        self._cpus_of = {nid: machine.cpus_of(nid) for nid in machine.nids}
+        self._threads_on = dict.fromkeys(self._cpu, 0)
+        self._threads_on_core = {cpu.core_id: 0 for cpu in machine.cpus}
+        self._threads_on_cache = {cpu.cache_id: 0 for cpu in machine.cpus}
+        self._occupied_since = dict.fromkeys(self._cpu, 0.0)
+        self.occupied_s = dict.fromkeys(self._cpu, 0.0)  # time with at least one thread on the CPU, by CPU id
+
+    def occupy(self, nid: int, previous: Cpu | None = None) -> Cpu:
+        """Put a thread on a CPU of a node: its previous one if idle, else the least busy core, then hardware thread.
+
+        Cores behind the least busy cache come first, as the kernel spreads threads. A node without CPUs lends those of
+        the nearest node that has some.
+        """
+        if previous is not None and previous.nid == nid and not self._threads_on_core[previous.core_id]:
+            cpu = previous
+        else:
+            cpu = min(self._candidates(nid), key=self._business)
+        if not self._threads_on[cpu.cpu_id]:
+            self._occupied_since[cpu.cpu_id] = self.env.now
+        self._threads_on[cpu.cpu_id] += 1
+        self._threads_on_core[cpu.core_id] += 1
+        self._threads_on_cache[cpu.cache_id] += 1
+        return cpu
+
+    def _candidates(self, nid: int) -> Sequence[Cpu]:
+        return self._cpus_of[nid] or next(c for other in self.machine.zonelist(nid) if (c := self._cpus_of[other]))
+
+    def _business(self, cpu: Cpu) -> tuple[int, int, int, float, int]:
+        return (
+            self._threads_on_core[cpu.core_id],
+            self._threads_on[cpu.cpu_id],
+            self._threads_on_cache[cpu.cache_id],
+            -cpu.speed,
+            cpu.cpu_id,
+        )
+
+    def release(self, cpu: Cpu) -> None:
+        """Take a thread off its CPU: it sleeps, moves or ends."""
+        self._threads_on[cpu.cpu_id] -= 1
+        self._threads_on_core[cpu.core_id] -= 1
+        self._threads_on_cache[cpu.cache_id] -= 1
+        if not self._threads_on[cpu.cpu_id]:
+            self.occupied_s[cpu.cpu_id] += self.env.now - self._occupied_since[cpu.cpu_id]
+
+    def clear_route(self, cpu: Cpu, nid: int, local_bytes_per_s: float) -> Route:
+        """Return the route of a stream that clears memory of node `nid` from `cpu`.
+
+        `local_bytes_per_s` is what the thread does alone with local memory on a core of speed 1.
+        """
+        key = (cpu.cpu_id, nid, local_bytes_per_s)
+        route = self._routes.get(key)
+        if route is None:
+            route = self._routes[key] = self._make_route(cpu, nid, local_bytes_per_s)
+        return route
+
+    def _make_route(self, cpu: Cpu, nid: int, local_bytes_per_s: float) -> Route:
+        machine, rates = self.machine, self.machine.rates
+        local = local_bytes_per_s * cpu.speed
+        cap = local * machine.remote_factor(cpu.nid, nid)
+        uses = [(self._cpu[cpu.cpu_id], 1.0 / cap)]
+        if cpu.core_id in self._core:
+            uses.append((self._core[cpu.core_id], 1.0 / local))
+        if self._cache:
+            uses.append((self._cache[cpu.cache_id], 1.0))
+        uses.append((self._memory[nid], rates.clear_traffic))
+        path = machine.routes[cpu.nid, nid]
+        for a, b in zip(path, path[1:], strict=False):
+            uses.append((self._link[a, b], 1.0))
+            if rates.clear_traffic > 1.0:
+                uses.append((self._link[b, a], rates.clear_traffic - 1.0))
+        # At a bottleneck streams get shares in proportion to what they ask for: a remote stream has as many lines
+        # under way as a local one, each for longer (Afzal, Hager and Wellein's bandwidth sharing; and equal time on a
+        # shared CPU).
+        return self.network.route(uses, cap=cap, weight=cap / rates.clear_bytes_per_s)

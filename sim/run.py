@@ -1,0 +1,53 @@
+"""One run: one case of a scenario, one replication."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from simpy import Environment
+
+from models.scenario import Case
+from sim.clear_gigantic_page import fallocate
+from sim.hardware import Hardware
+from sim.ktask import Ktask
+from sim.streams import Streams
+from sim.trace import Record, Slice, WorkerTotals
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """What one run gave. Times are in seconds of simulated time; utilisations are means over the run, from 0 to 1."""
+
+    time_s: float
+    cpu_s: float
+    n_tasks: int
+    n_chunks: int
+    imbalance: float  # mean over tasks: longest working time of a work over the mean; 1 is even
+    workers: list[WorkerTotals]
+    utilisation: dict[str, float]  # by resource; those that were never used are left out
+    slices: list[Slice]
+
+
+def run_case(case: Case, replication: int, *, with_slices: bool = False) -> RunResult:
+    """Simulate one replication of a case (numbered from 0); with `with_slices`, keep who did what when."""
+    env = Environment()
+    hardware = Hardware(env, case.machine)
+    streams = Streams(case.seed, replication)
+    record = Record(with_slices)
+    ktask = Ktask(hardware, case.kernel, streams, record)
+    env.run(until=env.process(fallocate(case.task, hardware, ktask, streams)))
+    time_s = float(env.now)
+    utilisation = {
+        resource.name: resource.served / resource.capacity / time_s for resource in hardware.network.resources
+    }
+    utilisation |= {f"cpu{cpu_id}": occupied_s / time_s for cpu_id, occupied_s in hardware.occupied_s.items()}
+    return RunResult(
+        time_s=time_s,
+        cpu_s=sum(hardware.occupied_s.values()),
+        n_tasks=record.n_tasks,
+        n_chunks=sum(worker.n_chunks for worker in record.workers),
+        imbalance=record.imbalance_sum / record.n_tasks,
+        workers=record.workers,
+        utilisation={name: share for name, share in utilisation.items() if share > 0.0},
+        slices=record.slices,
+    )

@@ -1,0 +1,50 @@
+"""What happened in a run: who worked on what, where, from when to when; and what each worker waited for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+
+class Slice(NamedTuple):
+    """A stretch of a worker's time. Chunks have a start and size within their task, in bytes; other kinds have none."""
+
+    kind: str  # chunk, lock (wait and hold), queued (a helper not yet started) or asleep (the caller, waiting)
+    task: int
+    worker: int  # 0 is the caller
+    cpu: int | None
+    memory_node: int | None
+    start_bytes: int | None
+    size_bytes: int | None
+    begin_s: float
+    end_s: float
+
+
+@dataclass
+class WorkerTotals:
+    """Sums over all tasks of a run for worker number `worker`; 0 is the caller. Times are in seconds."""
+
+    worker: int
+    n_chunks: int = 0
+    size_bytes: int = 0
+    working_s: float = 0.0  # within the client's function
+    lock_wait_s: float = 0.0  # for the task's lock, without the time in it
+    start_wait_s: float = 0.0  # from being queued to running
+    end_wait_s: float = 0.0  # from its own last chunk to the end of the task
+
+
+@dataclass
+class Record:
+    """The bookkeeping of one run."""
+
+    with_slices: bool = False
+    slices: list[Slice] = field(default_factory=list)
+    workers: list[WorkerTotals] = field(default_factory=list)
+    n_tasks: int = 0
+    imbalance_sum: float = 0.0  # over tasks: longest working time of a work over the mean
+
+    def worker(self, index: int) -> WorkerTotals:
+        """Return the totals of worker `index`, made when first asked for."""
+        while len(self.workers) <= index:
+            self.workers.append(WorkerTotals(len(self.workers)))
+        return self.workers[index]
