@@ -70,6 +70,7 @@ class Machine:
 
     name: str
     title: str
+    also_known_as: tuple[str, ...]  # how published tables name it
     sources: Mapping[str, str]
     base_page_bytes: int
     nodes: tuple[Node, ...]
@@ -107,10 +108,28 @@ class Machine:
         """Return the rate of a store stream from one node's CPUs to another's memory, relative to local."""
         return self.rates.remote_factors.get(self.distances[cpu_nid, memory_nid], 1.0)
 
-    def zonelist(self, nid: int) -> tuple[int, ...]:
-        """Return all nodes in the order in which an allocation on `nid` falls over to them.
+    @cached_property
+    def zonelists(self) -> Mapping[int, tuple[int, ...]]:
+        """For each node, all nodes in the order in which an allocation there falls over to them: nearest first.
 
-        Nearest first; among equally near nodes those after `nid` before those ahead of it (Linux
-        `find_next_best_node`, without its balancing of ties between nodes).
+        Ties go to nodes after this one, then to nodes without CPUs, then to those that head fewer other lists (Linux
+        4.12, mm/page_alloc.c, find_next_best_node and build_zonelists).
         """
-        return tuple(sorted(self.nids, key=lambda other: (self.distances[nid, other], other < nid, other)))
+        load = dict.fromkeys(self.nids, 0)
+        lists: dict[int, tuple[int, ...]] = {}
+        for local in self.nids:
+            order: list[int] = [local]
+            while len(order) < len(self.nids):
+                best = min(
+                    (nid for nid in self.nids if nid not in order),
+                    key=lambda nid: (
+                        self.distances[local, nid] + (nid < local) + (nid in self.cpu_nids),
+                        load[nid],
+                        nid,
+                    ),
+                )
+                if self.distances[local, best] != self.distances[local, order[-1]]:
+                    load[best] = len(self.nids) - len(order)
+                order.append(best)
+            lists[local] = tuple(order)
+        return lists

@@ -64,7 +64,9 @@ class LinkGroup(_Part):
 class RatesPart(_Part):
     """The calibrated figures."""
 
-    clear_rate: Annotated[Sourced[Rate], Field(description="a work of a task with helpers, clearing memory of its own node")]
+    clear_rate: Annotated[
+        Sourced[Rate], Field(description="a work of a task with helpers, clearing memory of its own node")
+    ]
     serial_clear_rate: Annotated[
         Sourced[Rate] | None,
         Field(description="the loop that runs when a task has no helper; default clear_rate"),
@@ -106,6 +108,7 @@ class MachineFile(_Part):
 
     machine: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="its name")]
     title: Annotated[str, Field(min_length=3)]
+    also_known_as: Annotated[list[str], Field(description="how published tables name this machine")] = []
     base_page: Annotated[Size, Field(gt=0, description="the processor's smallest page")] = 4 * KIB
     cpu_numbering: Annotated[
         str,
@@ -181,7 +184,7 @@ def _build(file: MachineFile, check: Checker) -> Machine:
     rates = _rates(file, set(distances.values()), check)
     for i, fit in enumerate(file.fits):
         for j, parameter in enumerate(fit.parameters):
-            known = (*RatesPart.model_fields, "kernel.wake_pull")
+            known = (*RatesPart.model_fields, "kernel.stray_block")
             if parameter not in known:
                 check.problem(
                     ("fits", i, "parameters", j),
@@ -198,6 +201,7 @@ def _build(file: MachineFile, check: Checker) -> Machine:
     return Machine(
         name=file.machine,
         title=file.title,
+        also_known_as=tuple(file.also_known_as),
         sources=sources,
         base_page_bytes=file.base_page,
         nodes=tuple(nodes),

@@ -33,7 +33,7 @@ class PagePool:
 
     def __init__(self, machine: Machine, pages_by_nid: dict[int, int]) -> None:
         self._free = dict(pages_by_nid)
-        self._zonelists = {nid: machine.zonelist(nid) for nid in machine.nids}
+        self._zonelists = machine.zonelists
 
     def take(self, nid: int) -> int:
         """Take a page for a thread that runs on node `nid` and return the page's node.

@@ -1,0 +1,17 @@
+"""Simulate how a kernel splits big jobs over many CPUs.
+
+import sim
+
+scenario = sim.load("scenarios/clear_gigantic_page.yaml")
+scenario = scenario.with_values({"kernel.max_threads": [1, 6, 12], "task.size": "100GiB"})
+results = sim.run(scenario)
+results.summary  # a tidy DataFrame, one row for each case
+sim.trace(scenario, case=2)  # who worked on which chunk, where, from when to when
+"""
+
+from models.results import Results, load_results
+from models.scenario import Scenario
+from sim.experiment import load, run, trace
+
+
+__all__ = ["Results", "Scenario", "load", "load_results", "run", "trace"]

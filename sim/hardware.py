@@ -8,6 +8,7 @@ bytes), and on the way to a remote node each link: the line read comes one way, 
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 
 from simpy import Environment
@@ -71,7 +72,7 @@ class Hardware:
         return cpu
 
     def _candidates(self, nid: int) -> Sequence[Cpu]:
-        return self._cpus_of[nid] or next(c for other in self.machine.zonelist(nid) if (c := self._cpus_of[other]))
+        return self._cpus_of[nid] or next(c for other in self.machine.zonelists[nid] if (c := self._cpus_of[other]))
 
     def _business(self, cpu: Cpu) -> tuple[int, int, int, float, int]:
         return (
@@ -112,7 +113,7 @@ class Hardware:
             uses.append((self._cache[cpu.cache_id], 1.0))
         uses.append((self._memory[nid], rates.clear_traffic))
         path = machine.routes[cpu.nid, nid]
-        for a, b in zip(path, path[1:], strict=False):
+        for a, b in itertools.pairwise(path):
             uses.append((self._link[a, b], 1.0))
             if rates.clear_traffic > 1.0:
                 uses.append((self._link[b, a], rates.clear_traffic - 1.0))

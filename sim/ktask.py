@@ -49,13 +49,16 @@ class Mutex:
 class _Task:
     """One task under way."""
 
-    def __init__(self, env: Environment, number: int, queue: ChunkQueue, entries: int, hold_s: float, works: int) -> None:
+    def __init__(
+        self, env: Environment, number: int, queue: ChunkQueue, entries: int, hold_s: float, works: int
+    ) -> None:
         self.number = number
         self.queue = queue
         self.n_entries = entries
         self.lock = Mutex(env, hold_s)
         self.unfinished = works
         self.last_ended: Event = env.event()  # its value is the CPU on which the last work ended
+        self.helper_cpu: Cpu  # of the last helper that ended
         self.ended_at: list[tuple[int, float]] = []  # (worker, time) in order
         self.working_s = [0.0] * works
 
@@ -66,6 +69,7 @@ class Ktask:
     def __init__(self, hardware: Hardware, kernel: Kernel, streams: Streams, record: Record) -> None:
         self._env = hardware.env
         self._hardware = hardware
+        self._machine = hardware.machine
         self._kernel = kernel
         self._record = record
         self._page_bytes = hardware.machine.base_page_bytes
@@ -95,6 +99,9 @@ class Ktask:
         self._end(task, 0, caller.cpu)
         if task.unfinished:
             yield from self._sleep(task, caller)
+        elif works > 1 and self._wake.random() < kernel.stray_block:
+            self._hardware.release(caller.cpu)
+            caller.cpu = self._hardware.occupy(self._node_after_wakeup(caller, task.helper_cpu), previous=caller.cpu)
         self._sum_up(task)
 
     def _helper(self, task: _Task, index: int, nid: int) -> Process:
@@ -148,7 +155,9 @@ class Ktask:
             if self._record.with_slices:
                 start_bytes = chunk.start * self._page_bytes
                 self._record.slices.append(
-                    Slice("chunk", task.number, index, cpu.cpu_id, memory_nid, start_bytes, size_bytes, begin_s, env.now)
+                    Slice(
+                        "chunk", task.number, index, cpu.cpu_id, memory_nid, start_bytes, size_bytes, begin_s, env.now
+                    )
                 )
 
     def _first_entry(self, task: _Task, cpu: Cpu) -> int:
@@ -162,6 +171,8 @@ class Ktask:
     def _end(self, task: _Task, index: int, cpu: Cpu) -> None:
         task.ended_at.append((index, self._env.now))
         task.unfinished -= 1
+        if index:
+            task.helper_cpu = cpu
         if not task.unfinished and index:
             task.last_ended.succeed(cpu)
 
@@ -171,15 +182,18 @@ class Ktask:
         slept_at = env.now
         hardware.release(caller.cpu)
         waker: Cpu = yield task.last_ended
-        nid = caller.cpu.nid
-        if waker.nid != nid:
-            near = hardware.machine.distances[nid, waker.nid] <= kernel.wake_pull_max_distance
-            if self._wake.random() < kernel.wake_pull and near:
-                nid = waker.nid
+        nid = self._node_after_wakeup(caller, waker)
         if kernel.wake_latency:
             yield env.timeout(kernel.wake_latency)
         caller.cpu = hardware.occupy(nid, previous=caller.cpu)
         self._note("asleep", task, 0, None, slept_at)
+
+    def _node_after_wakeup(self, caller: Caller, waker: Cpu) -> int:
+        """Return where the caller goes on: at home, or on the waker's node if that is near enough (wake-affine)."""
+        home = caller.cpu.nid
+        if waker.nid == home or self._machine.distances[home, waker.nid] > self._kernel.wake_pull_max_distance:
+            return home
+        return waker.nid if self._wake.random() < self._kernel.wake_pull else home
 
     def _sum_up(self, task: _Task) -> None:
         last_s = task.ended_at[-1][1]

@@ -64,8 +64,6 @@ def bare_run(n_processes: int, n_timeouts: int) -> float:
     return n_timeouts / (time.perf_counter() - begin)
 
 
-
-
 def main() -> None:
     results: dict[int, list[tuple[float, float, float]]] = {n: [] for n in WORKERS}
     for n in WORKERS:

@@ -55,13 +55,24 @@ class KtaskV1(BaseModel):
         Field(
             ge=0,
             le=1,
-            description="probability that the helper that wakes the caller pulls it to its own node (wake-affine)",
+            description="probability that the helper that wakes the caller pulls it to its own node (wake-affine); "
+            "1 is the kernel's rule for an idle machine",
         ),
-    ] = 0.02
+    ] = 1.0
     wake_pull_max_distance: Annotated[
         int,
         Field(ge=10, le=255, description="greatest NUMA distance of such a pull: 30, the kernel's RECLAIM_DISTANCE"),
     ] = 30
+
+    stray_block: Annotated[
+        float,
+        Field(
+            ge=0,
+            le=1,
+            description="probability, for each task with helpers, that the caller blocks for a reason not modelled "
+            "(preemption, a contended lock) and is woken by a helper",
+        ),
+    ] = 0.015
 
     def n_works(self, size: int, min_chunk: int, online_cpus: int) -> int:
         """Return the number of works for a task of `size` units."""

@@ -38,7 +38,7 @@ def test_ends_agree_if_routes_are_made_during_the_run(scenario: Scenario, own_ro
     _assert_same_ends(scenario, Play(scenario, late_routes=True, own_routes=own_routes))
 
 
-@settings(deadline=None, derandomize=True, max_examples=20)
+@settings(deadline=None, derandomize=True, max_examples=60)
 @given(scenario=scenarios(flows_range=(20, 30), workers_range=(8, 15)))
 def test_ends_agree_with_many_flows(scenario: Scenario) -> None:
     """With dozens of flows and workers on the same few routes, all ends are as the reference says."""
