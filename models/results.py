@@ -27,7 +27,7 @@ _PACKAGES = ("ktask-sim", "simpy", "numpy", "pandas", "pyarrow")
 _NOT_EXTRA = ("machine", "task.client", "task.size", "kernel", "kernel.version", "kernel.max_threads", "replications")
 
 
-class FolderTaken(Exception):
+class FolderTakenError(Exception):
     """The folder holds something else, which would be lost."""
 
 
@@ -58,10 +58,10 @@ class Results:
     def save(self, folder: Path) -> None:
         """Write the result folder, whole or not at all. Replaces an earlier result of the very same runs.
 
-        Raises FolderTaken if `folder` holds anything else.
+        Raises FolderTakenError if `folder` holds anything else.
         """
         if not may_replace(folder, self.provenance):
-            raise FolderTaken(f"{folder} holds something else; give another folder (-o) or remove it")
+            raise FolderTakenError(f"{folder} holds something else; give another folder (-o) or remove it")
         folder.parent.mkdir(parents=True, exist_ok=True)
         new = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
         try:
@@ -242,6 +242,6 @@ def unmatched_note(scenario: Scenario, summary: pd.DataFrame) -> str | None:
         return None
     machines: Sequence[str] = sorted(set(scenario.compare_with.cells["machine"]))
     return (
-        f"no case matches a row of {scenario.compare_with.name}, which has machine {'; '.join(machines)}; a row matches by "
-        "machine (name or also_known_as of the machine file), client, nthreads and size_gib"
+        f"no case matches a row of {scenario.compare_with.name}, which has machine {'; '.join(machines)}; "
+        "a row matches by machine (name or also_known_as of the machine file), client, nthreads and size_gib"
     )

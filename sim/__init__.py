@@ -12,6 +12,6 @@ sim.trace(scenario, case=2)  # who worked on which chunk, where, from when to wh
 from models.results import Results, load_results
 from models.scenario import Scenario
 from sim.experiment import load, run, trace
+from sim.figures import plot_speedup
 
-
-__all__ = ["Results", "Scenario", "load", "load_results", "run", "trace"]
+__all__ = ["Results", "Scenario", "load", "load_results", "plot_speedup", "run", "trace"]

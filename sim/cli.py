@@ -1,0 +1,213 @@
+"""The command line. Tables go to stdout, messages and progress to stderr; status 2 is bad input, 1 a failed run."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+import pandas as pd
+from tabulate import tabulate
+from tqdm import tqdm
+
+from models.machine_file import iter_shipped, load_machine, machine_schema
+from models.problems import InputError
+from models.results import FolderTakenError, Results, load_results, may_replace, provenance_of, unmatched_note
+from models.scenario import load_scenario, scenario_schema
+from models.units import format_rate, format_size
+from sim.describe import describe_machine, describe_scenario
+from sim.experiment import run as run_scenario
+from sim.figures import plot_speedup
+
+_FIGURE = "speedup.png"
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="ktask-sim")
+def cli() -> None:
+    """Simulate how a kernel splits big jobs over many CPUs."""
+
+
+@cli.command()
+@click.argument("scenario", type=click.Path(path_type=Path))
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="Result folder; default results/SCENARIO.")
+@click.option("--format", "style", type=click.Choice(["table", "csv", "json"]), default="table", show_default=True)
+@click.option("--replications", type=click.IntRange(min=1), help="Runs of each case, in place of the file's.")
+@click.option("--seed", type=click.IntRange(min=0), help="Seed of all random streams, in place of the file's.")
+@click.option("--jobs", type=click.IntRange(min=1), help="Processes; default the CPUs this process may use.")
+@click.option("--trace", is_flag=True, help="Keep who did what when, of replication 0 of each case.")
+def run(
+    scenario: Path,
+    output: Path | None,
+    style: str,
+    replications: int | None,
+    seed: int | None,
+    jobs: int | None,
+    trace: bool,
+) -> None:
+    """Run SCENARIO, a YAML file: print its table, write its result folder and figure."""
+    loaded = load_scenario(scenario)
+    changes = {"replications": replications, "seed": seed}
+    loaded = loaded.with_values({key: value for key, value in changes.items() if value is not None})
+    provenance = provenance_of(loaded, with_traces=trace)
+    folder = _free_folder(Path("results") / scenario.stem, provenance) if output is None else output
+    if not may_replace(folder, provenance):
+        raise FolderTakenError(f"{folder} holds something else; give another folder (-o) or remove it")
+    total = sum(case.replications for case in loaded.cases)
+    bar = "{desc}: {percentage:3.0f}% |{bar}| {n_fmt}/{total_fmt} runs, {remaining} left"
+    with tqdm(total=total, desc=scenario.stem, bar_format=bar, disable=None, leave=False) as progress:
+        results = run_scenario(
+            loaded, jobs=jobs or len(os.sched_getaffinity(0)), traces=trace, on_done=lambda: progress.update()
+        )
+    results.save(folder)
+    plot_speedup(results, folder / _FIGURE)
+    _print(results, style)
+    note = unmatched_note(loaded, results.summary)
+    if note:
+        click.echo(f"note: {note}", err=True)
+    click.echo(f"figure: {folder / _FIGURE}", err=True)
+    click.echo(f"results: {folder}", err=True)
+
+
+@cli.command()
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.option("--format", "style", type=click.Choice(["table", "csv", "json"]), default="table", show_default=True)
+def show(folder: Path, style: str) -> None:
+    """Print the table of a result FOLDER again, and draw its figure anew."""
+    try:
+        results = load_results(folder)
+    except (FileNotFoundError, NotADirectoryError):
+        raise click.UsageError(f"{folder} is no result folder; `ktask-sim run` makes one") from None
+    except (ValueError, KeyError) as error:
+        raise click.UsageError(f"{folder} is no result folder that can be read: {error}") from None
+    plot_speedup(results, folder / _FIGURE)
+    _print(results, style)
+    click.echo(f"figure: {folder / _FIGURE}", err=True)
+
+
+@cli.command()
+@click.argument("scenario", type=click.Path(path_type=Path))
+def describe(scenario: Path) -> None:
+    """Say in words what SCENARIO simulates: machine, topology, task, chunks, policy, what is random."""
+    click.echo(describe_scenario(load_scenario(scenario)))
+
+
+@cli.command()
+@click.argument("name", required=False)
+def machines(name: str | None) -> None:
+    """List the shipped machines; with NAME (or the path of a machine file), describe one with its sources."""
+    if name is not None:
+        try:
+            click.echo(describe_machine(load_machine(name), with_sources=True))
+        except ValueError as error:
+            raise click.UsageError(str(error)) from None
+        return
+    rows = [
+        {
+            "machine": machine.name,
+            "CPUs": len(machine.cpus),
+            "sockets": len({node.socket_id for node in machine.nodes}),
+            "nodes": len(machine.nodes),
+            "memory": format_size(machine.memory_bytes),
+            "one thread clears": format_rate(machine.rates.clear_bytes_per_s),
+            "a node takes": format_rate(machine.rates.memory_bytes_per_s / machine.rates.clear_traffic),
+            "what it is": machine.title,
+        }
+        for machine in iter_shipped()
+    ]
+    click.echo(tabulate(rows, headers="keys"))
+
+
+@cli.command()
+@click.argument("what", type=click.Choice(["scenario", "machine"]), default="scenario")
+def schema(what: str) -> None:
+    """Print the JSON Schema of a scenario or machine file, for completion and checks in an editor."""
+    click.echo(json.dumps(scenario_schema() if what == "scenario" else machine_schema(), indent=2))
+
+
+def _free_folder(folder: Path, provenance: dict[str, object]) -> Path:
+    """Return the folder, or the first of folder-2, folder-3 ... whose results are these or that is free."""
+    number = 1
+    while True:
+        candidate = folder if number == 1 else folder.with_name(f"{folder.name}-{number}")
+        if may_replace(candidate, provenance):
+            return candidate
+        number += 1
+
+
+def _print(results: Results, style: str) -> None:
+    if style == "csv":
+        click.echo(results.summary.to_csv(index=False), nl=False)
+    elif style == "json":
+        click.echo(results.summary.to_json(orient="records", indent=1))
+    else:
+        click.echo(_table(results))
+
+
+def _table(results: Results) -> str:
+    """The summary as a person reads it: rounded, with units in the heads, what never varies above it."""
+    summary = results.summary
+    identity = list(summary.columns[: summary.columns.get_loc("replications")])
+    constant = [name for name in identity if summary[name].nunique() == 1 and name not in ("nthreads", "size_gib")]
+    shown = pd.DataFrame({name: summary[name] for name in identity if name not in constant})
+    shown = shown.rename(columns={"nthreads": "threads", "size_gib": "size (GiB)"})
+    shown["time (s)"] = [f"{t:.2f} ± {s:.2f}" for t, s in zip(summary["time_s"], summary["time_stdev_s"], strict=True)]
+    shown["speed-up"] = _rounded(summary["speedup"])
+    compared = summary["published_time_s"].notna()
+    if compared.any():
+        shown["published (s)"] = _rounded(summary["published_time_s"])
+        shown["error (%)"] = [
+            f"{error:+.1f}{'*' if fitted else ' '}" if pd.notna(error) else ""
+            for error, fitted in zip(summary["error_pct"], summary["fitted"], strict=True)
+        ]
+    lines = [results.title, ", ".join(f"{name} {summary[name].iloc[0]}" for name in constant), ""]
+    lines.append(tabulate(shown.to_dict("list"), headers="keys", disable_numparse=True, stralign="right"))
+    if compared.any():
+        predicted = summary[compared & ~summary["fitted"]]["error_pct"].abs()
+        fitted = int(summary["fitted"].sum())
+        if len(predicted):
+            lines += [
+                "",
+                f"{len(predicted)} cells predicted: mean error {predicted.mean():.1f} %, worst {predicted.max():.1f} %."
+                + (f" * {fitted} cells to which the machine's rates were fitted." if fitted else ""),
+            ]
+    return "\n".join(lines)
+
+
+def _rounded(values: pd.Series) -> list[str]:
+    return ["" if pd.isna(value) else f"{value:.2f}" for value in values]
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line; the exit status is 0, 2 for bad input, 1 for a run that failed."""
+    try:
+        status = cli.main(list(arguments) if arguments is not None else None, standalone_mode=False)
+        sys.exit(status if isinstance(status, int) else 0)
+    except InputError as error:
+        for problem in error.problems:
+            click.echo(str(problem), err=True)
+        n = len(error.problems)
+        click.echo(f"{n} problem{'s' if n > 1 else ''}; nothing was run", err=True)
+        sys.exit(2)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except FolderTakenError as error:
+        click.echo(f"error: {error}", err=True)
+        sys.exit(2)
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("stopped; nothing was written", err=True)
+        sys.exit(130)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+    except OSError as error:
+        click.echo(f"error: {error}", err=True)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import multiprocessing
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -50,7 +51,7 @@ def run(
     runs, workers, resources, slices, loads = [], [], [], [], []
     for number, i in wanted:
         case, result = scenario.cases[number], found[number, i]
-        key = {"case": number, "replication": i}
+        run_id = {"case": number, "replication": i}
         totals = result.workers
         runs.append(
             {
@@ -67,8 +68,8 @@ def run(
                 "end_wait_s": sum(worker.end_wait_s for worker in totals),
             }
         )
-        workers += [key | asdict(worker) for worker in totals]
-        resources += [key | {"resource": name, "utilisation": share} for name, share in result.utilisation.items()]
+        workers += [run_id | asdict(worker) for worker in totals]
+        resources += [run_id | {"resource": name, "utilisation": share} for name, share in result.utilisation.items()]
         if result.slices:
             trace = pd.DataFrame(result.slices)
             slices.append(trace.assign(case=number))
@@ -124,15 +125,16 @@ def _loads(case: Case, trace: pd.DataFrame, time_s: float) -> pd.DataFrame:
         served[resource] = served.get(resource, np.zeros(N_BINS)) + np.diff(span)
 
     chunks = trace[trace["kind"] == "chunk"]
-    chunks = chunks.assign(nid=chunks["cpu"].map(nid_of))
-    for (nid, memory_nid), group in chunks.groupby(["nid", "memory_node"]):
+    nids = chunks["cpu"].map(nid_of)
+    for nid, memory_nid in sorted(set(zip(nids, chunks["memory_node"].astype(int), strict=True))):
+        group = chunks[(nids == nid) & (chunks["memory_node"] == memory_nid)]
         columns = (group[name].to_numpy(float) for name in ("begin_s", "end_s", "size_bytes"))
         begin_s, end_s, size_bytes = columns
-        memory = f"memory{int(memory_nid)}"
+        memory = f"memory{memory_nid}"
         capacity[memory] = rates.memory_bytes_per_s
         add(memory, begin_s, end_s, size_bytes * rates.clear_traffic)
-        path = routes[int(nid), int(memory_nid)]
-        for a, b in zip(path, path[1:], strict=False):
+        path = routes[nid, memory_nid]
+        for a, b in itertools.pairwise(path):
             add(f"link{a}-{b}", begin_s, end_s, size_bytes)
             if rates.clear_traffic > 1.0:
                 add(f"link{b}-{a}", begin_s, end_s, size_bytes * (rates.clear_traffic - 1.0))

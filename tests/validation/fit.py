@@ -1,7 +1,7 @@
 """Fit of the 8-socket machine to six cells of the published table: `python -m tests.validation.fit`.
 
 Six parameters, six cells, one decided by each; the other 14 cells are predictions. The fit uses other seeds than the
-shipped scenario. It prints the values that stand in models/machines/xeon-e7-8895v3-8s.yaml and models/kernels/ktask_v1.py.
+shipped scenario. It prints the values that stand in the machine file and in models/kernels/ktask_v1.py.
 """
 
 from __future__ import annotations

@@ -1,0 +1,154 @@
+"""A scenario or a machine in words and tables, so that a reader can check what will be simulated."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from tabulate import tabulate
+
+from models.machine import Machine
+from models.memory import spread_pool
+from models.scenario import Case, Scenario
+from models.units import format_rate, format_size, format_time
+
+
+def describe_scenario(scenario: Scenario) -> str:
+    """Return what a scenario simulates."""
+    cases = scenario.cases
+    n_runs = sum(case.replications for case in cases)
+    parts = [
+        f"{scenario.title}\n{scenario.question}",
+        f"{_n(len(cases), 'case')}, {_n(n_runs, 'run')} in all. Seed{'s' * (len({c.seed for c in cases}) > 1)} "
+        f"{', '.join(str(seed) for seed in sorted({case.seed for case in cases}))}."
+        + (f" Compared with the published table {scenario.compare_with.name}." if scenario.compare_with else ""),
+    ]
+    parts += [describe_machine(machine) for machine in {case.machine.name: case.machine for case in cases}.values()]
+    parts.append(_task(cases[0]))
+    parts.append(tabulate([_row(case) for case in cases], headers="keys", disable_numparse=True))
+    parts.append(_kernel(cases[0]))
+    parts.append(_chance(cases[0]))
+    return "\n\n".join(parts)
+
+
+def describe_machine(machine: Machine, *, with_sources: bool = False) -> str:
+    """Return what a machine is: topology, distances, calibrated rates, and on request the source of each figure."""
+    rates = machine.rates
+    sockets = {node.socket_id for node in machine.nodes}
+    cores = {cpu.core_id for cpu in machine.cpus}
+    caches = {cpu.cache_id for cpu in machine.cpus}
+    lines = [
+        f"Machine {machine.name}: {machine.title}.",
+        f"  {_n(len(sockets), 'socket')}, {_n(len(machine.nodes), 'NUMA node')}, {_n(len(cores), 'core')}, "
+        f"{_n(len(machine.cpus), 'CPU')}, {_n(len(caches), 'last-level cache')}, {_n(len(machine.links), 'link')}; "
+        f"{format_size(machine.memory_bytes)} of memory.",
+    ]
+    seen: dict[tuple[int, int], list[int]] = {}
+    for (a, b), distance in machine.distances.items():
+        if a != b:
+            seen.setdefault((machine.hops(a, b), distance), []).append(a)
+    for (hops, distance), starts in sorted(seen.items()):
+        per_node = sorted({starts.count(nid) for nid in machine.nids})
+        peers = f"{per_node[0]}" if len(per_node) == 1 else f"{per_node[0]} to {per_node[-1]}"
+        lines.append(
+            f"  {_n(hops, 'link')} away (distance {distance}): {peers} of the other nodes; a stream of stores runs at "
+            f"{rates.remote_factors.get(distance, 1.0):.3g} of its local rate."
+        )
+    if machine.links:
+        speeds = sorted({format_rate(link.rate_bytes_per_s) for link in machine.links})
+        lines.append(f"  Links carry {', '.join(speeds)} each way.")
+    curve = rates.memory_curve
+    shape = "with a sharp knee" if curve.knee is None else f"with a soft knee (exponent {curve.knee:g})"
+    if curve.decline:
+        shape += f", losing {curve.decline:.0%} for each further multiple of it that is asked for"
+    lines.append(
+        f"  One thread clears {format_rate(rates.clear_bytes_per_s)} of local memory "
+        f"({format_rate(rates.serial_clear_bytes_per_s)} where a task has no helper); a node's memory takes "
+        f"{format_rate(rates.memory_bytes_per_s)} of traffic, {rates.clear_traffic:g} bytes for a byte cleared, so "
+        f"{format_rate(rates.memory_bytes_per_s / rates.clear_traffic)} of clearing, {shape}."
+    )
+    lines.append(f"  The threads of a core together do {rates.core_throughput:g} of what one does alone.")
+    if rates.cache_bytes_per_s is not None:
+        lines.append(f"  A last-level cache lets {format_rate(rates.cache_bytes_per_s)} of clearing through.")
+    lines += [
+        f"  Fitted to {len(fit.cells)} cells of {fit.table}: {', '.join(fit.parameters)}. Sources tell the rest."
+        for fit in machine.fits
+    ]
+    if with_sources:
+        lines += ["  Sources:", *(f"    {what}: {source}" for what, source in machine.sources.items())]
+    return "\n".join(lines)
+
+
+def _task(case: Case) -> str:
+    task = case.task
+    room = sum(node.memory_bytes // task.page_size for node in case.machine.nodes)
+    pool = spread_pool(case.machine, room if task.pool is None else task.pool // task.page_size, task.page_size)
+    shares = sorted(set(pool.values()))
+    share = f"{shares[0]}" if len(shares) == 1 else f"{shares[0]} to {shares[-1]}"
+    start = "a random node, another in each replication" if task.caller_node is None else f"node {task.caller_node}"
+    return (
+        f"Task: {task.client}. The calling thread starts on {start}, and clears pages of {format_size(task.page_size)} "
+        f"one by one, each as one synchronous task. Pages come from where it runs at that moment: its own node first, "
+        f"then by distance. The pool has {_n(sum(pool.values()), 'page')}, {share} on each node."
+    )
+
+
+def _row(case: Case) -> dict[str, object]:
+    task, kernel = case.task, case.kernel
+    base = case.machine.base_page_bytes
+    size, min_chunk = task.page_size // base, max(1, kernel.min_chunk // base)
+    works = kernel.n_works(size, min_chunk, len(case.machine.cpus))
+    chunk = kernel.chunk_size(size, works, min_chunk)
+    return {
+        "machine": case.machine.name,
+        "size": format_size(task.size),
+        "tasks": task.size // task.page_size,
+        "max_threads": kernel.max_threads,
+        "works": works,
+        "chunk": format_size(chunk * base),
+        "chunks a task": -(-size // chunk),
+        "chunks in all": -(-size // chunk) * (task.size // task.page_size),
+        "runs": case.replications,
+    }
+
+
+def _kernel(case: Case) -> str:
+    kernel = case.kernel
+    fields = type(kernel).model_fields
+    rows = [
+        (name, _value(name, getattr(kernel, name)), fields[name].description or "")
+        for name in fields
+        if name != "version"
+    ]
+    return f"Kernel: {kernel.version} (first case).\n" + tabulate(
+        rows, headers=["parameter", "value", "what it is"], disable_numparse=True, maxcolwidths=[None, None, 80]
+    )
+
+
+def _value(name: str, value: object) -> str:
+    if isinstance(value, float) and name.endswith(("_time", "_latency")):
+        return format_time(value)
+    if isinstance(value, int) and name == "min_chunk":
+        return format_size(value)
+    return str(value)
+
+
+def _chance(case: Case) -> str:
+    kernel, rates = case.kernel, case.machine.rates
+    sources = []
+    if case.task.caller_node is None:
+        sources.append("the caller's first node")
+    if kernel.start_latency and kernel.start_latency_cv:
+        sources.append("each helper's start latency")
+    if rates.chunk_noise:
+        sources.append(f"the time of each chunk ({rates.chunk_noise:.1%})")
+    sources.append("whether the caller is moved when it is woken")
+    return f"Random, from one seed, a stream for each: {_and(sources)}."
+
+
+def _and(words: Iterable[str]) -> str:
+    *first, last = words
+    return f"{', '.join(first)} and {last}" if first else last
+
+
+def _n(count: int, noun: str) -> str:
+    return f"{count:,} {noun}" + ("" if count == 1 else "s")
