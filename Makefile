@@ -20,7 +20,7 @@ lint: .venv/.installed-dev
 
 # Slow studies; their results are in VALIDATION.md.
 validate: .venv/.installed-dev
-	$(BIN)/python -m tests.validation
+	$(BIN)/python -m tests.validation.study
 
 bench: .venv/.installed-dev
 	$(BIN)/python -m tests.bench
