@@ -52,6 +52,7 @@ class Rates:
     core_throughput: float  # all threads of a core together, relative to one
     cache_bytes_per_s: float | None  # clearing through one last-level cache domain; None: no limit
     remote_factors: Mapping[int, float]
+    share_exponent: float  # at a bottleneck, a stream's weight is its unhindered rate to this power; 0: equal shares
     chunk_noise: float  # coefficient of variation of the time of a chunk
 
 
@@ -110,18 +111,20 @@ class Machine:
 
     @cached_property
     def zonelists(self) -> Mapping[int, tuple[int, ...]]:
-        """For each node, all nodes in the order in which an allocation there falls over to them: nearest first.
+        """For each node, itself and all with memory, in the order in which an allocation there falls over to them.
 
-        Ties go to nodes after this one, then to nodes without CPUs, then to those that head fewer other lists (Linux
-        4.12, mm/page_alloc.c, find_next_best_node and build_zonelists).
+        Nearest first. Ties go to nodes after this one, then to nodes without CPUs, then to those that head fewer other
+        lists (Linux 4.12, mm/page_alloc.c, find_next_best_node and build_zonelists).
         """
+        with_memory = [node.nid for node in self.nodes if node.memory_bytes]
         load = dict.fromkeys(self.nids, 0)
         lists: dict[int, tuple[int, ...]] = {}
         for local in self.nids:
             order: list[int] = [local]
-            while len(order) < len(self.nids):
+            candidates = set(with_memory) - {local}
+            while len(order) <= len(candidates):
                 best = min(
-                    (nid for nid in self.nids if nid not in order),
+                    (nid for nid in candidates if nid not in order),
                     key=lambda nid: (
                         self.distances[local, nid] + (nid < local) + (nid in self.cpu_nids),
                         load[nid],

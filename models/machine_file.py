@@ -7,18 +7,29 @@ from collections import deque
 from collections.abc import Iterator
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, Generic, TypeVar
+from typing import Annotated, Any, Generic, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from models.capacity import CapacityCurve
-from models.document import KeyPath, read
+from models.document import KeyPath, Located, is_file, is_folder, read
 from models.machine import Cpu, Fit, Link, Machine, Node, Rates
 from models.problems import did_you_mean
-from models.units import KIB, Rate, Size, format_size
+from models.published_table import shipped_tables
+from models.units import KIB, Rate, Size, describe
 from models.validation import Checker, validate
 
 T = TypeVar("T")
+
+MAX_NODES = 256
+MAX_CPUS = 16_384
+_MAX_DISTANCE = 254  # a byte in the ACPI SLIT, in which 255 means no way there
+
+Source = Annotated[
+    str,
+    StringConstraints(strip_whitespace=True),
+    Field(min_length=3, description="publication, measurement or reasoning behind the number"),
+]
 
 
 class _Part(BaseModel):
@@ -29,7 +40,7 @@ class Sourced(_Part, Generic[T]):
     """A number and where it comes from."""
 
     value: T
-    source: Annotated[str, Field(min_length=3, description="publication, measurement or reasoning behind the number")]
+    source: Source
 
 
 class CoreGroup(_Part):
@@ -38,27 +49,27 @@ class CoreGroup(_Part):
     count: Annotated[int, Field(ge=1, le=4096, description="cores of this kind in one node")]
     threads_per_core: Annotated[int, Field(ge=1, le=8, description="hardware threads of a core")] = 1
     cache_domains: Annotated[int, Field(ge=1, description="last-level caches that these cores share out evenly")] = 1
-    speed: Annotated[float, Field(gt=0, description="clearing rate relative to rates.clear_rate")] = 1.0
+    speed: Annotated[float, Field(ge=0.01, le=100, description="clearing rate relative to rates.clear_rate")] = 1.0
 
 
 class NodeGroup(_Part):
     """NUMA nodes that are alike."""
 
-    count: Annotated[int, Field(ge=1, le=1024, description="number of nodes like this one")] = 1
+    count: Annotated[int, Field(ge=1, le=MAX_NODES, description="number of nodes like this one")] = 1
     nodes_per_socket: Annotated[int, Field(ge=1, description="nodes in one socket")] = 1
     memory: Annotated[Size, Field(description="memory of one node")]
     cores: Annotated[list[CoreGroup], Field(description="kinds of cores; an empty list is a node without CPUs")]
-    source: Annotated[str, Field(min_length=3)]
+    source: Source
 
 
 class LinkGroup(_Part):
     """Links that are alike."""
 
     between: Annotated[
-        list[Annotated[list[int], Field(min_length=2, max_length=2)]], Field(description="pairs of nodes")
+        list[Annotated[list[int], Field(min_length=2, max_length=2)]], Field(min_length=1, description="pairs of nodes")
     ]
-    bandwidth: Annotated[Rate, Field(gt=0, description="payload in each direction")]
-    source: Annotated[str, Field(min_length=3)]
+    bandwidth: Annotated[Rate, Field(description="payload in each direction")]
+    source: Source
 
 
 class RatesPart(_Part):
@@ -92,6 +103,12 @@ class RatesPart(_Part):
         Sourced[dict[str, float]] | None,
         Field(description="distance -> rate of a store stream over that distance, relative to local"),
     ] = None
+    share_exponent: Annotated[
+        Sourced[float] | None,
+        Field(
+            description="1 (default): a bottleneck is shared in proportion to what streams ask for; 0: in equal shares"
+        ),
+    ] = None
     chunk_noise: Annotated[Sourced[float], Field(description="coefficient of variation of the time of a chunk")]
 
 
@@ -106,19 +123,24 @@ class FitPart(_Part):
 class MachineFile(_Part):
     """A machine file."""
 
-    machine: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="its name")]
-    title: Annotated[str, Field(min_length=3)]
+    machine: Annotated[
+        str,
+        Field(
+            pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$",
+            description="a name of letters, digits, '.', '_' and '-', a letter or digit first",
+        ),
+    ]
+    title: Annotated[str, StringConstraints(strip_whitespace=True), Field(min_length=3, description="what it is")]
     also_known_as: Annotated[list[str], Field(description="how published tables name this machine")] = []
     base_page: Annotated[Size, Field(gt=0, description="the processor's smallest page")] = 4 * KIB
     cpu_numbering: Annotated[
-        str,
+        Literal["siblings_last", "siblings_adjacent"],
         Field(
-            pattern="^(siblings_last|siblings_adjacent)$",
             description="siblings_last: 0..n-1 are first threads of all cores (Linux on servers); siblings_adjacent: "
             "0 and 1 are one core",
         ),
     ] = "siblings_last"
-    nodes: Annotated[list[NodeGroup], Field(min_length=1)]
+    nodes: Annotated[list[NodeGroup], Field(min_length=1, description="NUMA nodes, numbered in the order given")]
     links: list[LinkGroup] = []
     routes: Annotated[
         list[Annotated[list[int], Field(min_length=2)]],
@@ -130,7 +152,7 @@ class MachineFile(_Part):
     distance_matrix: Annotated[
         Sourced[list[list[int]]] | None, Field(description="NUMA distances (SLIT) as numactl -H prints them")
     ] = None
-    rates: RatesPart
+    rates: Annotated[RatesPart, Field(description="the calibrated figures")]
     fits: list[FitPart] = []
 
 
@@ -147,14 +169,19 @@ def find_machine_file(name: str, base: Path) -> Path:
     """
     if name.endswith((".yaml", ".yml")) or "/" in name:
         path = base / name
-        if not path.is_file():
-            raise ValueError(f"found {name!r}, but there is no file {path}")
+        if not is_file(path):
+            near = [file.name for file in base.glob("*.y*ml")] if base.is_dir() else []
+            what = "is a folder" if is_folder(path) else "does not exist"
+            raise ValueError(
+                f"found {describe(name)}, but {describe(str(path))} {what}; allowed is the path of a machine file, "
+                f"relative to this file{did_you_mean(name, near)}"
+            )
         return path
     if name not in shipped_machines():
         names = shipped_machines()
         raise ValueError(
-            f"found {name!r}; allowed is a shipped machine ({', '.join(names)}) or the path of a machine file (.yaml)"
-            f"{did_you_mean(name, names)}"
+            f"found {describe(name)}; allowed is a shipped machine ({', '.join(names)}) or the path of "
+            f"a machine file (.yaml){did_you_mean(name, names)}"
         )
     return Path(str(resources.files("models") / "machines" / f"{name}.yaml"))
 
@@ -165,31 +192,22 @@ def load_machine(name: str | Path) -> Machine:
     Raises InputError with everything wrong in the file, or ValueError if there is no such machine.
     """
     path = name if isinstance(name, Path) else find_machine_file(name, Path.cwd())
-    document = read(path)
-    return _build(validate(MachineFile, document, str(path)), Checker(document, str(path)))
+    return build_machine(read(path), str(path))
+
+
+def build_machine(document: Located, name: str) -> Machine:
+    """Return the machine that a document describes; `name` stands for the file in messages. Raises InputError."""
+    return _build(validate(MachineFile, document, name), Checker(document, name))
 
 
 def _build(file: MachineFile, check: Checker) -> Machine:
-    nodes, cpus = _nodes_and_cpus(file)
+    nodes, cpus = _nodes_and_cpus(file, check)
     nids = [node.nid for node in nodes]
-    if not cpus:
-        check.problem(("nodes",), "found no CPU at all; at least one node must have cores")
-    if not any(node.memory_bytes for node in nodes):
-        check.problem(("nodes",), "found no memory at all; at least one node must have some")
     links = _links(file, nids, check)
-    check.stop()
-    routes = _routes(file, nids, links, check)
-    check.stop()
-    distances = _distances(file, nids, routes, check)
+    routes = _routes(file, nids, links, check) if not check.problems else {}
+    distances = _distances(file, nids, routes, check) if routes and not check.problems else {}
     rates = _rates(file, set(distances.values()), check)
-    for i, fit in enumerate(file.fits):
-        for j, parameter in enumerate(fit.parameters):
-            known = (*RatesPart.model_fields, "kernel.stray_block")
-            if parameter not in known:
-                check.problem(
-                    ("fits", i, "parameters", j),
-                    f"found {parameter!r}; allowed are {', '.join(known)}{did_you_mean(parameter, known)}",
-                )
+    _check_fits(file, check)
     check.stop()
     sources = {"distances": (file.distances or file.distance_matrix or Sourced(value=0, source="one node")).source}
     sources |= {f"nodes[{i}]": group.source for i, group in enumerate(file.nodes)}
@@ -214,7 +232,57 @@ def _build(file: MachineFile, check: Checker) -> Machine:
     )
 
 
-def _nodes_and_cpus(file: MachineFile) -> tuple[list[Node], list[Cpu]]:
+def _check_fits(file: MachineFile, check: Checker) -> None:
+    known = (*RatesPart.model_fields, "kernel.stray_block")
+    tables = shipped_tables()
+    for i, fit in enumerate(file.fits):
+        for j, parameter in enumerate(fit.parameters):
+            if parameter not in known:
+                check.problem(
+                    ("fits", i, "parameters", j),
+                    f"found {parameter!r}; allowed are {', '.join(known)}{did_you_mean(parameter, known)}",
+                )
+        if fit.table not in tables and not fit.table.endswith(".csv"):
+            check.problem(
+                ("fits", i, "table"),
+                f"found {fit.table!r}; allowed are {', '.join(tables)}, or the name of a CSV file"
+                f"{did_you_mean(fit.table, tables)}",
+            )
+
+
+def _check_nodes(file: MachineFile, check: Checker) -> None:
+    """Find what is impossible in the groups of nodes."""
+    for i, group in enumerate(file.nodes):
+        if group.count % group.nodes_per_socket:
+            check.problem(
+                ("nodes", i, "nodes_per_socket"),
+                f"found {group.nodes_per_socket}; allowed is a number that divides the count of nodes, {group.count}",
+            )
+        for j, kind in enumerate(group.cores):
+            if kind.cache_domains > kind.count:
+                check.problem(
+                    ("nodes", i, "cores", j, "cache_domains"),
+                    f"found {kind.cache_domains}; allowed is at most the count of cores, {kind.count}",
+                )
+    n_nodes = sum(group.count for group in file.nodes)
+    n_cpus = sum(group.count * kind.count * kind.threads_per_core for group in file.nodes for kind in group.cores)
+    if n_nodes > MAX_NODES:
+        check.problem(("nodes",), f"found {n_nodes} nodes in all; allowed are at most {MAX_NODES}")
+    if n_cpus > MAX_CPUS:
+        check.problem(("nodes",), f"found {n_cpus} CPUs in all; allowed are at most {MAX_CPUS}")
+    if not n_cpus:
+        check.problem(("nodes",), "found no CPU at all; at least one node must have cores")
+    if not any(group.memory for group in file.nodes):
+        check.problem(("nodes",), "found no memory at all; at least one node must have some")
+    base = file.base_page
+    if base & (base - 1) or not 512 <= base <= 2**30:
+        check.problem(("base_page",), f"found {check.found(('base_page',))}; allowed is a power of 2, such as 4KiB")
+
+
+def _nodes_and_cpus(file: MachineFile, check: Checker) -> tuple[list[Node], list[Cpu]]:
+    _check_nodes(file, check)
+    if sum(group.count for group in file.nodes) > MAX_NODES or check.problems:
+        return [Node(nid, nid, 0) for nid in range(min(MAX_NODES, sum(group.count for group in file.nodes)))], []
     nodes: list[Node] = []
     cores: list[tuple[int, int, int, float, int]] = []  # (core, cache, nid, speed, threads)
     n_sockets = n_caches = 0
@@ -243,9 +311,10 @@ def _links(file: MachineFile, nids: list[int], check: Checker) -> list[Link]:
         for j, (a, b) in enumerate(group.between):
             path: KeyPath = ("links", i, "between", j)
             pair = (min(a, b), max(a, b))
-            for nid in (a, b):
+            for k, nid in enumerate((a, b)):
                 if nid not in nids:
-                    check.problem(path, f"found node {nid}; the machine has nodes {_span(nids)}")
+                    what = f"the machine has nodes {_span(nids)}" if len(nids) > 1 else "the machine has node 0 only"
+                    check.problem((*path, k), f"found node {nid}; {what}")
             if a == b:
                 check.problem(path, f"found a link of node {a} with itself; allowed are two different nodes")
             elif pair in seen:
@@ -284,12 +353,21 @@ def _routes(
             "every node must be reachable, so add the missing links",
         )
         return routes
+    given: set[tuple[int, int]] = set()
     for i, nodes in enumerate(file.routes):
-        for a, b in itertools.pairwise(nodes):
-            if b not in near.get(a, ()):
-                check.problem(("routes", i), f"found {nodes}; there is no link between nodes {a} and {b}")
-                break
+        found = check.found(("routes", i))
+        ends = (min(nodes[0], nodes[-1]), max(nodes[0], nodes[-1]))
+        missing = next(((a, b) for a, b in itertools.pairwise(nodes) if b not in near.get(a, ())), None)
+        if len(set(nodes)) < len(nodes):
+            check.problem(("routes", i), f"found {found}; allowed is each node once on a route")
+        elif missing is not None:
+            message = f"found {found}; there is no link between nodes {missing[0]} and {missing[1]}"
+            check.problem(("routes", i), f"{message}, allowed is a route over links")
+        elif ends in given:
+            message = f"found a second route between nodes {ends[0]} and {ends[1]}; allowed is one, for both directions"
+            check.problem(("routes", i), message)
         else:
+            given.add(ends)
             routes[nodes[0], nodes[-1]] = tuple(nodes)
             routes[nodes[-1], nodes[0]] = tuple(reversed(nodes))
     return routes
@@ -299,31 +377,45 @@ def _distances(
     file: MachineFile, nids: list[int], routes: dict[tuple[int, int], tuple[int, ...]], check: Checker
 ) -> dict[tuple[int, int], int]:
     if file.distances and file.distance_matrix:
-        check.problem(("distance_matrix",), "found beside `distances`; allowed is one of the two")
+        check.problem(("distance_matrix",), "found beside `distances`; allowed is one of the two", of_key=True)
         return {}
     if file.distance_matrix:
         rows = file.distance_matrix.value
         path: KeyPath = ("distance_matrix", "value")
-        if len(rows) != len(nids) or any(len(row) != len(nids) for row in rows):
+        if len(rows) != len(nids):
             check.problem(path, f"found {len(rows)} rows; allowed are {len(nids)} rows of {len(nids)} numbers")
-            return {}
         for i, row in enumerate(rows):
+            if len(row) != len(nids):
+                check.problem((*path, i), f"found a row of {len(row)}; allowed are {len(nids)}, one for each node")
             for j, distance in enumerate(row):
-                if (distance != 10) if i == j else (distance <= 10):
-                    check.problem((*path, i, j), f"found {distance}; allowed is 10 for a node itself, more for others")
+                if (distance != 10) if i == j else not 10 < distance <= _MAX_DISTANCE:
+                    allowed = f"10 for a node itself, 11 to {_MAX_DISTANCE} for others"
+                    check.problem((*path, i, j), f"found {distance}; allowed is {allowed}")
+        if check.problems:
+            return {}
         return {(a, b): rows[i][j] for i, a in enumerate(nids) for j, b in enumerate(nids)}
     by_hops = file.distances.value if file.distances else [10]
     needed = max(len(route) for route in routes.values())
     path = ("distances", "value")
-    if len(by_hops) < needed:
-        check.problem(
-            path if file.distances else ("nodes",),
-            f"found {len(by_hops) if file.distances else 'no'} distances; nodes are up to {needed - 1} links apart, so "
-            f"{needed} are needed, from 10 for the node itself, such as distances: [10, 21, 31]",
+    if not file.distances and needed > 1:
+        message = (
+            f"the key `distances` or `distance_matrix` is missing; nodes are up to {needed - 1} links apart, such as "
+            "distances: {value: [10, 21, 31], source: numactl -H}"
         )
+        check.problem((), message)
         return {}
-    if by_hops[0] != 10 or any(b <= a for a, b in itertools.pairwise(by_hops)):
-        check.problem(path, f"found {by_hops}; allowed is 10 first, then growing numbers")
+    if by_hops[:1] != [10] or any(b <= a for a, b in itertools.pairwise(by_hops)) or by_hops[-1] > _MAX_DISTANCE:
+        check.problem(
+            path, f"found {check.found(path)}; allowed is 10 first, then growing numbers up to {_MAX_DISTANCE}"
+        )
+    if len(by_hops) != needed:
+        check.problem(
+            path,
+            f"found {len(by_hops)} distance{'s' * (len(by_hops) != 1)}; allowed are {needed}, since nodes are up to "
+            f"{needed - 1} links apart: 10 for the node itself, then one for each number of links, as in [10, 21, 31]",
+        )
+    if check.problems:
+        return {}
     return {pair: by_hops[len(route) - 1] for pair, route in routes.items()}
 
 
@@ -335,7 +427,8 @@ def _rates(file: MachineFile, distances: set[int], check: Checker) -> Rates:
         if sourced is None:
             return default
         if not low <= sourced.value <= high:
-            check.problem(("rates", name, "value"), f"found {sourced.value:g}; allowed is {low:g} to {high:g}")
+            at: KeyPath = ("rates", name, "value")
+            check.problem(at, f"found {check.found(at)}; allowed is {low:g} to {high:g}")
             return default
         return sourced.value
 
@@ -343,18 +436,15 @@ def _rates(file: MachineFile, distances: set[int], check: Checker) -> Rates:
     remote = {str(distance): distance for distance in sorted(distances - {10})}
     for text, factor in (part.remote_factors.value if part.remote_factors else {}).items():
         path: KeyPath = ("rates", "remote_factors", "value", text)
-        if not 0 < factor <= 1:
-            check.problem(path, f"found {factor:g}; allowed is more than 0 and at most 1, the local rate")
+        if not 0.01 <= factor <= 1:
+            message = f"found {check.found(path)}; allowed is 0.01 to 1, where 1 is the local rate"
+            check.problem(path, message)
         if text in remote:
             factors[remote[text]] = factor
-        else:
+        elif distances:  # else they are wrong themselves
             message = f"found distance {text}; between nodes of this machine there are {', '.join(remote) or 'none'}"
             check.problem(path, message, of_key=True)
     knee = bounded("memory_knee", 1, 64, 0)
-    for name in ("clear_rate", "serial_clear_rate", "memory_bandwidth", "cache_bandwidth"):
-        rate: Sourced[float] | None = getattr(part, name)
-        if rate is not None and not rate.value > 0:
-            check.problem(("rates", name, "value"), f"found {format_size(rate.value)}/s; allowed is more than 0")
     return Rates(
         clear_bytes_per_s=part.clear_rate.value,
         serial_clear_bytes_per_s=(part.serial_clear_rate or part.clear_rate).value,
@@ -364,6 +454,7 @@ def _rates(file: MachineFile, distances: set[int], check: Checker) -> Rates:
         core_throughput=bounded("core_throughput", 0.5, 8, 1),
         cache_bytes_per_s=part.cache_bandwidth.value if part.cache_bandwidth else None,
         remote_factors=factors,
+        share_exponent=bounded("share_exponent", 0, 1, 1),
         chunk_noise=bounded("chunk_noise", 0, 0.5, 0),
     )
 

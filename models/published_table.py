@@ -5,12 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
+from models.document import is_file
 from models.problems import did_you_mean
 
 _REQUIRED = ("source", "client", "machine", "time_s")
+_NUMBERS = ("time_s", "nthreads", "size_gib", "stdev_s", "speedup")
 
 
 @dataclass(frozen=True)
@@ -33,7 +36,7 @@ def load_table(name: str, base: Path) -> PublishedTable:
     Raises ValueError saying what was found and what is allowed.
     """
     stem = name.removesuffix(".csv")
-    if (base / name).is_file():
+    if is_file(base / name):
         path = base / name
     elif stem in shipped_tables():
         path = Path(str(resources.files("models") / "published" / f"{stem}.csv"))
@@ -45,11 +48,24 @@ def load_table(name: str, base: Path) -> PublishedTable:
         )
     try:
         cells = pd.read_csv(path)
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
-        raise ValueError(f"found {name!r}, which is not a CSV table: {error}") from None
+    except (OSError, ValueError) as error:  # pandas' own errors are ValueErrors
+        why = " ".join(str(error).split())
+        raise ValueError(f"found {name!r}, which can't be read as a CSV table: {why}") from None
     missing = [column for column in _REQUIRED if column not in cells.columns]
     if missing:
-        raise ValueError(f"found {name!r}, a table without the column{'s' * (len(missing) > 1)} {', '.join(missing)}")
-    if not pd.api.types.is_numeric_dtype(cells["time_s"]):
-        raise ValueError(f"found {name!r}, in which time_s has something that is no number")
+        raise ValueError(
+            f"found {name!r}, a table without the column{'s' * (len(missing) > 1)} {', '.join(missing)}; "
+            f"needed are {', '.join(_REQUIRED)}"
+        )
+    if cells.empty:
+        raise ValueError(f"found {name!r}, a table without a row; allowed is a table of measurements")
+    for column in _NUMBERS:
+        if column in cells.columns and not _are_numbers(cells[column]):
+            raise ValueError(f"found {name!r}, in which {column} has something else than numbers; allowed are numbers")
+    if not (cells["time_s"].dropna() > 0).all():
+        raise ValueError(f"found {name!r}, in which time_s is not above 0 in every row; allowed are seconds above 0")
     return PublishedTable(stem, cells)
+
+
+def _are_numbers(cells: pd.Series[Any]) -> bool:
+    return pd.api.types.is_numeric_dtype(cells) and not pd.api.types.is_bool_dtype(cells)

@@ -95,13 +95,18 @@ def load_results(folder: str | Path) -> Results:
             f"{folder} has schema version {provenance['schema_version']}; this program reads {SCHEMA_VERSION}"
         )
     scenario = yaml.safe_load((folder / "scenario.yaml").read_text())
-    tables = {
+    tables: dict[str, Any] = {
         name: pd.read_parquet(path) if (path := folder / f"{name}.parquet").exists() else None for name in _TABLES
     }
     machines = tuple(json.loads(path.read_text()) for path in sorted(folder.glob("machine-*.json")))
     return Results(
-        scenario["title"], scenario["question"], **tables, scenario=scenario, machines=machines, provenance=provenance
-    )  # type: ignore[arg-type]
+        title=scenario["title"],
+        question=scenario["question"],
+        **tables,
+        scenario=scenario,
+        machines=machines,
+        provenance=provenance,
+    )
 
 
 def may_replace(folder: Path, provenance: Mapping[str, Any]) -> bool:
@@ -155,15 +160,14 @@ def _as_plain(value: Any) -> Any:
 
 def case_columns(case: Case) -> dict[str, Any]:
     """Return the columns that identify a case, in order: machine, client, kernel, nthreads, size_gib, then the rest."""
-    columns = {
+    size_gib = case.task.size / GIB
+    columns: dict[str, Any] = {
         "machine": case.machine.name,
         "client": case.task.client,
         "kernel": case.kernel.version,
         "nthreads": case.kernel.max_threads,
-        "size_gib": case.task.size / GIB,
+        "size_gib": int(size_gib) if size_gib.is_integer() else size_gib,
     }
-    if columns["size_gib"] == int(columns["size_gib"]):
-        columns["size_gib"] = int(columns["size_gib"])
     for path, value in case.choices.items():
         if path not in _NOT_EXTRA:
             columns[path.rpartition(".")[2]] = value

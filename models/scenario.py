@@ -8,19 +8,20 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
-from models.document import KeyPath, Located, combinations, format_path, read
+from models.document import NOTHING, KeyPath, Located, combinations, format_path, read
 from models.kernels import VERSIONS, Kernel, KtaskV1
 from models.machine import Machine
 from models.machine_file import find_machine_file, load_machine
 from models.problems import InputError, Problem
 from models.published_table import PublishedTable, load_table
-from models.units import GIB, Size, format_size
+from models.units import GIB, Size, describe, format_size
 from models.validation import Checker, validate
 
 MAX_CASES = 100_000
-_LISTS: tuple[KeyPath, ...] = (("compare_with",),)  # lists that are one value, not a span
+_LISTS: tuple[KeyPath, ...] = (("title",), ("question",), ("compare_with",))  # of which all cases have the same
 
 
 class _Part(BaseModel):
@@ -45,13 +46,17 @@ class Task(_Part):
 class ScenarioFile(_Part):
     """A scenario file."""
 
-    title: Annotated[str, Field(min_length=1)]
-    question: Annotated[str, Field(min_length=1, description="what the scenario is to answer")]
+    title: Annotated[str, StringConstraints(strip_whitespace=True), Field(min_length=1, description="its heading")]
+    question: Annotated[
+        str,
+        StringConstraints(strip_whitespace=True),
+        Field(min_length=1, description="what the scenario is to answer"),
+    ]
     machine: Annotated[str, Field(description="a shipped machine, or the path of a machine file")]
-    task: Task
+    task: Annotated[Task, Field(description="the job")]
     kernel: Annotated[KtaskV1, Field(description="a version, or a version and what differs from it")]
     replications: Annotated[int, Field(ge=1, le=1_000_000)] = 10
-    seed: Annotated[int, Field(ge=0, description="seed of all random streams")] = 1
+    seed: Annotated[int, Field(ge=0, lt=2**63, description="seed of all random streams")] = 1
     compare_with: Annotated[
         str | None, Field(description="a published table (a shipped name, or the path of a CSV file)")
     ] = None
@@ -87,7 +92,11 @@ class Scenario:
         """
         document = self.document
         for path, value in values.items():
-            document = _set(document, tuple(path.split(".")), value, path)
+            try:
+                document = _set(document, tuple(path.split(".")), _locate(value))
+            except KeyError as error:
+                message = f"found no mapping to set {error.args[0]!r} in; allowed are the paths of a scenario's keys"
+                raise InputError([Problem(str(self.path), 0, 0, path, message)]) from None
         return build_scenario(document, self.path)
 
     def on(self, machine: Machine) -> Scenario:
@@ -95,24 +104,34 @@ class Scenario:
         return replace(self, cases=tuple(replace(case, machine=machine) for case in self.cases))
 
 
-def _set(document: Located, keys: tuple[str, ...], value: Any, path: str) -> Located:
+def _set(document: Located, keys: KeyPath, value: Located, at: KeyPath = ()) -> Located:
+    """Return the document with a value set, in every item where there is a list. Raises KeyError for a dead end."""
     if not keys:
-        return _locate(value)
+        return value
     inner = document.value
-    if isinstance(inner, str) and keys[0] != "version":  # kernel: ktask-v1 is short for a mapping
+    if isinstance(inner, list):
+        return replace(document, value=[_set(item, keys, value, at) for item in inner])
+    if at == ("kernel",) and isinstance(inner, str):  # short for a mapping
         inner = {"version": Located(inner, document.line, document.column)}
     if not isinstance(inner, dict):
-        raise InputError([Problem("<python>", 0, 0, path, f"there is no mapping to set {keys[0]!r} in")])
-    changed = _set(inner.get(keys[0], Located({}, 0, 0, {})), keys[1:], value, path)
-    places = {**dict.fromkeys(inner, (document.line, document.column)), **(document.keys or {}), keys[0]: (0, 0)}
-    return Located({**inner, keys[0]: changed}, document.line, document.column, places)
+        raise KeyError(keys[0])
+    changed = _set(inner.get(str(keys[0]), Located({}, 0, 0, {})), keys[1:], value, (*at, keys[0]))
+    places = {**dict.fromkeys(inner, (document.line, document.column)), **(document.keys or {}), str(keys[0]): (0, 0)}
+    return Located({**inner, str(keys[0]): changed}, document.line, document.column, places)
 
 
 def _locate(value: Any) -> Located:
+    """Return a value from Python as if it were of a file, but without a place."""
+    if isinstance(value, (np.generic, np.ndarray)):
+        value = value.tolist()
     if isinstance(value, Mapping):
         return Located({str(k): _locate(v) for k, v in value.items()}, 0, 0, {str(k): (0, 0) for k in value})
-    if isinstance(value, (list, tuple)):
+    if isinstance(value, (list, tuple, range)):
         return Located([_locate(item) for item in value], 0, 0)
+    if isinstance(value, Path):
+        value = str(value)
+    elif isinstance(value, float) and not math.isfinite(value):
+        value = str(value)  # which no number may be
     return Located(value, 0, 0)
 
 
@@ -126,72 +145,108 @@ def build_scenario(document: Located, path: Path) -> Scenario:
     """Make a scenario of a document; machine files and tables are looked up beside `path`. Raises InputError."""
     name = str(path)
     if not isinstance(document.value, dict):
-        raise InputError(
-            [Problem(name, document.line, document.column, "", "found no mapping; see `ktask-sim schema`")]
-        )
+        found = describe(document.plain())
+        message = f"found {found}; allowed is a mapping with the keys {', '.join(ScenarioFile.model_fields)}"
+        raise InputError([Problem(name, document.line, document.column, "", message)])
     n_cases = _count(document, ())
     if n_cases > MAX_CASES:
-        message = f"the lists span {n_cases:,} cases; allowed are {MAX_CASES:,}"
+        many = f"{n_cases:,}" if n_cases < 10**12 else "countless"
+        message = f"the lists span {many} cases; allowed are at most {MAX_CASES:,}"
         raise InputError([Problem(name, document.line, document.column, "", message)])
-    if n_cases == 0:
-        raise InputError([Problem(name, *_empty_list(document), "", "found an empty list; give at least one value")])
     problems: list[Problem] = []
-    machines: dict[str, Machine | None] = {}
+    _find_doubles(document, (), name, problems)
+    machines = _find_machines(document.value.get("machine"), path, problems)
+    table = _find_table(document.value.get("compare_with"), path, problems)
     cases: list[Case] = []
     first: ScenarioFile | None = None
-    table: PublishedTable | None = None
     for chosen, choices in combinations(document, _LISTS):
+        spelled = _spell_out(chosen)
         try:
-            file = validate(ScenarioFile, _spell_out(chosen), name)
+            file = validate(ScenarioFile, spelled, name)
         except InputError as error:
             problems += error.problems
             continue
-        check = Checker(chosen, name)
-        if first is None:
-            first = file
-            if file.compare_with is not None:
-                try:
-                    table = load_table(file.compare_with, path.parent)
-                except ValueError as wrong:
-                    check.problem(("compare_with",), str(wrong))
-        if file.machine not in machines:
-            machines[file.machine] = None
-            try:
-                machines[file.machine] = load_machine(find_machine_file(file.machine, path.parent))
-            except InputError as error:
-                problems += error.problems
-            except ValueError as wrong:
-                check.problem(("machine",), str(wrong))
-        machine = machines[file.machine]
+        first = first or file
+        machine = machines.get(file.machine)
         if machine is not None:
+            check = Checker(spelled, name)
             _check_case(file, machine, check)
-            values = {format_path(at): value for at, value in choices.items()}
+            problems += check.problems
+            values = {format_path(at): _in_words(value) for at, value in choices.items()}
             cases.append(Case(machine, file.task, file.kernel, file.replications, file.seed, values))
-        problems += check.problems
     if problems:
         raise InputError(problems)
     assert first is not None
     return Scenario(first.title, first.question, tuple(cases), table, document, path)
 
 
+def _find_machines(value: Located | None, path: Path, problems: list[Problem]) -> dict[str, Machine]:
+    """Return the machines that a scenario names, as far as they can be read."""
+    machines: dict[str, Machine] = {}
+    for item in value.value if value is not None and isinstance(value.value, list) else [value]:
+        if item is None or not isinstance(item.value, str) or item.value in machines:
+            continue
+        try:
+            machine = load_machine(find_machine_file(item.value, path.parent))
+        except InputError as error:
+            problems += error.problems
+        except ValueError as wrong:
+            problems.append(Problem(str(path), item.line, item.column, "machine", str(wrong)))
+        else:
+            same = next((other for other, known in machines.items() if known.name == machine.name), None)
+            if same is not None:
+                message = (
+                    f"found {item.value!r}, named {machine.name} like {same!r}; allowed are machines of different names"
+                )
+                problems.append(Problem(str(path), item.line, item.column, "machine", message))
+            machines[item.value] = machine
+    return machines
+
+
+def _find_table(value: Located | None, path: Path, problems: list[Problem]) -> PublishedTable | None:
+    """Return the table that a scenario is compared with, if it names one that can be read."""
+    if value is None or not isinstance(value.value, str):
+        return None
+    try:
+        return load_table(value.value, path.parent)
+    except ValueError as wrong:
+        problems.append(Problem(str(path), value.line, value.column, "compare_with", str(wrong)))
+        return None
+
+
 def _count(document: Located, path: KeyPath) -> int:
-    if path in _LISTS:
+    """Return how many cases a document spans, as `combinations` yields them."""
+    if path in _LISTS or document.value == []:
         return 1
     if isinstance(document.value, list):
-        return sum(_count(item, path) for item in document.value)
+        return sum(1 if isinstance(item.value, list) else _count(item, path) for item in document.value)
     if isinstance(document.value, dict):
         return math.prod(_count(item, (*path, key)) for key, item in document.value.items())
     return 1
 
 
-def _empty_list(document: Located) -> tuple[int, int]:
-    if isinstance(document.value, list) and not document.value:
-        return document.line, document.column
-    items = document.value.values() if isinstance(document.value, dict) else document.value
-    return next(
-        (place for item in items if isinstance(item.value, (list, dict)) and (place := _empty_list(item)) != (0, 0)),
-        (0, 0),
-    )
+def _find_doubles(document: Located, path: KeyPath, name: str, problems: list[Problem]) -> None:
+    """Find values that stand twice in a list: the same case again."""
+    inner = document.value
+    if isinstance(inner, dict):
+        for key, item in inner.items():
+            _find_doubles(item, (*path, key), name, problems)
+    elif isinstance(inner, list) and path not in _LISTS:
+        seen: set[str] = set()
+        for item in inner:
+            _find_doubles(item, path, name, problems)
+            text = repr(item.plain())
+            if text in seen and item.value is not NOTHING:
+                message = f"found {describe(item.plain())} a second time in the list; allowed is each value once"
+                problems.append(Problem(name, item.line, item.column, format_path(path), message))
+            seen.add(text)
+
+
+def _in_words(value: Any) -> Any:
+    """Return a chosen value as it stands in a table: a mapping as 'key: value, ...'."""
+    if isinstance(value, dict):
+        return ", ".join(f"{key}: {_in_words(inner)}" for key, inner in value.items())
+    return value
 
 
 def _spell_out(document: Located) -> Located:
@@ -207,44 +262,48 @@ def _check_case(file: ScenarioFile, machine: Machine, check: Checker) -> None:
     """Find what is impossible in one case: values that are fine alone and wrong together."""
     task, kernel = file.task, file.kernel
     base = machine.base_page_bytes
+    pages = f"pages of {format_size(task.page_size)}"
+    found_page, found_size, found_pool, found_chunk = (
+        check.found(at, format_size(default))
+        for at, default in (
+            (("task", "page_size"), task.page_size),
+            (("task", "size"), task.size),
+            (("task", "pool"), 0),
+            (("kernel", "min_chunk"), kernel.min_chunk),
+        )
+    )
     if task.page_size % base:
         check.problem(
             ("task", "page_size"),
-            f"found {format_size(task.page_size)}; allowed is a multiple of the base page, {format_size(base)}",
+            f"found {found_page}; allowed is a multiple of the base page, {format_size(base)}",
         )
     elif task.size % task.page_size:
-        check.problem(
-            ("task", "size"),
-            f"found {format_size(task.size)}; allowed is a whole number of pages of {format_size(task.page_size)}",
-        )
+        check.problem(("task", "size"), f"found {found_size}; allowed is a whole number of {pages}")
     if kernel.min_chunk > task.page_size:
         check.problem(
             ("kernel", "min_chunk"),
-            f"found {format_size(kernel.min_chunk)}, more than the task, a page of {format_size(task.page_size)}; "
-            "allowed is at most the page",
+            f"found {found_chunk}, more than the task, a page of {format_size(task.page_size)}; allowed is at most the "
+            "page",
         )
     elif kernel.min_chunk % base:
         check.problem(
             ("kernel", "min_chunk"),
-            f"found {format_size(kernel.min_chunk)}; allowed is a multiple of the base page, {format_size(base)}",
+            f"found {found_chunk}; allowed is a multiple of the base page, {format_size(base)}",
         )
     room = sum(node.memory_bytes // task.page_size for node in machine.nodes) * task.page_size
-    what = f"machine {machine.name} has room for {format_size(room)} in pages of {format_size(task.page_size)}"
+    what = f"allowed is at most {format_size(room)}, the room of machine {machine.name} in {pages}"
     if task.pool is not None and task.pool > room:
-        check.problem(("task", "pool"), f"found {format_size(task.pool)}; {what}")
+        check.problem(("task", "pool"), f"found {found_pool}; {what}")
     elif task.pool is not None and task.pool % task.page_size:
-        check.problem(
-            ("task", "pool"),
-            f"found {format_size(task.pool)}; allowed is a whole number of pages of {format_size(task.page_size)}",
-        )
+        check.problem(("task", "pool"), f"found {found_pool}; allowed is a whole number of {pages}")
     elif task.size > (room if task.pool is None else task.pool):
-        limit = what if task.pool is None else f"the pool has {format_size(task.pool)}"
-        check.problem(("task", "size"), f"found {format_size(task.size)}; {limit}")
+        limit = what if task.pool is None else f"allowed is at most the pool, {found_pool}"
+        check.problem(("task", "size"), f"found {found_size}; {limit}")
     if task.caller_node is not None and task.caller_node not in machine.cpu_nids:
         nids = ", ".join(str(nid) for nid in machine.cpu_nids)
         check.problem(
             ("task", "caller_node"),
-            f"found node {task.caller_node}; nodes with CPUs of machine {machine.name} are {nids}",
+            f"found node {task.caller_node}; allowed are the nodes with CPUs of machine {machine.name}: {nids}",
         )
 
 

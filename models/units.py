@@ -12,6 +12,8 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
+from models.problems import did_you_mean
+
 KIB, MIB, GIB, TIB = 2**10, 2**20, 2**30, 2**40
 
 SIZE_UNITS = {
@@ -35,6 +37,10 @@ TIME_UNITS = {
 }
 RATE_UNITS = {f"{unit}/s": factor for unit, factor in SIZE_UNITS.items()}
 
+MAX_SIZE_BYTES = 2**20 * TIB
+MAX_TIME_S = 1000 * 3600.0
+MIN_RATE_BYTES_PER_S, MAX_RATE_BYTES_PER_S = 1, 1024 * TIB
+
 _NUMBER = r"[0-9]+(?:\.[0-9]+)?(?:[eE][-+]?[0-9]{1,2})?"
 
 
@@ -43,48 +49,71 @@ def _parse(text: Any, kind: str, units: dict[str, Any], example: str) -> Decimal
     allowed = f"a {kind} with a unit, such as {example} (units: {', '.join(units)})"
     if isinstance(text, bool) or not isinstance(text, (str, int, float)):
         raise ValueError(f"found {describe(text)}; allowed is {allowed}")
-    match = re.fullmatch(rf"\s*({_NUMBER})\s*([A-Za-z/]*)\s*", str(text))
+    match = re.fullmatch(rf"\s*(-?)({_NUMBER})\s*([^\W\d_/]*(?:/[^\W\d_]*)?)\s*", str(text))
     if not match:
-        raise ValueError(f"found {text!r}; allowed is {allowed}")
-    number, unit = match.groups()
+        raise ValueError(f"found {describe(text)}; allowed is {allowed}")
+    sign, number, unit = match.groups()
     if not unit:
-        raise ValueError(f"found {text}, a number without a unit; allowed is {allowed}")
+        raise ValueError(f"found {describe(text)}, a number without a unit; allowed is {allowed}")
     if unit not in units:
-        near = [known for known in units if known.lower() == unit.lower()]
-        hint = f"; did you mean {near[0]}?" if near else ""
-        raise ValueError(f"found {text!r}, in which {unit!r} is no unit of a {kind}; allowed is {allowed}{hint}")
+        hint = _near_unit(unit, units)
+        raise ValueError(
+            f"found {describe(text)}, in which {unit!r} is no unit of a {kind}; allowed is {allowed}{hint}"
+        )
+    if sign:
+        raise ValueError(f"found {describe(text)}, which is negative; allowed is {allowed}")
     return Decimal(number) * Decimal(units[unit])
+
+
+def _near_unit(unit: str, units: dict[str, Any]) -> str:
+    """Return '; did you mean X?' for units like the one found: of other case, cut short or drawn out."""
+    found = unit.replace("\N{MICRO SIGN}", "u").replace("\N{GREEK SMALL LETTER MU}", "u").lower()
+    near = [known for known in units if known.lower() == found]
+    near = near or [known for known in units if known.lower().startswith(found)]
+    near = near or [max((known for known in units if found.startswith(known.lower())), key=len, default="")]
+    return f"; did you mean {' or '.join(near)}?" if near[0] else did_you_mean(found, list(units))
 
 
 def describe(value: Any) -> str:
     """Return how a value of a file is named in a message."""
     if value is None:
-        return "nothing"
+        return "null"
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, dict):
-        return "a mapping"
+        return "a mapping" if value else "an empty mapping"
     if isinstance(value, list):
-        return "a list"
-    return repr(value)
+        text = f"[{', '.join(describe(item) for item in value[:9])}]"
+        plain = len(value) < 9 and len(text) < 50 and not any(isinstance(item, (dict, list)) for item in value)
+        return ("a list" if not plain else text) if value else "an empty list"
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."
 
 
 def parse_size(text: Any) -> int:
     """Return the bytes of '800GiB' and the like. Raises ValueError, also for a fraction of a byte."""
     size_bytes = _parse(text, "size", SIZE_UNITS, "800GiB")
+    if size_bytes > MAX_SIZE_BYTES:
+        raise ValueError(f"found {describe(text)}; allowed is at most {MAX_SIZE_BYTES // TIB}TiB")
     if size_bytes != int(size_bytes):
-        raise ValueError(f"found {text!r}, which is not a whole number of bytes")
+        raise ValueError(f"found {describe(text)}; allowed is a whole number of bytes")
     return int(size_bytes)
 
 
 def parse_time(text: Any) -> float:
     """Return the seconds of '50us' and the like. Raises ValueError."""
-    return float(_parse(text, "time", TIME_UNITS, "50us"))
+    time_s = float(_parse(text, "time", TIME_UNITS, "50us"))
+    if time_s > MAX_TIME_S:
+        raise ValueError(f"found {describe(text)}; allowed is at most {MAX_TIME_S / 3600:g}h")
+    return time_s
 
 
 def parse_rate(text: Any) -> float:
     """Return the bytes per second of '25.4GiB/s' and the like. Raises ValueError."""
-    return float(_parse(text, "rate", RATE_UNITS, "25.4GiB/s"))
+    rate = float(_parse(text, "rate", RATE_UNITS, "25.4GiB/s"))
+    if not MIN_RATE_BYTES_PER_S <= rate <= MAX_RATE_BYTES_PER_S:
+        raise ValueError(f"found {describe(text)}; allowed is 1B/s to {MAX_RATE_BYTES_PER_S // TIB}TiB/s")
+    return rate
 
 
 def format_size(size_bytes: float) -> str:

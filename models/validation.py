@@ -5,13 +5,17 @@ from __future__ import annotations
 from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
-from models.document import KeyPath, Located, format_path
+from models.document import KeyPath, Located, format_path, number_in
 from models.problems import InputError, Problem, did_you_mean
 from models.units import describe
 
 M = TypeVar("M", bound=BaseModel)
+
+_TYPES = {"string_type": "text", "list_type": "a list", "dict_type": "a mapping", "bool_type": "true or false"}
+_BOUNDS = {"greater_than": "more than", "greater_than_equal": "at least", "less_than": "less than"}
 
 
 class Checker:
@@ -26,6 +30,13 @@ class Checker:
         """Add a problem at `path` (the value, or its key)."""
         line, column = self._document.place(path, of_key=of_key)
         self.problems.append(Problem(self._file, line, column, format_path(path), message))
+
+    def found(self, path: KeyPath, default: str = "nothing") -> str:
+        """Return how the value at `path` is named in a message: as the file has it, or as the default."""
+        try:
+            return describe(self._document.at(path))
+        except KeyError:
+            return f"the default, {default}"
 
     def stop(self) -> None:
         """Raise InputError if there is any problem so far."""
@@ -46,33 +57,57 @@ def validate(model: type[M], document: Located, file: str) -> M:
 
 def _report(check: Checker, model: type[BaseModel], details: ErrorDetails) -> None:
     path = tuple(step for step in details["loc"] if step not in ("[key]",))
-    kind, found = details["type"], describe(details["input"])
-    limits = details.get("ctx", {})
+    kind, value, limits = details["type"], details["input"], details.get("ctx", {})
     if kind == "extra_forbidden":
-        allowed = list(_fields(model, path[:-1]))
-        word = str(path[-1])
-        check.problem(path, f"unknown key; allowed are {', '.join(allowed)}{did_you_mean(word, allowed)}", of_key=True)
+        allowed = _keys(model, path[:-1])
+        hint = did_you_mean(str(path[-1]), allowed)
+        check.problem(path, f"unknown key; allowed are {', '.join(allowed)}{hint}", of_key=True)
     elif kind == "missing":
-        check.problem(path[:-1], f"the key `{path[-1]}` is missing")
+        field = _field(model, path)
+        meaning = f" ({field.description})" if field is not None and field.description else ""
+        check.problem(path[:-1], f"the key `{path[-1]}` is missing{meaning}")
     elif kind == "quantity":
         check.problem(path, str(limits["problem"]))
-    elif kind in ("int_type", "int_from_float", "int_parsing", "float_type", "float_parsing"):
-        check.problem(path, f"found {found}; allowed is a {'whole ' if kind.startswith('int') else ''}number")
-    elif kind in ("string_type", "list_type", "dict_type", "model_type", "bool_type"):
-        words = {"string": "text", "list": "a list", "dict": "a mapping", "model": "a mapping", "bool": "true or false"}
-        check.problem(path, f"found {found}; allowed is {words[kind.removesuffix('_type')]}")
-    elif kind == "literal_error":
-        allowed = [str(word) for word in get_args(_annotation(model, path))] or [str(limits["expected"])]
-        check.problem(
-            path, f"found {found}; allowed is {', '.join(allowed)}{did_you_mean(str(details['input']), allowed)}"
-        )
-    elif kind in ("greater_than", "greater_than_equal", "less_than", "less_than_equal"):
-        words = {"greater_than": "more than", "greater_than_equal": "at least", "less_than": "less than"}
-        limit = next(iter(limits.values()))
-        check.problem(path, f"found {found}; allowed is {words.get(kind, 'at most')} {limit}")
     else:
-        message = details["msg"]
-        check.problem(path, f"found {found}; {message[0].lower()}{message[1:]}")
+        check.problem(path, f"found {check.found(path)}; allowed is {_allowed(model, path, kind, value, limits)}")
+
+
+def _allowed(model: type[BaseModel], path: KeyPath, kind: str, value: Any, limits: dict[str, Any]) -> str:
+    """Return what is allowed in place of a value, for one kind of pydantic's errors."""
+    if kind in ("int_type", "int_from_float", "float_type"):
+        number = number_in(value) if isinstance(value, str) else value if isinstance(value, float) else None
+        whole = kind.startswith("int")
+        hint = ""
+        if number is not None and (not whole or number == int(number)):
+            quotes = ", without quotes" if isinstance(value, str) else ""
+            hint = f"; did you mean {int(number) if whole else number}{quotes}?"
+        return f"a {'whole ' if whole else ''}number{hint}"
+    if kind in ("model_type", "model_attributes_type"):
+        return f"a mapping with the keys {', '.join(_keys(model, path))}"
+    if kind in _TYPES:
+        scalar = kind == "string_type" and isinstance(value, (bool, int, float))
+        return _TYPES[kind] + ("; put it in quotes if it is meant as text" if scalar else "")
+    if kind == "literal_error":
+        words = [str(word) for word in get_args(_annotation(model, path))] or [str(limits["expected"])]
+        return ", ".join(words) + did_you_mean(str(value), words)
+    if kind in (*_BOUNDS, "less_than_equal"):
+        return f"{_BOUNDS.get(kind, 'at most')} {next(iter(limits.values())):.15g}"
+    if kind == "string_too_short":
+        least = limits["min_length"]
+        return f"text of at least {least} character{'s' * (least > 1)}"
+    if kind in ("too_short", "too_long"):
+        bound = "at least" if kind == "too_short" else "at most"
+        return f"a list of {bound} {limits['min_length' if kind == 'too_short' else 'max_length']}"
+    if kind == "string_pattern_mismatch":
+        field = _field(model, path)
+        return str(field.description if field is not None and field.description else limits["pattern"])
+    return f"something else: {kind.replace('_', ' ')}"
+
+
+def _field(model: type[BaseModel], path: KeyPath) -> FieldInfo | None:
+    """Return the declared field at a path, or None where there is none."""
+    inner = next(iter(_models_in(_annotation(model, path[:-1]))), None)
+    return inner.model_fields.get(str(path[-1])) if inner is not None else None
 
 
 def _annotation(model: type[BaseModel], path: KeyPath) -> Any:
@@ -95,6 +130,6 @@ def _models_in(annotation: Any) -> list[type[BaseModel]]:
     return [found for part in get_args(annotation) for found in _models_in(part)]
 
 
-def _fields(model: type[BaseModel], path: KeyPath) -> list[str]:
+def _keys(model: type[BaseModel], path: KeyPath) -> list[str]:
     """Return the keys allowed in the mapping at a path."""
     return [name for found in _models_in(_annotation(model, path))[:1] for name in found.model_fields]

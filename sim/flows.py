@@ -25,6 +25,7 @@ from simpy.core import StopSimulation
 from models.capacity import CapacityCurve
 
 _SLACK = 1e-9  # relative: loads this close to a capacity count as within it (rounding of sums)
+_MEMORY = 10_000  # solved populations that are kept
 _INF = math.inf
 _TIE = 1e-12  # relative: finish marks or fill levels this close are the same instant or level
 
@@ -56,27 +57,37 @@ class Resource:
 
     @property
     def served(self) -> float:
-        """Units used so far by flows that have ended."""
+        """Units used so far."""
         return sum(r.served * usage for r in self._routes for q, usage in r.uses if q is self)
 
 
 class Route:
     """What a flow passes through, how fast it could go alone and its weight. Made by `FlowNetwork.route`."""
 
-    __slots__ = ("_class", "_slack", "cap", "served", "uses", "weight")
+    __slots__ = ("_class", "_slack", "_started", "cap", "uses", "weight")
 
     def __init__(self, uses: tuple[tuple[Resource, float], ...], cap: float, weight: float) -> None:
         self.uses = uses
         self.cap = cap
         self.weight = weight
-        self.served = 0.0  # work of the flows that have ended
+        self._started = 0.0  # work of all flows so far
         self._class: _FlowClass
         self._slack: tuple[tuple[Resource, float], ...]  # resources that can't bind now, and a flow's demand on each
 
     @property
+    def served(self) -> float:
+        """Work done so far on this route, that of flows under way up to now included."""
+        cls = self._class
+        own = [entry for entry in cls.heap if entry[3] is self]
+        if not own:
+            return self._started
+        clock = cls.clock + cls.rate * (own[0][2].env.now - cls.since)
+        return self._started - sum(mark - clock for mark, *_ in own)
+
+    @property
     def flows(self) -> int:
         """Number of flows on this route now."""
-        return sum(entry[2].route is self for entry in self._class.heap)
+        return sum(entry[3] is self for entry in self._class.heap)
 
     @property
     def rate(self) -> float:
@@ -89,12 +100,6 @@ class Flow(Event):
 
     _ok = True
     _value = None
-
-    def __init__(self, env: Environment, route: Route, work: float) -> None:
-        self.env = env
-        self.callbacks = []
-        self.route = route
-        self.work = work
 
 
 class _FlowClass:
@@ -111,13 +116,15 @@ class _FlowClass:
         "entry_id",
         "fair",
         "heap",
+        "number",
         "rate",
         "since",
         "uses",
         "weight",
     )
 
-    def __init__(self, uses: tuple[tuple[Resource, float], ...], cap: float, weight: float) -> None:
+    def __init__(self, number: int, uses: tuple[tuple[Resource, float], ...], cap: float, weight: float) -> None:
+        self.number = number
         self.uses = uses  # only the resources that can bind
         self.fair = uses[0][0].capacity / uses[0][1] if len(uses) == 1 else 0.0
         self.alone = False  # its one resource is flat, and no other class uses it: its rate is min(cap, fair / count)
@@ -127,7 +134,7 @@ class _FlowClass:
         self.rate = 0.0
         self.clock = 0.0  # work done by each flow since the class was last empty
         self.since = 0.0  # when `clock` was last brought up to date
-        self.heap: list[tuple[float, int, Flow]] = []  # (value of `clock` at which the flow ends, order, flow)
+        self.heap: list[tuple[float, int, Flow, Route]] = []  # (value of `clock` at its end, order, flow, route)
         self.deadline = _INF  # when the next flow ends, at the present rate
         self.entry_at = _INF  # when its entry in the heap of deadlines says so: never later
         self.entry_id = -1
@@ -143,6 +150,7 @@ class FlowNetwork:
         self._classes: dict[tuple[tuple[tuple[int, float], ...], float, float], _FlowClass] = {}
         self._dirty: list[_FlowClass] = []
         self._deadlines: list[tuple[float, int, _FlowClass]] = []
+        self._solved: dict[tuple[tuple[int, int], ...], list[float]] = {}  # populations seen before, and their rates
         self._order = 0
         self._alarm: Event | None = None
         self._alarm_at = _INF
@@ -195,12 +203,13 @@ class FlowNetwork:
         """
         if not 0 < work < _INF:
             raise ValueError(f"work must be positive and finite; found {work!r}")
-        flow = Flow(self.env, route, work)
+        flow = Flow(self.env)
+        route._started += work
         self._order = order = self._order + 1
         if self._vacated is route:  # the next chunk of the same worker: nobody's rate changes
             self._vacated = None
             cls = route._class
-            heappush(cls.heap, (cls.clock + work, order, flow))
+            heappush(cls.heap, (cls.clock + work, order, flow, route))
             return flow
         if route._slack:
             self._demand(route)
@@ -216,7 +225,7 @@ class FlowNetwork:
                 self._dirty.append(cls)
         else:
             self._wake(cls, 1)
-        heappush(cls.heap, (cls.clock + work, order, flow))
+        heappush(cls.heap, (cls.clock + work, order, flow, route))
         if not self._completing:
             self._settle()
         return flow
@@ -287,7 +296,7 @@ class FlowNetwork:
         key = (tuple((resource._index, usage) for resource, usage in uses), route.cap, route.weight)
         found = self._classes.get(key)
         if found is None:
-            found = self._classes[key] = _FlowClass(uses, route.cap, route.weight)
+            found = self._classes[key] = _FlowClass(len(self._classes), uses, route.cap, route.weight)
         route._class = found
         route._slack = tuple((q, route.cap * usage) for q, usage in route.uses if not q._tight)
 
@@ -300,7 +309,7 @@ class FlowNetwork:
             old = route._class
             self._classify(route)
             new = route._class
-            moved = [entry for entry in old.heap if entry[2].route is route]
+            moved = [entry for entry in old.heap if entry[3] is route]
             n_flows = len(moved) + (self._vacated is route)
             if not tight:
                 resource._demand += n_flows * route.cap * next(u for q, u in route.uses if q is resource)
@@ -311,11 +320,11 @@ class FlowNetwork:
             else:
                 self._wake(new, n_flows)
             if moved:
-                old.heap[:] = [entry for entry in old.heap if entry[2].route is not route]
+                old.heap[:] = [entry for entry in old.heap if entry[3] is not route]
                 heapify(old.heap)
                 clock = old.clock + old.rate * (now - old.since)
-                for mark, order, flow in moved:
-                    heappush(new.heap, (new.clock + max(0.0, mark - clock), order, flow))
+                for mark, order, flow, _ in moved:
+                    heappush(new.heap, (new.clock + max(0.0, mark - clock), order, flow, route))
             self._shrink(old, n_flows)
 
     # -- rates
@@ -339,7 +348,13 @@ class FlowNetwork:
                         self._enter(dirty)
                 continue
             component = self._component(dirty)
-            for cls, rate in zip(component, self._fill(component), strict=True):
+            key = tuple([(cls.number, cls.count) for cls in component])
+            rates = self._solved.get(key)
+            if rates is None:
+                if len(self._solved) >= _MEMORY:
+                    self._solved.clear()
+                rates = self._solved[key] = self._fill(component)
+            for cls, rate in zip(component, rates, strict=True):
                 cls.dirty = False
                 cls.clock += cls.rate * (now - cls.since)
                 cls.since = now
@@ -492,9 +507,8 @@ class FlowNetwork:
             cls.since = now
             mark += mark * _TIE
             while heap and heap[0][0] <= mark:
-                flow = heappop(heap)[2]
-                self._vacated = route = flow.route
-                route.served += flow.work
+                _, _, flow, route = heappop(heap)
+                self._vacated = route
                 callbacks, flow.callbacks = flow.callbacks, None  # type: ignore[assignment]  # as SimPy does
                 for callback in callbacks:
                     try:

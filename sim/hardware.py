@@ -72,7 +72,9 @@ class Hardware:
         return cpu
 
     def _candidates(self, nid: int) -> Sequence[Cpu]:
-        return self._cpus_of[nid] or next(c for other in self.machine.zonelists[nid] if (c := self._cpus_of[other]))
+        if not self._cpus_of[nid]:
+            nid = min(self.machine.cpu_nids, key=lambda other: self.machine.distances[nid, other])
+        return self._cpus_of[nid]
 
     def _business(self, cpu: Cpu) -> tuple[int, int, int, float, int]:
         return (
@@ -117,7 +119,8 @@ class Hardware:
             uses.append((self._link[a, b], 1.0))
             if rates.clear_traffic > 1.0:
                 uses.append((self._link[b, a], rates.clear_traffic - 1.0))
-        # At a bottleneck streams get shares in proportion to what they ask for: a remote stream has as many lines
-        # under way as a local one, each for longer (Afzal, Hager and Wellein's bandwidth sharing; and equal time on a
-        # shared CPU).
-        return self.network.route(uses, cap=cap, weight=cap / rates.clear_bytes_per_s)
+        # At a bottleneck streams get shares in proportion to what they ask for: a remote stream has as many lines under
+        # way as a local one, each for longer (Afzal, Hager and Wellein's sharing of bandwidth by request fraction; and
+        # equal time on a shared CPU).
+        weight = (cap / rates.clear_bytes_per_s) ** rates.share_exponent
+        return self.network.route(uses, cap=cap, weight=weight)
