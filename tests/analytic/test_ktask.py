@@ -1,0 +1,138 @@
+"""ktask v1 against sums worked by hand.
+
+The quiet machine: one thread clears 2 GiB/s of local memory, 0.8 of that one link away and 0.5 two links away; a node
+takes 20 GiB/s of clearing. The kernel's machinery costs nothing unless a test says so. A page is 1 GiB.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+
+from models.scenario import Case
+from models.units import GIB
+from sim.run import run_case
+
+MakeCase = Callable[..., Case]
+
+
+def time_of(case: Case) -> float:
+    """The time of one run, in seconds."""
+    return run_case(case, 0).time_s
+
+
+def test_one_local_worker(case_of: MakeCase) -> None:
+    """T = size / r = 1 GiB / 2 GiB/s = 0.5 s."""
+    assert time_of(case_of(1)) == pytest.approx(0.5, rel=1e-9)
+
+
+def test_one_remote_worker(case_of: MakeCase) -> None:
+    """Pool of one page a node: 1 local, 3 one link away, 4 two away: 0.5 + 3 * 0.5/0.8 + 4 * 0.5/0.5 = 6.375 s."""
+    assert time_of(case_of(1, size_gib=8, pool="8GiB")) == pytest.approx(6.375, rel=1e-9)
+
+
+def test_four_local_workers(case_of: MakeCase) -> None:
+    """16 equal chunks on 4 works of 2 GiB/s: T = 1 GiB / (4 * 2 GiB/s) = 0.125 s."""
+    assert time_of(case_of(4)) == pytest.approx(0.125, rel=1e-9)
+
+
+def test_sixteen_workers_share_the_node(case_of: MakeCase) -> None:
+    """16 works ask for 32 GiB/s of a node that takes 20: T = 1 GiB / 20 GiB/s = 0.05 s."""
+    assert time_of(case_of(16)) == pytest.approx(0.05, rel=1e-9)
+
+
+def test_the_node_takes_half_without_read_before_write(case_of: MakeCase) -> None:
+    """With a traffic of 1 byte a byte the same node takes 40 GiB/s, more than 16 works ask for: T = 1/32 s."""
+    case = case_of(16)
+    machine = replace(case.machine, rates=replace(case.machine.rates, clear_traffic=1.0))
+    assert time_of(replace(case, machine=machine)) == pytest.approx(1 / 32, rel=1e-9)
+
+
+def test_remote_caller_with_three_helpers_ends_late(case_of: MakeCase) -> None:
+    """The second page is one link away: 16 chunks of 64 MiB, 31.25 ms for a helper, 39.0625 ms for the caller.
+
+    Helpers take chunks at 0, 1, 2, 3 (x 31.25 ms), 12 in all; the caller at 0, 1.25, 2.5 and, the 16th, at 3.75, which
+    it ends at 5: 156.25 ms. With 125 ms for the local page: 281.25 ms.
+    """
+    assert time_of(case_of(4, size_gib=2, pool="8GiB")) == pytest.approx(0.28125, rel=1e-9)
+
+
+def test_tail_shrinks_with_the_chunk(case_of: MakeCase) -> None:
+    """With 64 chunks a work the same remote page ends within a chunk of the fluid bound 1 GiB / 7.6 GiB/s."""
+    remote_s = time_of(case_of(4, size_gib=2, pool="8GiB", chunks_per_work=64)) - 0.125
+    fluid_s, last_chunk_s = 1 / 7.6, (1 / 256) / 1.6
+    assert fluid_s <= remote_s <= fluid_s + last_chunk_s
+
+
+def test_late_helper(case_of: MakeCase) -> None:
+    """Two works, 8 chunks of 62.5 ms; the helper starts 10 ms late: it ends its 4 at 10 + 250 = 260 ms."""
+    case = case_of(2, start_latency=0.010, start_latency_cv=0.0)
+    assert time_of(case) == pytest.approx(0.260, rel=1e-9)
+
+
+def test_helper_later_than_the_work_is_still_waited_for(case_of: MakeCase) -> None:
+    """The caller clears all of the page in 0.5 s, then waits for the helper that starts at 0.7 s and finds nothing."""
+    case = case_of(2, start_latency=0.7, start_latency_cv=0.0)
+    result = run_case(case, 0)
+    assert result.time_s == pytest.approx(0.7, rel=1e-9)
+    assert [worker.n_chunks for worker in result.workers] == [8, 0]
+    assert result.workers[0].end_wait_s == pytest.approx(0.2, rel=1e-9)
+
+
+def test_setup_and_wake_up_add_to_the_critical_path(case_of: MakeCase) -> None:
+    """1 ms of set-up before the first chunk and 2 ms from the last helper's end to the caller: 250 + 1 + 10 + 2 ms."""
+    case = case_of(2, setup_time=0.001, start_latency=0.010, start_latency_cv=0.0, wake_latency=0.002)
+    assert time_of(case) == pytest.approx(0.263, rel=1e-9)
+
+
+def test_lock_serialises(case_of: MakeCase) -> None:
+    """A lock held 5 ms for each chunk, two works at 0: the second gets it at 5 ms, having waited for 5 ms."""
+    result = run_case(case_of(2, lock_hold_time=0.005, chunks_per_work=1), 0, with_slices=True)
+    # Caller: lock 0-5, chunk 5-255, lock 255-260 (free). Helper: lock 0-10, chunk 10-260, lock 260-265. End: 265 ms.
+    assert result.time_s == pytest.approx(0.265, rel=1e-9)
+    assert [worker.lock_wait_s for worker in result.workers] == pytest.approx([0.0, 0.005], abs=1e-12)
+
+
+def test_stray_wake_up_pulls_the_caller_one_link(case_of: MakeCase) -> None:
+    """Two pages a node: 125 + 125 local, 156.25 one link away; then pulled, 125 local, else 156.25 again."""
+    pulled = case_of(4, size_gib=4, pool="16GiB", stray_block=1.0, wake_pull=1.0)
+    assert time_of(pulled) == pytest.approx(0.125 + 0.125 + 0.15625 + 0.125, rel=1e-9)
+    for change in ({"stray_block": 0.0}, {"wake_pull": 0.0}, {"wake_pull_max_distance": 20}):
+        kernel = pulled.kernel.model_copy(update=change)
+        assert time_of(replace(pulled, kernel=kernel)) == pytest.approx(0.125 + 0.125 + 2 * 0.15625, rel=1e-9)
+
+
+def test_helpers_on_the_callers_node_are_remote_too(case_of: MakeCase) -> None:
+    """With helpers on the caller's node, all four clear the page one link away at 1.6 GiB/s: 1 / 6.4 = 156.25 ms."""
+    case = case_of(4, size_gib=2, pool="8GiB", helper_node="caller")
+    assert time_of(case) == pytest.approx(0.125 + 0.15625, rel=1e-9)
+    assert run_case(case, 0).workers[0].working_s == pytest.approx(0.28125, rel=1e-9)
+
+
+def test_a_link_limits_remote_streams(case_of: MakeCase) -> None:
+    """A link of 4 GiB/s carries 4 remote callers' worth of 1.6 at most as 4 in all: the page takes 1/4 s."""
+    case = case_of(4, size_gib=2, pool="8GiB", helper_node="caller")
+    links = tuple(replace(link, rate_bytes_per_s=4.0 * GIB) for link in case.machine.links)
+    assert time_of(replace(case, machine=replace(case.machine, links=links))) == pytest.approx(0.375, rel=1e-9)
+
+
+def test_hardware_threads_of_a_core_share_it(case_of: MakeCase) -> None:
+    """A node with one core of two threads that do 1.2 of one: two works, 1 GiB / (1.2 * 2 GiB/s) = 0.41667 s."""
+    case = case_of(2)
+    cpus = tuple(cpu for cpu in case.machine.cpus if cpu.core_id == 0)
+    machine = replace(case.machine, cpus=cpus, rates=replace(case.machine.rates, core_throughput=1.2))
+    assert time_of(replace(case, machine=machine)) == pytest.approx(1 / 2.4, rel=1e-9)
+
+
+def test_threads_over_the_cpus_share_them(case_of: MakeCase) -> None:
+    """v1 makes no more works than CPUs; with one CPU, 16 threads allowed give one work: 0.5 s."""
+    case = case_of(16)
+    machine = replace(case.machine, cpus=case.machine.cpus[:1])
+    assert time_of(replace(case, machine=machine)) == pytest.approx(0.5, rel=1e-9)
+
+
+def test_cpu_seconds_count_occupied_cpus(case_of: MakeCase) -> None:
+    """Four works busy for 125 ms each spend 0.5 CPU-seconds."""
+    assert run_case(case_of(4), 0).cpu_s == pytest.approx(0.5, rel=1e-9)

@@ -1,0 +1,63 @@
+"""What several tests use: a small machine, scenarios as text, and the repository's root."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from models.kernels import KtaskV1
+from models.machine import Machine
+from models.machine_file import load_machine
+from models.scenario import Case, Scenario, Task, load_scenario
+from models.units import GIB
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture
+def root() -> Path:
+    """The repository's root."""
+    return ROOT
+
+
+@pytest.fixture
+def quiet_machine() -> Machine:
+    """The 8-socket machine with round figures and no noise, for sums worked by hand."""
+    machine = load_machine("xeon-e7-8895v3-8s")
+    rates = replace(
+        machine.rates,
+        clear_bytes_per_s=2.0 * GIB,
+        serial_clear_bytes_per_s=2.0 * GIB,
+        clear_traffic=2.0,
+        memory_bytes_per_s=40.0 * GIB,
+        remote_factors={21: 0.8, 31: 0.5},
+        chunk_noise=0.0,
+    )
+    return replace(machine, rates=rates)
+
+
+QUIET_KERNEL = KtaskV1(setup_time="0s", start_latency="0s", wake_latency="0s", lock_hold_time="0s", stray_block=0.0)
+
+
+@pytest.fixture
+def case_of(quiet_machine: Machine) -> Callable[..., Case]:
+    """Make a case on the quiet machine with a kernel whose machinery costs nothing."""
+
+    def make(
+        max_threads: int, size_gib: int = 1, caller_node: int | None = 0, pool: str | None = None, **kernel: object
+    ) -> Case:
+        task = Task(client="clear_gigantic_page", size=f"{size_gib}GiB", caller_node=caller_node, pool=pool)
+        return Case(quiet_machine, task, QUIET_KERNEL.model_copy(update={"max_threads": max_threads, **kernel}), 1, 1)
+
+    return make
+
+
+@pytest.fixture
+def small_scenario() -> Scenario:
+    """The shipped scenario, shortened so that all of it runs in about a second."""
+    return load_scenario(ROOT / "scenarios" / "clear_gigantic_page.yaml").with_values(
+        {"task.size": ["8GiB", "16GiB"], "task.pool": "32GiB", "kernel.max_threads": [1, 4], "replications": 3}
+    )

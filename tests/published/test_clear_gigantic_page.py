@@ -1,0 +1,54 @@
+"""The shipped scenario against the published table. 6 cells are fitted, 14 predicted."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from models.results import Results
+from models.scenario import load_scenario
+from sim.experiment import run
+
+
+@pytest.fixture(scope="module")
+def results() -> Results:
+    """The shipped scenario, as `make run` runs it."""
+    return run(load_scenario(Path(__file__).parents[2] / "scenarios" / "clear_gigantic_page.yaml"), jobs=2)
+
+
+def test_every_published_cell_is_compared(results: Results) -> None:
+    """All 20 cells have their published time, and it is the table's."""
+    cells = pd.read_csv(Path(__file__).parents[2] / "models" / "published" / "clear_gigantic_page_xeon_e7-8895v3.csv")
+    merged = results.summary.merge(cells, on=["nthreads", "size_gib"], suffixes=("", "_table"))
+    assert len(merged) == len(cells) == 20
+    assert (merged["published_time_s"] == merged["time_s_table"]).all()
+
+
+def test_at_most_six_cells_are_fitted(results: Results) -> None:
+    """The machine file names the cells its rates were fitted to: six of twenty, as many as parameters."""
+    assert results.summary["fitted"].sum() == 6
+
+
+def test_predicted_cells_are_within_the_bounds(results: Results) -> None:
+    """Over the 14 predicted cells the mean error is at most 2.2 % and the worst at most 5.9 % (a fit on paper)."""
+    errors = results.summary.loc[~results.summary["fitted"], "error_pct"].abs()
+    assert len(errors) == 14
+    assert errors.mean() <= 2.2
+    assert errors.max() <= 5.9
+
+
+def test_fitted_cells_are_met(results: Results) -> None:
+    """Each fitted cell is met within three standard errors of its simulated mean, or 0.3 %."""
+    fitted = results.summary[results.summary["fitted"]]
+    error_of_mean_pct = 100 * fitted["time_stdev_s"] / fitted["time_s"] / fitted["replications"] ** 0.5
+    assert (fitted["error_pct"].abs() <= (3 * error_of_mean_pct).clip(lower=0.3)).all()
+
+
+def test_threads_rank_as_published(results: Results) -> None:
+    """For every size more threads are faster, and the speed-up at 800 GiB is above the number of threads up to 8."""
+    for _, cells in results.summary.groupby("size_gib"):
+        assert cells.sort_values("nthreads")["time_s"].is_monotonic_decreasing
+    far = results.summary[(results.summary["size_gib"] == 800) & results.summary["nthreads"].between(2, 8)]
+    assert (far["speedup"] > far["nthreads"]).all()

@@ -1,0 +1,169 @@
+"""The command line as a user meets it."""
+
+from __future__ import annotations
+
+import io
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import jsonschema
+import pandas as pd
+import pytest
+import yaml
+
+COLUMNS = {
+    *("machine", "client", "kernel", "nthreads", "size_gib", "replications", "time_s", "time_stdev_s", "time_min_s"),
+    *("speedup", "published_time_s", "error_pct"),
+}
+
+
+def ktask_sim(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    """Run the command in a folder of its own."""
+    command = [sys.executable, "-m", "sim.cli", *arguments]
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
+
+
+@pytest.fixture
+def scenario(tmp_path: Path) -> Path:
+    """A scenario file that runs in a blink."""
+    path = tmp_path / "small.yaml"
+    path.write_text(
+        "title: Small\nquestion: How long?\nmachine: xeon-e7-8895v3-8s\n"
+        "task: {client: clear_gigantic_page, size: 100GiB, pool: 800GiB}\n"
+        "kernel: {version: ktask-v1, max_threads: [1, 2, 3], min_chunk: [1MiB, 2MiB]}\n"
+        "replications: 2\nseed: 7\ncompare_with: clear_gigantic_page_xeon_e7-8895v3\n"
+    )
+    return path
+
+
+def test_csv_can_be_piped(scenario: Path, tmp_path: Path) -> None:
+    """With --format csv stdout is a table with the promised columns; messages go to stderr."""
+    done = ktask_sim("run", str(scenario), "--format", "csv", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    table = pd.read_csv(io.StringIO(done.stdout))
+    assert set(table.columns) >= COLUMNS
+    assert list(table["nthreads"]) == [1, 1, 2, 2, 3, 3]
+    assert list(table["min_chunk"]) == ["1MiB", "2MiB"] * 3
+    assert list(table["published_time_s"].notna()) == [True, True, True, True, False, False]
+    assert "results: results/small" in done.stderr
+    assert (tmp_path / "results" / "small" / "speedup.png").read_bytes().startswith(b"\x89PNG")
+    assert table.equals(pd.read_csv(tmp_path / "results" / "small" / "summary.csv"))
+
+
+def test_json_and_table(scenario: Path, tmp_path: Path) -> None:
+    """--format json gives a list of records, and the table marks fitted cells and states the errors of the others."""
+    done = ktask_sim("run", str(scenario), "--format", "json", "-o", "out", "--replications", "1", cwd=tmp_path)
+    records = json.loads(done.stdout)
+    assert len(records) == 6 and records[0]["replications"] == 1
+    table = ktask_sim("show", "out", cwd=tmp_path).stdout
+    assert "*" in table and "cells predicted: mean error" in table
+
+
+def test_second_result_gets_its_own_folder(scenario: Path, tmp_path: Path) -> None:
+    """Without -o another result goes to the next free folder; with -o it is refused before anything is run."""
+    for seed, folder in (("1", "small"), ("2", "small-2"), ("1", "small")):
+        done = ktask_sim("run", str(scenario), "--seed", seed, "--format", "csv", cwd=tmp_path)
+        assert f"results: results/{folder}\n" in done.stderr
+    done = ktask_sim("run", str(scenario), "--seed", "3", "-o", "results/small", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "holds something else; give another folder" in done.stderr
+
+
+def test_options_reach_the_result(scenario: Path, tmp_path: Path) -> None:
+    """--seed and --replications stand in the scenario as run, which gives the same result when run again."""
+    ktask_sim("run", str(scenario), "--seed", "5", "--replications", "3", "-o", "a", cwd=tmp_path)
+    as_run = yaml.safe_load((tmp_path / "a" / "scenario.yaml").read_text())
+    assert (as_run["seed"], as_run["replications"]) == (5, 3)
+    (tmp_path / "again.yaml").write_text((tmp_path / "a" / "scenario.yaml").read_text())
+    ktask_sim("run", "again.yaml", "-o", "b", cwd=tmp_path)
+    assert (tmp_path / "a" / "summary.csv").read_bytes() == (tmp_path / "b" / "summary.csv").read_bytes()
+
+
+def test_trace_is_kept_on_request(scenario: Path, tmp_path: Path) -> None:
+    """--trace adds who did what when, and utilisation over time; without it there are no such files."""
+    ktask_sim("run", str(scenario), "-o", "plain", cwd=tmp_path)
+    ktask_sim("run", str(scenario), "-o", "traced", "--trace", cwd=tmp_path)
+    assert not (tmp_path / "plain" / "traces.parquet").exists()
+    traces = pd.read_parquet(tmp_path / "traced" / "traces.parquet")
+    assert set(traces["kind"]) == {"chunk", "lock", "queued", "asleep"}
+    assert set(pd.read_parquet(tmp_path / "traced" / "loads.parquet")["case"]) == set(range(6))
+
+
+def test_bad_input_is_status_2_without_traceback(tmp_path: Path) -> None:
+    """A wrong file gives its problems on stderr, nothing on stdout, status 2, and no folder."""
+    (tmp_path / "bad.yaml").write_text("title: x\nmachin: y\n")
+    done = ktask_sim("run", "bad.yaml", cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "bad.yaml:2:1: machin: unknown key" in done.stderr and "did you mean machine?" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "results").exists()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["run", "no.yaml"],
+        ["run", "."],
+        ["describe", "no.yaml"],
+        ["machines", "xeon"],
+        ["machines", "no.yaml"],
+        ["show", "."],
+        ["show", "no"],
+        ["schema", "kernel"],
+        ["run"],
+        ["fly"],
+        ["run", "no.yaml", "--jobs", "0"],
+    ],
+)
+def test_wrong_use_is_status_2(arguments: list[str], tmp_path: Path) -> None:
+    """Wrong words and missing files give one message and status 2, never a traceback."""
+    done = ktask_sim(*arguments, cwd=tmp_path)
+    assert done.returncode == 2, done.stderr
+    assert done.stderr and "Traceback" not in done.stderr
+
+
+def test_describe_says_what_is_simulated(root: Path) -> None:
+    """describe names machine, topology, task, chunks, policy and what is random."""
+    text = ktask_sim("describe", "scenarios/clear_gigantic_page.yaml", cwd=root).stdout
+    for words in (
+        "20 cases, 200 runs",
+        "8 sockets, 8 NUMA nodes, 144 cores, 288 CPUs, 8 last-level caches, 12 links",
+        "1 link away (distance 21): 3 of the other nodes",
+        "2 links away (distance 31): 4 of the other nodes",
+        "The pool has 800 pages, 100 on each node.",
+        "Fitted to 6 cells",
+        "Random, from one seed",
+    ):
+        assert words in text
+    assert "16MiB 64 51200" in " ".join(text.replace("16 MiB", "16MiB").split())
+
+
+def test_machines_lists_and_describes(root: Path) -> None:
+    """machines lists what is shipped, and with a name gives each figure's source."""
+    listed = ktask_sim("machines", cwd=root).stdout
+    assert "xeon-e7-8895v3-8s" in listed and "288" in listed
+    told = ktask_sim("machines", "xeon-e7-8895v3-8s", cwd=root).stdout
+    assert "rates.memory_bandwidth: fitted on the published cell of 16 threads and 100 GiB" in told
+
+
+def test_schemas_accept_what_is_shipped(root: Path) -> None:
+    """The printed schemas are valid, accept the shipped files and refuse a wrong one."""
+    for what, folder in (("scenario", "scenarios"), ("machine", "models/machines")):
+        schema = json.loads(ktask_sim("schema", what, cwd=root).stdout)
+        jsonschema.Draft202012Validator.check_schema(schema)
+        validator = jsonschema.Draft202012Validator(schema)
+        for path in sorted((root / folder).glob("*.yaml")):
+            content = yaml.safe_load(path.read_text())
+            assert [error.message for error in validator.iter_errors(content)] == [], path
+            assert list(validator.iter_errors({**content, "colour": "red"}))
+
+
+def test_unmatched_table_is_said(scenario: Path, tmp_path: Path) -> None:
+    """A table none of whose rows match is said to be so on stderr."""
+    text = scenario.read_text().replace("clear_gigantic_page_xeon_e7-8895v3", "vfio_pin_xeon_8160")
+    scenario.write_text(text)
+    done = ktask_sim("run", str(scenario), cwd=tmp_path)
+    assert done.returncode == 0
+    assert "note: no case matches a row of vfio_pin_xeon_8160" in done.stderr

@@ -1,0 +1,111 @@
+"""Result folders: the same bytes from the same runs, and nothing lost."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+import sim
+from models.results import FolderTakenError, load_results
+from models.scenario import Scenario
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """The bytes of every file of a folder."""
+    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+
+
+def test_same_bytes_for_any_number_of_jobs_and_process(small_scenario: Scenario, tmp_path: Path, root: Path) -> None:
+    """One job, two jobs, and another process with another hash seed write the same folder, byte for byte."""
+    sim.run(small_scenario, traces=True).save(tmp_path / "one")
+    sim.run(small_scenario, jobs=2, traces=True).save(tmp_path / "two")
+    script = (
+        "import sys, sim; from pathlib import Path\n"
+        "s = sim.load('scenarios/clear_gigantic_page.yaml').with_values({'task.size': ['8GiB', '16GiB'],"
+        "'task.pool': '32GiB', 'kernel.max_threads': [1, 4], 'replications': 3})\n"
+        "sim.run(s, traces=True).save(Path(sys.argv[1]))"
+    )
+    environment = {**os.environ, "PYTHONHASHSEED": "4711"}
+    subprocess.run([sys.executable, "-c", script, str(tmp_path / "three")], check=True, cwd=root, env=environment)
+    first = contents(tmp_path / "one")
+    assert len(first) >= 9
+    assert contents(tmp_path / "two") == first
+    assert contents(tmp_path / "three") == first
+
+
+def test_other_seed_other_times(small_scenario: Scenario) -> None:
+    """Another seed changes the times; the same one repeats them."""
+    one, again = sim.run(small_scenario), sim.run(small_scenario)
+    other = sim.run(small_scenario.with_values({"seed": 2}))
+    pd.testing.assert_frame_equal(one.runs, again.runs)
+    assert (one.runs["time_s"] != other.runs["time_s"]).any()
+
+
+def test_replications_differ_and_share_their_luck(small_scenario: Scenario) -> None:
+    """Replications of a case differ; the caller starts on the same node in the same replication of every case."""
+    runs = sim.run(small_scenario).runs
+    assert (runs.groupby("case")["time_s"].nunique() == 3).all()
+    starts = {
+        (case, i): sim.trace(small_scenario, case, i).query("worker == 0 and kind == 'chunk'")["memory_node"].iloc[0]
+        for case in range(4)
+        for i in range(3)
+    }
+    for i in range(3):
+        assert len({starts[case, i] for case in range(4)}) == 1
+    assert len({starts[0, i] for i in range(3)}) > 1
+
+
+def test_a_folder_reads_back(small_scenario: Scenario, tmp_path: Path) -> None:
+    """What is saved is what is loaded: every table, the scenario and the provenance."""
+    results = sim.run(small_scenario, traces=True)
+    results.save(tmp_path / "r")
+    back = load_results(tmp_path / "r")
+    for name in ("summary", "runs", "workers", "resources", "traces", "loads"):
+        pd.testing.assert_frame_equal(getattr(results, name), getattr(back, name), check_dtype=False)
+    assert (back.scenario, back.provenance) == (results.scenario, results.provenance)
+
+
+def test_another_result_is_not_overwritten(small_scenario: Scenario, tmp_path: Path) -> None:
+    """Saving over another result, or over anything else, is refused and leaves it as it was."""
+    sim.run(small_scenario).save(tmp_path / "r")
+    before = contents(tmp_path / "r")
+    with pytest.raises(FolderTakenError, match="holds something else"):
+        sim.run(small_scenario.with_values({"seed": 2})).save(tmp_path / "r")
+    assert contents(tmp_path / "r") == before
+    sim.run(small_scenario).save(tmp_path / "r")  # the same runs: replaced
+    assert contents(tmp_path / "r") == before
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("years of work")
+    with pytest.raises(FolderTakenError):
+        sim.run(small_scenario).save(tmp_path / "mine")
+    assert contents(tmp_path / "mine") == {"thesis.txt": b"years of work"}
+
+
+def test_tables_agree_with_each_other(small_scenario: Scenario) -> None:
+    """Chunks, bytes and waits add up across the tables, and loads average to the reported utilisation."""
+    results = sim.run(small_scenario, traces=True)
+    assert results.traces is not None and results.loads is not None
+    merged = results.workers.groupby(["case", "replication"])[["n_chunks", "lock_wait_s"]].sum()
+    runs = results.runs.set_index(["case", "replication"])
+    assert (merged["n_chunks"] == runs["n_chunks"]).all()
+    assert merged["lock_wait_s"].to_numpy() == pytest.approx(runs["lock_wait_s"].to_numpy())
+    chunks = results.traces[results.traces["kind"] == "chunk"].groupby("case")["size_bytes"].sum()
+    assert list(chunks) == [8 * 2**30] * 2 + [16 * 2**30] * 2
+    reported = results.resources[results.resources["replication"] == 0].set_index(["case", "resource"])["utilisation"]
+    for (case, resource), load in results.loads.groupby(["case", "resource"])["utilisation"].mean().items():
+        # The load is of bytes; the engine's figure has each chunk's noise (2 %) in it.
+        assert load == pytest.approx(reported[case, resource], rel=0.02)
+
+
+def test_speedup_is_against_one_thread(small_scenario: Scenario) -> None:
+    """The speed-up of a case is the time of the like case with one thread over its own."""
+    summary = sim.run(small_scenario).summary.set_index(["nthreads", "size_gib"])
+    for size_gib in (8, 16):
+        expected = summary.loc[(1, size_gib), "time_s"] / summary.loc[(4, size_gib), "time_s"]
+        assert summary.loc[(4, size_gib), "speedup"] == pytest.approx(expected)
+        assert summary.loc[(1, size_gib), "speedup"] == 1.0

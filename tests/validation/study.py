@@ -1,0 +1,134 @@
+"""What each mechanism contributes: writes the tables of VALIDATION.md. Run by `make validate`; takes minutes.
+
+Each row switches one mechanism off, leaves all else as fitted, and compares all 20 published cells.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+from tabulate import tabulate
+
+from models.capacity import CapacityCurve
+from models.scenario import Case, Scenario, load_scenario
+from sim.experiment import run
+
+ROOT = Path(__file__).parents[2]
+GUIDE = ROOT / "VALIDATION.md"
+Change = Callable[[Case], Case]
+
+
+def _rates(**changes: object) -> Change:
+    def change(case: Case) -> Case:
+        rates = replace(case.machine.rates, **changes)  # type: ignore[arg-type]
+        return replace(case, machine=replace(case.machine, rates=rates))
+
+    return change
+
+
+def _kernel(**changes: object) -> Change:
+    return lambda case: replace(case, kernel=case.kernel.model_copy(update=changes))
+
+
+def _no_serial_loop(case: Case) -> Case:
+    return _rates(serial_clear_bytes_per_s=case.machine.rates.clear_bytes_per_s)(case)
+
+
+ABLATIONS: list[tuple[str, str, Change]] = [
+    ("nothing: the model as shipped", "", lambda case: case),
+    ("remote factor", "remote memory is as fast as local", _rates(remote_factors={})),
+    (
+        "wake-up pull",
+        "the caller stays on its first node",
+        _kernel(wake_pull=0.0),
+    ),
+    (
+        "stray wake-ups",
+        "only the join wakes the caller: a remote caller is last, never sleeps, and so is never pulled",
+        _kernel(stray_block=0.0),
+    ),
+    ("limit of a pull", "the caller can be pulled across two links too", _kernel(wake_pull_max_distance=255)),
+    ("node limit", "a node's memory takes any load", _rates(memory_bytes_per_s=1e15)),
+    (
+        "sharp knee",
+        "soft knee, exponent 6",
+        _rates(memory_curve=CapacityCurve(knee=6.0)),
+    ),
+    (
+        "chunked tail",
+        "256 chunks a work instead of 4: hardly any tail",
+        _kernel(chunks_per_work=256, lock_hold_time=0.0),
+    ),
+    ("slower serial loop", "one thread clears as fast as each of several", _no_serial_loop),
+    ("sharing by demand", "streams at a full node get equal rates, however far", _rates(share_exponent=0.0)),
+    (
+        "start and wake latency",
+        "helpers start, and the caller wakes, at once",
+        _kernel(start_latency=0.0, wake_latency=0.0),
+    ),
+    ("chunk noise", "every chunk takes its mean time", _rates(chunk_noise=0.0)),
+]
+
+
+def errors(scenario: Scenario, change: Change) -> pd.DataFrame:
+    """The summary of the scenario with every case changed."""
+    cases = tuple(change(case) for case in scenario.cases)
+    return run(replace(scenario, cases=cases), jobs=len(os.sched_getaffinity(0))).summary
+
+
+def main() -> None:
+    scenario = load_scenario(ROOT / "scenarios" / "clear_gigantic_page.yaml")
+    rows = []
+    as_shipped = pd.DataFrame()
+    for name, meaning, change in ABLATIONS:
+        summary = errors(scenario, change)
+        if as_shipped.empty:
+            as_shipped = summary
+        by_threads = {
+            f"{n} thr.": f"{cells['error_pct'].mean():+.1f}" for n, cells in summary.groupby("nthreads") if n > 1
+        }
+        predicted = summary[~summary["fitted"]]["error_pct"].abs()
+        rows.append(
+            {
+                "switched off": name,
+                "what happens": meaning,
+                "mean": f"{predicted.mean():.1f}",
+                "worst": f"{predicted.max():.1f}",
+                "1 thr.": f"{summary[summary['nthreads'] == 1]['error_pct'].mean():+.1f}",
+                **by_threads,
+            }
+        )
+        print(rows[-1], flush=True)
+    _write("mechanisms", tabulate(rows, headers="keys", tablefmt="github", disable_numparse=True))
+    _write("cells", cell_table(as_shipped))
+
+
+def cell_table(summary: pd.DataFrame) -> str:
+    """The errors by cell as a Markdown table, fitted cells starred."""
+    rows = []
+    for nthreads, cells in summary.groupby("nthreads"):
+        row = {"threads": str(nthreads)}
+        for cell in cells.itertuples():
+            mark = "*" if cell.fitted else ""
+            row[f"{cell.size_gib} GiB"] = (
+                f"{cell.time_s:.2f} / {cell.published_time_s:.2f} ({cell.error_pct:+.1f} %{mark})"
+            )
+        rows.append(row)
+    return tabulate(rows, headers="keys", tablefmt="github", disable_numparse=True)
+
+
+def _write(section: str, text: str) -> None:
+    """Put a table between its markers in the guide."""
+    guide = GUIDE.read_text()
+    pattern = rf"(<!-- {section} -->\n).*?(\n<!-- end -->)"
+    assert re.search(pattern, guide, flags=re.DOTALL), f"VALIDATION.md has no section {section}"
+    GUIDE.write_text(re.sub(pattern, lambda match: match[1] + text + match[2], guide, flags=re.DOTALL))
+
+
+if __name__ == "__main__":
+    main()
