@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import os
 import platform
 import shutil
 import tempfile
@@ -58,11 +59,9 @@ class Results:
     def save(self, folder: Path) -> None:
         """Write the result folder, whole or not at all. Replaces an earlier result of the very same runs.
 
-        Raises FolderTakenError if `folder` holds anything else.
+        Raises FolderTakenError if `folder` holds anything else, OSError if it can't be written.
         """
-        if not may_replace(folder, self.provenance):
-            raise FolderTakenError(f"{folder} holds something else; give another folder (-o) or remove it")
-        folder.parent.mkdir(parents=True, exist_ok=True)
+        check_folder(folder, self.provenance)
         new = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
         try:
             new.chmod(0o755)
@@ -107,6 +106,18 @@ def load_results(folder: str | Path) -> Results:
         machines=machines,
         provenance=provenance,
     )
+
+
+def check_folder(folder: Path, provenance: Mapping[str, Any]) -> None:
+    """Make sure, best before a long run, that results can be saved to `folder`; makes the folders above it.
+
+    Raises FolderTakenError if it holds anything else, OSError if nothing can be written there.
+    """
+    if not may_replace(folder, provenance):
+        raise FolderTakenError(f"{folder} holds something else; give another folder (-o) or remove it")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    if not os.access(folder.parent, os.W_OK):
+        raise PermissionError(f"nothing can be written to {folder.parent}; give another folder (-o)")
 
 
 def may_replace(folder: Path, provenance: Mapping[str, Any]) -> bool:

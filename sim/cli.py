@@ -15,7 +15,15 @@ from tqdm import tqdm
 
 from models.machine_file import iter_shipped, load_machine, machine_schema
 from models.problems import InputError
-from models.results import FolderTakenError, Results, load_results, may_replace, provenance_of, unmatched_note
+from models.results import (
+    FolderTakenError,
+    Results,
+    check_folder,
+    load_results,
+    may_replace,
+    provenance_of,
+    unmatched_note,
+)
 from models.scenario import load_scenario, scenario_schema
 from models.units import format_rate, format_size
 from sim.describe import describe_machine, describe_scenario
@@ -54,8 +62,7 @@ def run(
     loaded = loaded.with_values({key: value for key, value in changes.items() if value is not None})
     provenance = provenance_of(loaded, with_traces=trace)
     folder = _free_folder(Path("results") / scenario.stem, provenance) if output is None else output
-    if not may_replace(folder, provenance):
-        raise FolderTakenError(f"{folder} holds something else; give another folder (-o) or remove it")
+    check_folder(folder, provenance)
     total = sum(case.replications for case in loaded.cases)
     bar = "{desc}: {percentage:3.0f}% |{bar}| {n_fmt}/{total_fmt} runs, {remaining} left"
     with tqdm(total=total, desc=scenario.stem, bar_format=bar, disable=None, leave=False) as progress:

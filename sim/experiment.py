@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import multiprocessing
+import signal
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict
@@ -152,6 +153,11 @@ def _both(nids: tuple[int, int]) -> tuple[tuple[int, int], tuple[int, int]]:
     return nids, (nids[1], nids[0])
 
 
+def _ignore_interrupt() -> None:
+    """Leave Ctrl-C to the parent, which stops all."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
 def _results(
     cases: tuple[Case, ...], wanted: list[tuple[int, int]], jobs: int, traces: bool
 ) -> Iterator[tuple[tuple[int, int], RunResult]]:
@@ -162,7 +168,9 @@ def _results(
         return
     # The longest runs first, so that no process is left with one at the end.
     first = sorted(wanted, key=lambda key: -cases[key[0]].task.size * cases[key[0]].kernel.max_threads)
-    with ProcessPoolExecutor(min(jobs, len(wanted)), mp_context=multiprocessing.get_context("spawn")) as pool:
+    with ProcessPoolExecutor(
+        min(jobs, len(wanted)), multiprocessing.get_context("spawn"), initializer=_ignore_interrupt
+    ) as pool:
         futures = {
             pool.submit(run_case, cases[number], i, with_slices=traces and i == 0): (number, i) for number, i in first
         }

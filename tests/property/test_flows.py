@@ -95,26 +95,8 @@ def test_rates_are_max_min_optimal(scenario: Scenario) -> None:
 
 @settings(deadline=None, derandomize=True, max_examples=300)
 @given(scenario=any_scenario)
-def test_served_is_the_work_of_the_ended_flows(scenario: Scenario) -> None:
-    """After each event, `served` of each route and resource is the work (times usage) of the flows that have ended."""
-    play = Play(scenario)
-    while play.env.peek() < math.inf:
-        play.env.step()
-        routes = [0.0] * len(scenario.routes)
-        resources = [0.0] * len(scenario.resources)
-        for _, i, work in play.log:
-            routes[i] += work
-            for q, usage in scenario.routes[i].uses:
-                resources[q] += work * usage
-        assert [route.served for _, route in play.routes] == pytest.approx(routes, rel=CLOSE)
-        assert [resource.served for resource in play.resources] == pytest.approx(resources, rel=CLOSE)
-    assert len(play.log) == len(_tasks(scenario))
-
-
-@settings(deadline=None, derandomize=True, max_examples=300)
-@given(scenario=any_scenario)
 def test_loads_integrate_to_the_work_served(scenario: Scenario) -> None:
-    """The integral of each resource's load over the whole run is the sum of usage times work."""
+    """At each event `served` is the integral of the load so far, and at the end the sum of usage times work."""
     play = Play(scenario)
     carried = [0.0] * len(play.resources)
     while play.env.peek() < math.inf:
@@ -123,11 +105,14 @@ def test_loads_integrate_to_the_work_served(scenario: Scenario) -> None:
         play.env.step()
         for q, load in enumerate(loads):
             carried[q] += load * (play.env.now - before)
+        assert [resource.served for resource in play.resources] == pytest.approx(carried, rel=LOOSE, abs=LOOSE)
     expected = [0.0] * len(play.resources)
     for i, work in _tasks(scenario):
         for q, usage in scenario.routes[i].uses:
             expected[q] += usage * work
     assert carried == pytest.approx(expected, rel=LOOSE)
+    assert [resource.served for resource in play.resources] == pytest.approx(expected, rel=CLOSE)
+    assert len(play.log) == len(_tasks(scenario))
 
 
 @settings(deadline=None, derandomize=True, max_examples=300)
