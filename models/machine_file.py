@@ -21,7 +21,7 @@ from models.validation import Checker, validate
 
 T = TypeVar("T")
 
-MAX_NODES = 256
+MAX_NODES = 64
 MAX_CPUS = 16_384
 _MAX_DISTANCE = 254  # a byte in the ACPI SLIT, in which 255 means no way there
 
@@ -170,11 +170,12 @@ def find_machine_file(name: str, base: Path) -> Path:
     if name.endswith((".yaml", ".yml")) or "/" in name:
         path = base / name
         if not is_file(path):
-            near = [file.name for file in base.glob("*.y*ml")] if base.is_dir() else []
+            files = [file for file in base.glob("*.y*ml") if is_file(file)] if is_folder(base) else []
+            near = [file.name for file in files if did_you_mean(path.stem, [file.stem])]
             what = "is a folder" if is_folder(path) else "does not exist"
             raise ValueError(
-                f"found {describe(name)}, but {describe(str(path))} {what}; allowed is the path of a machine file, "
-                f"relative to this file{did_you_mean(name, near)}"
+                f"found {describe(name)}, but {describe(str(path))} {what}; allowed is the path of a machine file"
+                f"{did_you_mean(name, [*near, *shipped_machines()])}"
             )
         return path
     if name not in shipped_machines():
@@ -205,7 +206,7 @@ def _build(file: MachineFile, check: Checker) -> Machine:
     nids = [node.nid for node in nodes]
     links = _links(file, nids, check)
     routes = _routes(file, nids, links, check) if not check.problems else {}
-    distances = _distances(file, nids, routes, check) if routes and not check.problems else {}
+    distances = _distances(file, nids, routes, check)
     rates = _rates(file, set(distances.values()), check)
     _check_fits(file, check)
     check.stop()
@@ -264,10 +265,7 @@ def _check_nodes(file: MachineFile, check: Checker) -> None:
                     ("nodes", i, "cores", j, "cache_domains"),
                     f"found {kind.cache_domains}; allowed is at most the count of cores, {kind.count}",
                 )
-    n_nodes = sum(group.count for group in file.nodes)
     n_cpus = sum(group.count * kind.count * kind.threads_per_core for group in file.nodes for kind in group.cores)
-    if n_nodes > MAX_NODES:
-        check.problem(("nodes",), f"found {n_nodes} nodes in all; allowed are at most {MAX_NODES}")
     if n_cpus > MAX_CPUS:
         check.problem(("nodes",), f"found {n_cpus} CPUs in all; allowed are at most {MAX_CPUS}")
     if not n_cpus:
@@ -280,9 +278,13 @@ def _check_nodes(file: MachineFile, check: Checker) -> None:
 
 
 def _nodes_and_cpus(file: MachineFile, check: Checker) -> tuple[list[Node], list[Cpu]]:
+    n_nodes = sum(group.count for group in file.nodes)
+    if n_nodes > MAX_NODES:
+        check.problem(("nodes",), f"found {n_nodes} nodes in all; allowed are at most {MAX_NODES}")
+        check.stop()
     _check_nodes(file, check)
-    if sum(group.count for group in file.nodes) > MAX_NODES or check.problems:
-        return [Node(nid, nid, 0) for nid in range(min(MAX_NODES, sum(group.count for group in file.nodes)))], []
+    if check.problems:
+        return [Node(nid, nid, 0) for nid in range(n_nodes)], []  # for the checks of links and distances
     nodes: list[Node] = []
     cores: list[tuple[int, int, int, float, int]] = []  # (core, cache, nid, speed, threads)
     n_sockets = n_caches = 0
@@ -329,7 +331,7 @@ def _links(file: MachineFile, nids: list[int], check: Checker) -> list[Link]:
 def _routes(
     file: MachineFile, nids: list[int], links: list[Link], check: Checker
 ) -> dict[tuple[int, int], tuple[int, ...]]:
-    """Shortest routes by number of links, lower node ids first among equals, or as the file says."""
+    """Shortest routes by number of links, lower node ids first among equals, or as the file says; none if cut off."""
     near: dict[int, list[int]] = {nid: [] for nid in nids}
     for link in links:
         a, b = link.nids
@@ -352,7 +354,7 @@ def _routes(
             f"no links lead from node {nids[0]} to node{'s' if len(lost) > 1 else ''} {_span(lost)}; "
             "every node must be reachable, so add the missing links",
         )
-        return routes
+        return {}
     given: set[tuple[int, int]] = set()
     for i, nodes in enumerate(file.routes):
         found = check.found(("routes", i))
@@ -376,47 +378,49 @@ def _routes(
 def _distances(
     file: MachineFile, nids: list[int], routes: dict[tuple[int, int], tuple[int, ...]], check: Checker
 ) -> dict[tuple[int, int], int]:
+    """Return the distances between nodes; none if they can't be told, as without routes."""
+    known = len(check.problems)
     if file.distances and file.distance_matrix:
         check.problem(("distance_matrix",), "found beside `distances`; allowed is one of the two", of_key=True)
-        return {}
     if file.distance_matrix:
         rows = file.distance_matrix.value
-        path: KeyPath = ("distance_matrix", "value")
-        if len(rows) != len(nids):
-            check.problem(path, f"found {len(rows)} rows; allowed are {len(nids)} rows of {len(nids)} numbers")
-        for i, row in enumerate(rows):
-            if len(row) != len(nids):
-                check.problem((*path, i), f"found a row of {len(row)}; allowed are {len(nids)}, one for each node")
-            for j, distance in enumerate(row):
-                if (distance != 10) if i == j else not 10 < distance <= _MAX_DISTANCE:
-                    allowed = f"10 for a node itself, 11 to {_MAX_DISTANCE} for others"
-                    check.problem((*path, i, j), f"found {distance}; allowed is {allowed}")
-        if check.problems:
-            return {}
-        return {(a, b): rows[i][j] for i, a in enumerate(nids) for j, b in enumerate(nids)}
+        _check_matrix(rows, len(nids), check)
+        return {} if len(check.problems) > known else {(a, b): rows[a][b] for a in nids for b in nids}
     by_hops = file.distances.value if file.distances else [10]
-    needed = max(len(route) for route in routes.values())
-    path = ("distances", "value")
-    if not file.distances and needed > 1:
-        message = (
-            f"the key `distances` or `distance_matrix` is missing; nodes are up to {needed - 1} links apart, such as "
-            "distances: {value: [10, 21, 31], source: numactl -H}"
-        )
-        check.problem((), message)
-        return {}
+    path: KeyPath = ("distances", "value")
     if by_hops[:1] != [10] or any(b <= a for a, b in itertools.pairwise(by_hops)) or by_hops[-1] > _MAX_DISTANCE:
         check.problem(
             path, f"found {check.found(path)}; allowed is 10 first, then growing numbers up to {_MAX_DISTANCE}"
         )
-    if len(by_hops) != needed:
+    needed = max((len(route) for route in routes.values()), default=len(by_hops))
+    if len(by_hops) != needed and not file.distances:
+        message = (
+            f"the key `distances` or `distance_matrix` is missing; nodes are up to {_some(needed - 1, 'link')} apart; "
+            "allowed is, for example, distances: {value: [10, 21, 31], source: numactl -H}"
+        )
+        check.problem((), message)
+    elif len(by_hops) != needed:
         check.problem(
             path,
-            f"found {len(by_hops)} distance{'s' * (len(by_hops) != 1)}; allowed are {needed}, since nodes are up to "
-            f"{needed - 1} links apart: 10 for the node itself, then one for each number of links, as in [10, 21, 31]",
+            f"found {_some(len(by_hops), 'distance')}; allowed are {needed}, since nodes are up to "
+            f"{_some(needed - 1, 'link')} apart: 10 for the node itself, then one for each number of links",
         )
-    if check.problems:
+    if len(check.problems) > known:
         return {}
     return {pair: by_hops[len(route) - 1] for pair, route in routes.items()}
+
+
+def _check_matrix(rows: list[list[int]], n_nodes: int, check: Checker) -> None:
+    path: KeyPath = ("distance_matrix", "value")
+    if len(rows) != n_nodes:
+        check.problem(path, f"found {_some(len(rows), 'row')}; allowed are {n_nodes}, one for each node")
+    for i, row in enumerate(rows):
+        if len(row) != n_nodes:
+            check.problem((*path, i), f"found a row of {len(row)}; allowed are {n_nodes}, one for each node")
+        for j, distance in enumerate(row):
+            if (distance != 10) if i == j else not 10 < distance <= _MAX_DISTANCE:
+                allowed = f"10 for a node itself, 11 to {_MAX_DISTANCE} for others"
+                check.problem((*path, i, j), f"found {distance}; allowed is {allowed}")
 
 
 def _rates(file: MachineFile, distances: set[int], check: Checker) -> Rates:
@@ -457,6 +461,11 @@ def _rates(file: MachineFile, distances: set[int], check: Checker) -> Rates:
         share_exponent=bounded("share_exponent", 0, 1, 1),
         chunk_noise=bounded("chunk_noise", 0, 0.5, 0),
     )
+
+
+def _some(count: int, thing: str) -> str:
+    """Return '1 row', '2 rows'."""
+    return f"{count} {thing}{'s' * (count != 1)}"
 
 
 def _span(numbers: list[int]) -> str:

@@ -11,6 +11,7 @@ import pandas as pd
 
 from models.document import is_file
 from models.problems import did_you_mean
+from models.units import describe
 
 _REQUIRED = ("source", "client", "machine", "time_s")
 _NUMBERS = ("time_s", "nthreads", "size_gib", "stdev_s", "speedup")
@@ -43,7 +44,7 @@ def load_table(name: str, base: Path) -> PublishedTable:
     else:
         names = shipped_tables()
         raise ValueError(
-            f"found {name!r}; allowed is a shipped table ({', '.join(names)}) or the path of a CSV file"
+            f"found {describe(name)}; allowed is a shipped table ({', '.join(names)}) or the path of a CSV file"
             f"{did_you_mean(stem, names)}"
         )
     try:

@@ -132,6 +132,8 @@ def _locate(value: Any) -> Located:
         value = str(value)
     elif isinstance(value, float) and not math.isfinite(value):
         value = str(value)  # which no number may be
+    elif isinstance(value, int) and value.bit_length() > 1000:
+        value = "a number of over 300 digits"  # which Python does not even print
     return Located(value, 0, 0)
 
 
@@ -272,12 +274,15 @@ def _check_case(file: ScenarioFile, machine: Machine, check: Checker) -> None:
             (("kernel", "min_chunk"), kernel.min_chunk),
         )
     )
-    if task.page_size % base:
+    largest = max(node.memory_bytes for node in machine.nodes)
+    if task.page_size % base or task.page_size > largest:
         check.problem(
             ("task", "page_size"),
-            f"found {found_page}; allowed is a multiple of the base page, {format_size(base)}",
+            f"found {found_page}; allowed is a multiple of the base page, {format_size(base)}, up to the memory of a "
+            f"node, {format_size(largest)}",
         )
-    elif task.size % task.page_size:
+        return  # what else is wrong may follow from this
+    if task.size % task.page_size:
         check.problem(("task", "size"), f"found {found_size}; allowed is a whole number of {pages}")
     if kernel.min_chunk > task.page_size:
         check.problem(

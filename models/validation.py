@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
-from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 from models.document import KeyPath, Located, format_path, number_in
@@ -63,9 +62,7 @@ def _report(check: Checker, model: type[BaseModel], details: ErrorDetails) -> No
         hint = did_you_mean(str(path[-1]), allowed)
         check.problem(path, f"unknown key; allowed are {', '.join(allowed)}{hint}", of_key=True)
     elif kind == "missing":
-        field = _field(model, path)
-        meaning = f" ({field.description})" if field is not None and field.description else ""
-        check.problem(path[:-1], f"the key `{path[-1]}` is missing{meaning}")
+        check.problem(path[:-1], f"the key `{path[-1]}` is missing{_meaning(model, path)}")
     elif kind == "quantity":
         check.problem(path, str(limits["problem"]))
     else:
@@ -83,15 +80,16 @@ def _allowed(model: type[BaseModel], path: KeyPath, kind: str, value: Any, limit
             hint = f"; did you mean {int(number) if whole else number}{quotes}?"
         return f"a {'whole ' if whole else ''}number{hint}"
     if kind in ("model_type", "model_attributes_type"):
-        return f"a mapping with the keys {', '.join(_keys(model, path))}"
+        return f"a mapping with the keys {', '.join(_keys(model, path))}{_meaning(model, path)}"
     if kind in _TYPES:
         scalar = kind == "string_type" and isinstance(value, (bool, int, float))
-        return _TYPES[kind] + ("; put it in quotes if it is meant as text" if scalar else "")
+        hint = "; put it in quotes if it is meant as text" if scalar else ""
+        return _TYPES[kind] + _meaning(model, path) + hint
     if kind == "literal_error":
         words = [str(word) for word in get_args(_annotation(model, path))] or [str(limits["expected"])]
-        return ", ".join(words) + did_you_mean(str(value), words)
+        return " or ".join(words) + did_you_mean(str(value), words)
     if kind in (*_BOUNDS, "less_than_equal"):
-        return f"{_BOUNDS.get(kind, 'at most')} {next(iter(limits.values())):.15g}"
+        return f"{_BOUNDS.get(kind, 'at most')} {_number(next(iter(limits.values())))}"
     if kind == "string_too_short":
         least = limits["min_length"]
         return f"text of at least {least} character{'s' * (least > 1)}"
@@ -99,15 +97,21 @@ def _allowed(model: type[BaseModel], path: KeyPath, kind: str, value: Any, limit
         bound = "at least" if kind == "too_short" else "at most"
         return f"a list of {bound} {limits['min_length' if kind == 'too_short' else 'max_length']}"
     if kind == "string_pattern_mismatch":
-        field = _field(model, path)
-        return str(field.description if field is not None and field.description else limits["pattern"])
+        return _meaning(model, path).strip(" ()") or str(limits["pattern"])
     return f"something else: {kind.replace('_', ' ')}"
 
 
-def _field(model: type[BaseModel], path: KeyPath) -> FieldInfo | None:
-    """Return the declared field at a path, or None where there is none."""
-    inner = next(iter(_models_in(_annotation(model, path[:-1]))), None)
-    return inner.model_fields.get(str(path[-1])) if inner is not None else None
+def _number(value: float) -> str:
+    return str(value) if isinstance(value, int) else f"{value:g}"
+
+
+def _meaning(model: type[BaseModel], path: KeyPath) -> str:
+    """Return ' (the description of the key at a path)', or '' if it has none. Items of a list have the list's."""
+    while path and isinstance(path[-1], int):
+        path = path[:-1]
+    inner = next(iter(_models_in(_annotation(model, path[:-1]))), None) if path else None
+    field = inner.model_fields.get(str(path[-1])) if inner is not None else None
+    return f" ({field.description})" if field is not None and field.description else ""
 
 
 def _annotation(model: type[BaseModel], path: KeyPath) -> Any:

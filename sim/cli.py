@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import click
-import pandas as pd
 from tabulate import tabulate
 from tqdm import tqdm
 
@@ -26,7 +25,7 @@ from models.results import (
 )
 from models.scenario import load_scenario, scenario_schema
 from models.units import format_rate, format_size
-from sim.describe import describe_machine, describe_scenario
+from sim.describe import describe_machine, describe_results, describe_scenario
 from sim.experiment import run as run_scenario
 from sim.figures import plot_speedup
 
@@ -151,41 +150,7 @@ def _print(results: Results, style: str) -> None:
     elif style == "json":
         click.echo(results.summary.to_json(orient="records", indent=1))
     else:
-        click.echo(_table(results))
-
-
-def _table(results: Results) -> str:
-    """The summary as a person reads it: rounded, with units in the heads, what never varies above it."""
-    summary = results.summary
-    identity = list(summary.columns[: summary.columns.get_loc("replications")])
-    constant = [name for name in identity if summary[name].nunique() == 1 and name not in ("nthreads", "size_gib")]
-    shown = pd.DataFrame({name: summary[name] for name in identity if name not in constant})
-    shown = shown.rename(columns={"nthreads": "threads", "size_gib": "size (GiB)"})
-    shown["time (s)"] = [f"{t:.2f} ± {s:.2f}" for t, s in zip(summary["time_s"], summary["time_stdev_s"], strict=True)]
-    shown["speed-up"] = _rounded(summary["speedup"])
-    compared = summary["published_time_s"].notna()
-    if compared.any():
-        shown["published (s)"] = _rounded(summary["published_time_s"])
-        shown["error (%)"] = [
-            f"{error:+.1f}{'*' if fitted else ' '}" if pd.notna(error) else ""
-            for error, fitted in zip(summary["error_pct"], summary["fitted"], strict=True)
-        ]
-    lines = [results.title, ", ".join(f"{name} {summary[name].iloc[0]}" for name in constant), ""]
-    lines.append(tabulate(shown.to_dict("list"), headers="keys", disable_numparse=True, stralign="right"))
-    if compared.any():
-        predicted = summary[compared & ~summary["fitted"]]["error_pct"].abs()
-        fitted = int(summary["fitted"].sum())
-        if len(predicted):
-            lines += [
-                "",
-                f"{len(predicted)} cells predicted: mean error {predicted.mean():.1f} %, worst {predicted.max():.1f} %."
-                + (f" * {fitted} cells to which the machine's rates were fitted." if fitted else ""),
-            ]
-    return "\n".join(lines)
-
-
-def _rounded(values: pd.Series) -> list[str]:
-    return ["" if pd.isna(value) else f"{value:.2f}" for value in values]
+        click.echo(describe_results(results))
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

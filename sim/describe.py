@@ -1,13 +1,15 @@
-"""A scenario or a machine in words and tables, so that a reader can check what will be simulated."""
+"""Scenarios, machines and results in words and tables, for a person to read."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
+import pandas as pd
 from tabulate import tabulate
 
 from models.machine import Machine
 from models.memory import spread_pool
+from models.results import Results
 from models.scenario import Case, Scenario
 from models.units import format_rate, format_size, format_time
 
@@ -76,6 +78,40 @@ def describe_machine(machine: Machine, *, with_sources: bool = False) -> str:
     if with_sources:
         lines += ["  Sources:", *(f"    {what}: {source}" for what, source in machine.sources.items())]
     return "\n".join(lines)
+
+
+def describe_results(results: Results) -> str:
+    """Return the summary as a person reads it: rounded, with units in the heads, what never varies above it."""
+    summary = results.summary
+    identity = list(summary.columns[: summary.columns.get_loc("replications")])
+    constant = [name for name in identity if summary[name].nunique() == 1 and name not in ("nthreads", "size_gib")]
+    shown = pd.DataFrame({name: summary[name] for name in identity if name not in constant})
+    shown = shown.rename(columns={"nthreads": "threads", "size_gib": "size (GiB)"})
+    shown["time (s)"] = [f"{t:.2f} ± {s:.2f}" for t, s in zip(summary["time_s"], summary["time_stdev_s"], strict=True)]
+    shown["speed-up"] = _rounded(summary["speedup"])
+    compared = summary["published_time_s"].notna()
+    if compared.any():
+        shown["published (s)"] = _rounded(summary["published_time_s"])
+        shown["error (%)"] = [
+            f"{error:+.1f}{'*' if fitted else ' '}" if pd.notna(error) else ""
+            for error, fitted in zip(summary["error_pct"], summary["fitted"], strict=True)
+        ]
+    lines = [results.title, ", ".join(f"{name} {summary[name].iloc[0]}" for name in constant), ""]
+    lines.append(tabulate(shown.to_dict("list"), headers="keys", disable_numparse=True, stralign="right"))
+    if compared.any():
+        predicted = summary[compared & ~summary["fitted"]]["error_pct"].abs()
+        fitted = int(summary["fitted"].sum())
+        if len(predicted):
+            lines += [
+                "",
+                f"{len(predicted)} cells predicted: mean error {predicted.mean():.1f} %, worst {predicted.max():.1f} %."
+                + (f" * {fitted} cells to which the machine's rates were fitted." if fitted else ""),
+            ]
+    return "\n".join(lines)
+
+
+def _rounded(values: pd.Series) -> list[str]:
+    return ["" if pd.isna(value) else f"{value:.2f}" for value in values]
 
 
 def _task(case: Case) -> str:

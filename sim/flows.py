@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterable, Sequence
 from heapq import heapify, heappop, heappush, heapreplace
 
 from simpy import Environment, Event
+from simpy.events import NORMAL
 from simpy.core import StopSimulation
 
 from models.capacity import CapacityCurve
@@ -220,12 +221,15 @@ class FlowNetwork:
                 cls.clock += cls.rate * (now - cls.since)
                 cls.since = now
             cls.count += 1
-            if not cls.dirty:
+            heappush(cls.heap, (cls.clock + work, order, flow, route))
+            if cls.alone:
+                self._pace(cls, now)
+            elif not cls.dirty:
                 cls.dirty = True
                 self._dirty.append(cls)
         else:
             self._wake(cls, 1)
-        heappush(cls.heap, (cls.clock + work, order, flow, route))
+            heappush(cls.heap, (cls.clock + work, order, flow, route))
         if not self._completing:
             self._settle()
         return flow
@@ -336,16 +340,8 @@ class FlowNetwork:
             if not dirty.dirty:
                 continue  # was part of a component already solved
             dirty.dirty = False
-            if dirty.alone and dirty.count:  # by far the most frequent case
-                rate = dirty.fair / dirty.count
-                if rate > dirty.cap:
-                    rate = dirty.cap
-                dirty.rate = rate
-                heap = dirty.heap
-                if heap:
-                    dirty.deadline = deadline = now + (heap[0][0] - dirty.clock) / rate
-                    if deadline < dirty.entry_at:
-                        self._enter(dirty)
+            if dirty.alone and dirty.count:
+                self._pace(dirty, now)
                 continue
             component = self._component(dirty)
             key = tuple([(cls.number, cls.count) for cls in component])
@@ -363,6 +359,18 @@ class FlowNetwork:
         self._dirty.clear()
         if not self._completing and self._next_deadline() < self._alarm_at:
             self._arm()
+
+    def _pace(self, cls: _FlowClass, now: float) -> None:
+        """Give a class that is alone its rate and its deadline: by far the most frequent case."""
+        rate = cls.fair / cls.count
+        if rate > cls.cap:
+            rate = cls.cap
+        cls.rate = rate
+        heap = cls.heap
+        if heap:
+            cls.deadline = deadline = now + (heap[0][0] - cls.clock) / rate
+            if deadline < cls.entry_at:
+                self._enter(cls)
 
     def _set_deadline(self, cls: _FlowClass, now: float) -> None:
         cls.deadline = now + (cls.heap[0][0] - cls.clock) / cls.rate if cls.heap else _INF
@@ -521,13 +529,16 @@ class FlowNetwork:
                         self._leave(route)
                     else:
                         cls.count -= 1
-                        if not cls.dirty:
+                        if not cls.alone and not cls.dirty:
                             cls.dirty = True
                             dirty.append(cls)
                 if cls.clock != clock:
                     break  # emptied and begun anew since, with another clock: `mark` says nothing about its flows
             if cls.count and not cls.dirty:
-                self._set_deadline(cls, now)
+                if cls.alone:
+                    self._pace(cls, now)
+                else:
+                    self._set_deadline(cls, now)
             if dirty:
                 self._settle()
             top = deadlines[0]
@@ -543,4 +554,4 @@ class FlowNetwork:
         self._alarm_at = at
         if at < _INF:
             alarm.callbacks = self._on_ring
-            env.schedule(alarm, delay=at - now)
+            env.schedule(alarm, NORMAL, at - now)

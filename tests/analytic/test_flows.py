@@ -282,6 +282,32 @@ def test_worker_that_changes_the_node_on_its_core() -> None:
     assert ends == pytest.approx([2.0, 3.0, 4.0, 7.0], rel=EXACT)
 
 
+def test_flows_a_little_above_the_capacity() -> None:
+    """Caps whose sum is a hundred-thousandth above the capacity are held to it: r = C / n."""
+    network = FlowNetwork(Environment())
+    node = network.resource("node", 1.0)
+    route = network.route([(node, 1.0)], cap=0.500005)
+    # 2 * 0.500005 = 1.00001 > 1: r = 1 / 2; T = 1 / 0.5 = 2
+    assert _ends(network, [(0.0, route, 1.0)] * 2) == pytest.approx([2.0] * 2, rel=EXACT)
+
+
+def test_core_that_fills_up_as_a_flow_on_a_busy_node_ends() -> None:
+    """A flow that ends and is followed by one elsewhere on its core leaves the others C / n of the node, not less."""
+    network = FlowNetwork(Environment())
+    core = network.resource("core", 1.5)
+    node = network.resource("node", 2.0)
+    others = network.route([(node, 1.0)], cap=1.0)
+    first = network.route([(core, 1.0), (node, 1.0)], cap=1.0)
+    then = network.route([(core, 1.0)], cap=1.0)
+    ends: list[float] = []
+    _chain(network, [(first, 0.8), (then, 1.0)], ends)
+    # five on the node at 2 / 5: the first ends at 0.8 / 0.4 = 2; the next has the core alone: 2 + 1 / 1 = 3.
+    # The other four have 2.8 - 0.8 = 2 left at 2 / 4: 2 + 2 / 0.5 = 6
+    assert _ends(network, [(0.0, others, 2.8)] * 4) == pytest.approx([6.0] * 4, rel=EXACT)
+    assert ends == pytest.approx([2.0, 3.0], rel=EXACT)
+    assert (core.load, node.load) == (0.0, 0.0)
+
+
 def test_workers_keep_a_node_busy() -> None:
     """While n workers with n c >= C are never idle, m chunks of W in all take T = m W / C."""
     network = FlowNetwork(Environment())

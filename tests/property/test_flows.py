@@ -112,6 +112,8 @@ def test_loads_integrate_to_the_work_served(scenario: Scenario) -> None:
             expected[q] += usage * work
     assert carried == pytest.approx(expected, rel=LOOSE)
     assert [resource.served for resource in play.resources] == pytest.approx(expected, rel=CLOSE)
+    for i, route in play.routes:
+        assert route.served == pytest.approx(sum(work for j, work in _tasks(scenario) if i == j), rel=CLOSE)
     assert len(play.log) == len(_tasks(scenario))
 
 

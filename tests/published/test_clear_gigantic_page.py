@@ -9,7 +9,9 @@ import pytest
 
 from models.results import Results
 from models.scenario import load_scenario
+from sim.describe import describe_results
 from sim.experiment import run
+from tests.validation.study import cell_table
 
 
 @pytest.fixture(scope="module")
@@ -52,3 +54,10 @@ def test_threads_rank_as_published(results: Results) -> None:
         assert cells.sort_values("nthreads")["time_s"].is_monotonic_decreasing
     far = results.summary[(results.summary["size_gib"] == 800) & results.summary["nthreads"].between(2, 8)]
     assert (far["speedup"] > far["nthreads"]).all()
+
+
+def test_guides_show_these_numbers(results: Results) -> None:
+    """README.md and VALIDATION.md have the table that the scenario gives (`make validate` writes them)."""
+    root = Path(__file__).parents[2]
+    assert describe_results(results) in (root / "README.md").read_text()
+    assert cell_table(results.summary) in (root / "VALIDATION.md").read_text()
