@@ -15,6 +15,7 @@ test: .venv/.installed-dev lint
 
 lint: .venv/.installed-dev
 	$(BIN)/ruff check
+	$(BIN)/ruff format --check -q
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 

@@ -20,8 +20,8 @@ from collections.abc import Callable, Iterable, Sequence
 from heapq import heapify, heappop, heappush, heapreplace
 
 from simpy import Environment, Event
-from simpy.events import NORMAL
 from simpy.core import StopSimulation
+from simpy.events import NORMAL
 
 from models.capacity import CapacityCurve
 

@@ -294,7 +294,7 @@ def test_flows_a_little_above_the_capacity() -> None:
 def test_core_that_fills_up_as_a_flow_on_a_busy_node_ends() -> None:
     """A flow that ends and is followed by one elsewhere on its core leaves the others C / n of the node, not less."""
     network = FlowNetwork(Environment())
-    core = network.resource("core", 1.5)
+    core = network.resource("core", 1.2)
     node = network.resource("node", 2.0)
     others = network.route([(node, 1.0)], cap=1.0)
     first = network.route([(core, 1.0), (node, 1.0)], cap=1.0)
