@@ -10,20 +10,20 @@ export MPLBACKEND := Agg
 run: .venv/.installed
 	$(BIN)/ktask-sim run scenarios/clear_gigantic_page.yaml
 
-test: .venv/.installed-dev lint
+test: .venv/.installed lint
 	$(BIN)/pytest -n auto
 
-lint: .venv/.installed-dev
+lint: .venv/.installed
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check -q
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
 # Slow studies; their results are in VALIDATION.md.
-validate: .venv/.installed-dev
+validate: .venv/.installed
 	$(BIN)/python -m tests.validation.study
 
-bench: .venv/.installed-dev
+bench: .venv/.installed
 	$(BIN)/python -m tests.bench
 
 # Writes the two lock files anew; needs uv.
@@ -33,17 +33,12 @@ lock:
 	uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate \
 	  -q --extra dev -c requirements.lock pyproject.toml -o requirements-dev.lock
 
-.venv/.installed: requirements.lock pyproject.toml
-	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --disable-pip-version-check -q --require-hashes -r requirements.lock
-	$(BIN)/pip install --disable-pip-version-check -q --no-deps .
-	touch $@
-
-.venv/.installed-dev: requirements-dev.lock pyproject.toml
+.venv/.installed: requirements-dev.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, found " + sys.version)'
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --disable-pip-version-check -q --require-hashes -r requirements-dev.lock
 	$(BIN)/pip install --disable-pip-version-check -q --no-deps --no-build-isolation -e .
-	touch $@ .venv/.installed
+	touch $@
 
 clean:
 	rm -rf .venv results dist
