@@ -262,30 +262,32 @@ def format_path(path: KeyPath) -> str:
     return text
 
 
-def combinations(
-    located: Located, keep_lists: Collection[KeyPath], path: KeyPath = ()
-) -> Iterator[tuple[Located, dict[KeyPath, Any]]]:
-    """Yield every choice of one item from each list: (the document with that choice, {path of the list: item}).
+def combinations(located: Located, keep_lists: Collection[KeyPath], path: KeyPath = ()) -> Iterator[Located]:
+    """Yield the document with every choice of one item from each list, the last list in the file varying fastest.
 
-    The last list in the file varies fastest. Lists at the paths in `keep_lists` are values of their own, kept whole.
-    So are empty lists and lists in a list, which no value allows.
+    Lists at the paths in `keep_lists` are values of their own, kept whole. So are empty lists and lists in a list,
+    which no value allows.
     """
     if path in keep_lists or located.value == []:
-        yield located, {}
+        yield located
     elif isinstance(located.value, list):
         for item in located.value:
             if isinstance(item.value, list):
-                yield item, {path: item.plain()}
-                continue
-            for chosen, choices in combinations(item, keep_lists, path):
-                yield chosen, {path: chosen.plain(), **choices}
+                yield item
+            else:
+                yield from combinations(item, keep_lists, path)
     elif isinstance(located.value, dict):
         parts = [list(combinations(item, keep_lists, (*path, key))) for key, item in located.value.items()]
-        for chosen_items in itertools.product(*parts):
-            value = {key: item for key, (item, _) in zip(located.value, chosen_items, strict=True)}
-            merged: dict[KeyPath, Any] = {}
-            for _, choices in chosen_items:
-                merged.update(choices)
-            yield Located(value, located.line, located.column, located.keys), merged
+        for items in itertools.product(*parts):
+            yield Located(dict(zip(located.value, items, strict=True)), located.line, located.column, located.keys)
     else:
-        yield located, {}
+        yield located
+
+
+def leaves(located: Located, path: KeyPath = ()) -> Iterator[tuple[KeyPath, Any]]:
+    """Yield (path, value) for every value of a document that is no mapping, in the order of the file."""
+    if isinstance(located.value, dict):
+        for key, item in located.value.items():
+            yield from leaves(item, (*path, key))
+    else:
+        yield path, located.plain()

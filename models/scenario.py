@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -11,7 +12,7 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
-from models.document import NOTHING, KeyPath, Located, combinations, format_path, read
+from models.document import NOTHING, KeyPath, Located, combinations, format_path, leaves, read
 from models.kernels import VERSIONS, Kernel, KtaskV1
 from models.machine import Machine
 from models.machine_file import find_machine_file, load_machine
@@ -71,7 +72,7 @@ class Case:
     kernel: Kernel
     replications: int
     seed: int
-    choices: Mapping[str, Any] = field(default_factory=dict)  # the values of the file's lists: path -> value
+    choices: Mapping[str, Any] = field(default_factory=dict)  # path -> value, of what differs between cases
 
 
 @dataclass(frozen=True)
@@ -160,8 +161,9 @@ def build_scenario(document: Located, path: Path) -> Scenario:
     machines = _find_machines(document.value.get("machine"), path, problems)
     table = _find_table(document.value.get("compare_with"), path, problems)
     cases: list[Case] = []
+    values: list[dict[str, Any]] = []
     first: ScenarioFile | None = None
-    for chosen, choices in combinations(document, _LISTS):
+    for chosen in combinations(document, _LISTS):
         spelled = _spell_out(chosen)
         try:
             file = validate(ScenarioFile, spelled, name)
@@ -174,11 +176,15 @@ def build_scenario(document: Located, path: Path) -> Scenario:
             check = Checker(spelled, name)
             _check_case(file, machine, check)
             problems += check.problems
-            values = {format_path(at): _in_words(value) for at, value in choices.items()}
-            cases.append(Case(machine, file.task, file.kernel, file.replications, file.seed, values))
+            values.append({format_path(at): value for at, value in leaves(spelled)})
+            cases.append(Case(machine, file.task, file.kernel, file.replications, file.seed))
     if problems:
         raise InputError(problems)
     assert first is not None
+    varying = [at for at in dict.fromkeys(itertools.chain(*values)) if len({each.get(at) for each in values}) > 1]
+    cases = [
+        replace(case, choices={at: each.get(at) for at in varying}) for case, each in zip(cases, values, strict=True)
+    ]
     return Scenario(first.title, first.question, tuple(cases), table, document, path)
 
 
@@ -242,13 +248,6 @@ def _find_doubles(document: Located, path: KeyPath, name: str, problems: list[Pr
                 message = f"found {describe(item.plain())} a second time in the list; allowed is each value once"
                 problems.append(Problem(name, item.line, item.column, format_path(path), message))
             seen.add(text)
-
-
-def _in_words(value: Any) -> Any:
-    """Return a chosen value as it stands in a table: a mapping as 'key: value, ...'."""
-    if isinstance(value, dict):
-        return ", ".join(f"{key}: {_in_words(inner)}" for key, inner in value.items())
-    return value
 
 
 def _spell_out(document: Located) -> Located:

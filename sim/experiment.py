@@ -72,7 +72,7 @@ def run(
         workers += [run_id | asdict(worker) for worker in totals]
         resources += [run_id | {"resource": name, "utilisation": share} for name, share in result.utilisation.items()]
         if result.slices:
-            trace = pd.DataFrame(result.slices)
+            trace = _frame(result)
             slices.append(trace.assign(case=number))
             loads.append(_loads(case, trace, result.time_s).assign(case=number))
     run_table = pd.DataFrame(runs)
@@ -101,7 +101,8 @@ def trace(scenario: Scenario, case: int = 0, replication: int = 0) -> pd.DataFra
 
 
 def _frame(result: RunResult) -> pd.DataFrame:
-    return pd.DataFrame(result.slices)
+    whole = dict.fromkeys(("cpu", "memory_node", "start_bytes", "size_bytes"), "Int64")  # where there is none: <NA>
+    return pd.DataFrame(result.slices).astype(whole)
 
 
 def _case_first(tables: list[pd.DataFrame]) -> pd.DataFrame:

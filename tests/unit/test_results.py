@@ -109,3 +109,20 @@ def test_speedup_is_against_one_thread(small_scenario: Scenario) -> None:
         expected = summary.loc[(1, size_gib), "time_s"] / summary.loc[(4, size_gib), "time_s"]
         assert summary.loc[(4, size_gib), "speedup"] == pytest.approx(expected)
         assert summary.loc[(1, size_gib), "speedup"] == 1.0
+
+
+def test_what_differs_between_cases_has_a_column(root: Path) -> None:
+    """What differs between cases is told apart in the tables, from a list of values or of mappings."""
+    scenario = sim.load(root / "scenarios" / "clear_gigantic_page.yaml").with_values(
+        {
+            "task.size": "2GiB",
+            "kernel": [
+                {"version": "ktask-v1", "min_chunk": ["1MiB", "2MiB"]},
+                {"version": "ktask-v1", "wake_pull": 0.5},
+            ],
+            "replications": 1,
+        }
+    )
+    summary = sim.run(scenario).summary
+    assert [None if pd.isna(value) else value for value in summary["min_chunk"]] == ["1MiB", "2MiB", None]
+    assert [None if pd.isna(value) else value for value in summary["wake_pull"]] == [None, None, 0.5]
