@@ -70,7 +70,7 @@ class KtaskV1(BaseModel):
             ge=0,
             le=1,
             description="probability, for each task with helpers, that the caller blocks for a reason not modelled "
-            "(preemption, a contended lock) and is woken by a helper",
+            "(preemption, a contended lock) and is woken by a helper; fitted, see VALIDATION.md",
         ),
     ] = 0.015
 
