@@ -11,47 +11,64 @@ from matplotlib.ticker import FixedLocator, NullLocator, ScalarFormatter
 
 from models.results import Results
 
-_SIMULATED, _PUBLISHED, _LINEAR = "#0072B2", "#D55E00", "#999999"
+_COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#000000", "#F0E442")
+_PUBLISHED, _LINEAR = "#D55E00", "#999999"
+_LINES = ("-", "--", "-.", ":")
 
 
 def plot_speedup(results: Results, path: str | Path | None = None) -> Figure:
     """Draw throughput and speed-up against threads, simulated and published, a column of panels for each size.
 
-    Cases that differ in something else than threads and size are drawn as further lines. Returns the figure, and
-    writes it to `path` if given. Bars are one standard deviation over replications.
+    Cases that differ in something else than threads and size are lines of their own. Without a case of one thread there
+    is no speed-up to draw. Bars are one standard deviation over replications. Returns the figure, and writes it to
+    `path` if given.
     """
     summary = results.summary
     groups = _groups(summary)
     sizes = sorted(summary["size_gib"].unique())
-    figure = Figure(figsize=(3.1 * len(sizes) + 0.9, 6.4), layout="constrained")
-    axes = figure.subplots(2, len(sizes), sharex=True, sharey="row", squeeze=False)
+    threads = sorted(summary["nthreads"].unique())
+    rows = 2 if summary["speedup"].notna().any() else 1
+    keys = len(groups) + 2 if len(groups) > 1 else 0  # lines of a legend below
+    figure = Figure(figsize=(max(5.0, 3.1 * len(sizes) + 0.9), 3.1 * rows + 0.4 + 0.2 * keys), layout="constrained")
+    axes = figure.subplots(rows, len(sizes), sharex=True, sharey="row", squeeze=False)
     for column, size_gib in enumerate(sizes):
         for style, (label, group) in enumerate(groups):
             cells = group[group["size_gib"] == size_gib].sort_values("nthreads")
             _throughput(axes[0, column], cells, label, style)
-            _speedup(axes[1, column], cells, label, style)
+            if rows == 2:
+                _speedup(axes[1, column], cells, label, style)
         axes[0, column].set_title(f"{size_gib:g} GiB")
-        axes[1, column].set_xlabel("threads")
-        threads = sorted(summary["nthreads"].unique())
-        axes[1, column].plot(threads, threads, color=_LINEAR, linewidth=1, linestyle=":", label="linear", zorder=0)
-        for row in (0, 1):
-            axes[row, column].set_xscale("log", base=2)
-            axes[row, column].xaxis.set_major_locator(FixedLocator(threads))
-            axes[row, column].xaxis.set_minor_locator(NullLocator())
-            axes[row, column].xaxis.set_major_formatter(ScalarFormatter())
-            axes[row, column].grid(color="#dddddd", linewidth=0.6)
-        axes[1, column].set_yscale("log", base=2)
-        axes[1, column].yaxis.set_major_locator(FixedLocator(threads))
-        axes[1, column].yaxis.set_major_formatter(ScalarFormatter())
+        axes[-1, column].set_xlabel("threads")
+        for axis in axes[:, column]:
+            axis.set_xscale("log", base=2)
+            _mark_numbers(axis.xaxis, threads)
+            axis.grid(color="#dddddd", linewidth=0.6)
+        if rows == 2:
+            axes[1, column].plot(threads, threads, color=_LINEAR, linewidth=1, linestyle=":", label="linear", zorder=0)
+            axes[1, column].set_yscale("log", base=2)
+            _mark_numbers(axes[1, column].yaxis, threads)
     axes[0, 0].set_ylabel("throughput (GiB/s)")
     axes[0, 0].set_ylim(bottom=0)
-    axes[1, 0].set_ylabel("speed-up over one thread")
-    axes[0, 0].legend(fontsize="small", loc="upper left")
-    axes[1, 0].legend(fontsize="small", loc="upper left")
+    if rows == 2:
+        axes[1, 0].set_ylabel("speed-up over one thread")
+    handles, labels = axes[-1, 0].get_legend_handles_labels()
+    if len(groups) > 1:
+        figure.legend(handles, labels, loc="outside lower center", fontsize="small", ncols=1 if len(sizes) == 1 else 2)
+    else:
+        axes[0, 0].legend(*axes[0, 0].get_legend_handles_labels(), fontsize="small", loc="upper left")
+        if rows == 2:
+            axes[1, 0].legend(handles, labels, fontsize="small", loc="upper left")
     figure.suptitle(results.title)
     if path is not None:
         figure.savefig(path, dpi=110)
     return figure
+
+
+def _mark_numbers(axis: object, numbers: list[int]) -> None:
+    """Put a plain number at each of the numbers of a logarithmic axis, and nowhere else."""
+    axis.set_major_locator(FixedLocator(numbers))  # type: ignore[attr-defined]
+    axis.set_minor_locator(NullLocator())  # type: ignore[attr-defined]
+    axis.set_major_formatter(ScalarFormatter())  # type: ignore[attr-defined]
 
 
 def _groups(summary: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
@@ -60,8 +77,16 @@ def _groups(summary: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
     varying = [name for name in identity if name not in ("nthreads", "size_gib") and summary[name].nunique() > 1]
     if not varying:
         return [("", summary)]
-    parts = summary.groupby(varying, sort=False)
-    return [(", ".join(f"{value}" for value in keys), part) for keys, part in parts]
+    parts = summary.groupby(varying, sort=False, dropna=False)
+    return [(_label(varying, keys), part) for keys, part in parts]
+
+
+def _label(names: list[str], values: tuple[object, ...]) -> str:
+    """Return 'xeon, chunks_per_work 4': names that speak for themselves without their column."""
+    plain = ("machine", "client", "kernel")
+    return ", ".join(
+        f"{value}" if name in plain else f"{name} {value}" for name, value in zip(names, values, strict=True)
+    )
 
 
 def _throughput(axis: Axes, cells: pd.DataFrame, label: str, style: int) -> None:
@@ -85,16 +110,14 @@ def _points(
     label: str,
     style: int,
 ) -> None:
-    marker = "os^Dv<>p"[style % 8]
-    line = ("-", "--", "-.", ":")[style % 4]
     axis.errorbar(
         cells["nthreads"],
         simulated,
         yerr=spread,
-        color=_SIMULATED,
-        marker=marker,
+        color=_COLOURS[style % len(_COLOURS)],
+        marker="os^Dv<>p"[style % 8],
         markersize=4,
-        linestyle=line,
+        linestyle=_LINES[style // len(_COLOURS) % len(_LINES)],
         capsize=2,
         label=f"simulated {label}".strip(),
     )
@@ -107,6 +130,6 @@ def _points(
             markersize=7,
             markeredgewidth=1.6,
             linestyle="none",
-            label=f"published {label}".strip(),
+            label=None if "published" in axis.get_legend_handles_labels()[1] else "published",
             zorder=3,
         )
