@@ -10,10 +10,16 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
+from simpy import Environment
 
+from models.policy import NodeEntry
 from models.scenario import Case
 from models.units import GIB
+from sim.hardware import Hardware
+from sim.ktask import Caller, Ktask
 from sim.run import run_case
+from sim.streams import Streams
+from sim.trace import Record, Slice
 
 MakeCase = Callable[..., Case]
 
@@ -136,3 +142,45 @@ def test_threads_over_the_cpus_share_them(case_of: MakeCase) -> None:
 def test_cpu_seconds_count_occupied_cpus(case_of: MakeCase) -> None:
     """Four works busy for 125 ms each spend 0.5 CPU-seconds."""
     assert run_case(case_of(4), 0).cpu_s == pytest.approx(0.5, rel=1e-9)
+
+
+def run_entries(case: Case, sizes_gib: dict[int, float]) -> tuple[float, list[Slice]]:
+    """Run one task with an entry for each node (ktask_run_numa), the caller on its node; return (time, chunks)."""
+    env = Environment()
+    hardware = Hardware(env, case.machine)
+    record = Record(with_slices=True)
+    ktask = Ktask(hardware, case.kernel, Streams(1, 0), record)
+    assert case.task.caller_node is not None
+    caller = Caller(hardware.occupy(case.task.caller_node))
+    entries = [NodeEntry(nid, 0, int(size * GIB) // 4096) for nid, size in sizes_gib.items()]
+    env.run(until=env.process(ktask.run(caller, entries)))
+    return float(env.now), [item for item in record.slices if item.kind == "chunk"]
+
+
+def test_helpers_are_queued_on_the_nodes_in_turn(case_of: MakeCase) -> None:
+    """Half a GiB on each of two nodes, 4 works, all local: 16 chunks of 31.25 ms, T = 4 x 31.25 = 125 ms."""
+    time_s, chunks = run_entries(case_of(4), {0: 0.5, 1: 0.5})
+    assert time_s == pytest.approx(0.125, rel=1e-9)
+    assert {(item.worker, item.memory_node) for item in chunks} == {(0, 0), (1, 1), (2, 0), (3, 1)}
+
+
+def test_helpers_move_to_the_node_that_has_work_left(case_of: MakeCase) -> None:
+    """12 chunks on node 0, 4 on node 1: after 2 rounds all four are local to node 0: again 125 ms."""
+    case = case_of(4)
+    time_s, chunks = run_entries(case, {0: 0.75, 1: 0.25})
+    assert time_s == pytest.approx(0.125, rel=1e-9)
+    node_of = {cpu.cpu_id: cpu.nid for cpu in case.machine.cpus}
+    assert all(item.cpu is not None and node_of[item.cpu] == item.memory_node for item in chunks)
+    assert {item.memory_node for item in chunks if item.worker == 1} == {0, 1}
+
+
+def test_the_caller_is_never_moved(case_of: MakeCase) -> None:
+    """A caller on node 1 takes chunks of node 0 from where it is; the helpers go to the chunks."""
+    case = case_of(4, caller_node=1)
+    _, chunks = run_entries(case, {0: 0.9375, 1: 0.0625})
+    node_of = {cpu.cpu_id: cpu.nid for cpu in case.machine.cpus}
+    assert {node_of[item.cpu] for item in chunks if item.worker == 0 and item.cpu is not None} == {1}
+    assert {item.memory_node for item in chunks if item.worker == 0} == {0, 1}
+    helpers = [item for item in chunks if item.worker]
+    assert all(item.cpu is not None and node_of[item.cpu] == item.memory_node for item in helpers)
+    assert sum(item.size_bytes or 0 for item in chunks) == GIB
