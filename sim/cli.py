@@ -26,6 +26,7 @@ from models.results import (
 from models.scenario import load_scenario, scenario_schema
 from models.units import format_rate, format_size
 from sim.describe import describe_machine, describe_results, describe_scenario
+from sim.experiment import available_cpus
 from sim.experiment import run as run_scenario
 from sim.figures import plot_speedup
 
@@ -65,9 +66,7 @@ def run(
     total = sum(case.replications for case in loaded.cases)
     bar = "{desc}: {percentage:3.0f}% |{bar}| {n_fmt}/{total_fmt} runs, {remaining} left"
     with tqdm(total=total, desc=scenario.stem, bar_format=bar, disable=None, leave=False) as progress:
-        results = run_scenario(
-            loaded, jobs=jobs or len(os.sched_getaffinity(0)), traces=trace, on_done=lambda: progress.update()
-        )
+        results = run_scenario(loaded, jobs=jobs or available_cpus(), traces=trace, on_done=lambda: progress.update())
     results.save(folder)
     plot_speedup(results, folder / _FIGURE)
     _print(results, style)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import multiprocessing
+import os
 import signal
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -26,6 +27,11 @@ from models.scenario import Case, Scenario, load_scenario
 from sim.run import RunResult, run_case
 
 N_BINS = 200  # steps of utilisation over time in a traced run
+
+
+def available_cpus() -> int:
+    """Return the number of CPUs that this process may use, where the system tells, else of those there are."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def load(path: str | Path) -> Scenario:

@@ -5,7 +5,6 @@ Each row switches one mechanism off, leaves all else as fitted, and compares all
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Callable
 from dataclasses import replace
@@ -18,7 +17,7 @@ from models.capacity import CapacityCurve
 from models.results import Results
 from models.scenario import Case, Scenario, load_scenario
 from sim.describe import describe_results
-from sim.experiment import run
+from sim.experiment import available_cpus, run
 
 ROOT = Path(__file__).parents[2]
 GUIDE = ROOT / "VALIDATION.md"
@@ -80,7 +79,7 @@ ABLATIONS: list[tuple[str, str, Change]] = [
 def changed(scenario: Scenario, change: Change) -> Results:
     """The results of the scenario with every case changed."""
     cases = tuple(change(case) for case in scenario.cases)
-    return run(replace(scenario, cases=cases), jobs=len(os.sched_getaffinity(0)))
+    return run(replace(scenario, cases=cases), jobs=available_cpus())
 
 
 def main() -> None:
