@@ -77,6 +77,7 @@ class ChunkQueue:
         self.size_left -= size
         return chunk
 
-    def nid(self, entry: int) -> int | None:
-        """Return the node of an entry."""
-        return self._entries[entry].nid
+    @property
+    def nids(self) -> list[int | None]:
+        """The node of each entry."""
+        return [entry.nid for entry in self._entries]

@@ -75,9 +75,11 @@ class Results:
             for machine in self.machines:
                 (new / f"machine-{machine['name']}.json").write_text(json.dumps(machine, indent=1) + "\n")
             (new / "provenance.json").write_text(json.dumps(dict(self.provenance), indent=1) + "\n")
-            if folder.exists():
-                shutil.rmtree(folder)
-            new.rename(folder)
+            if folder.exists():  # with the very same results: what else somebody keeps there stays
+                for path in new.iterdir():
+                    path.replace(folder / path.name)
+            else:
+                new.rename(folder)
         finally:
             shutil.rmtree(new, ignore_errors=True)
 
@@ -138,7 +140,8 @@ def may_replace(folder: Path, provenance: Mapping[str, Any]) -> bool:
 def provenance_of(scenario: Scenario, *, with_traces: bool) -> dict[str, Any]:
     """Return what identifies the runs of a scenario: digest, seeds and versions. Nothing in it depends on the clock."""
     machines = [machine_as_data(machine) for machine in machines_of(scenario)]
-    content = json.dumps([scenario.document.plain(), machines], sort_keys=True)
+    published = None if scenario.compare_with is None else scenario.compare_with.cells.to_csv(index=False)
+    content = json.dumps([scenario.document.plain(), machines, published], sort_keys=True)
     return {
         "schema_version": SCHEMA_VERSION,
         "digest": hashlib.sha256(content.encode()).hexdigest(),

@@ -49,12 +49,10 @@ class Mutex:
 class _Task:
     """One task under way."""
 
-    def __init__(
-        self, env: Environment, number: int, queue: ChunkQueue, entries: int, hold_s: float, works: int
-    ) -> None:
+    def __init__(self, env: Environment, number: int, queue: ChunkQueue, hold_s: float, works: int) -> None:
         self.number = number
         self.queue = queue
-        self.n_entries = entries
+        self.nids = queue.nids
         self.lock = Mutex(env, hold_s)
         self.unfinished = works
         self.last_ended: Event = env.event()  # its value is the CPU on which the last work ended
@@ -88,7 +86,7 @@ class Ktask:
         size = sum(entry.size for entry in entries)
         works = kernel.n_works(size, self._min_chunk, len(self._hardware.machine.cpus))
         queue = ChunkQueue(entries, kernel.chunk_size(size, works, self._min_chunk), self._next_entry.randrange)
-        task = _Task(env, record.n_tasks, queue, len(entries), kernel.lock_hold_time, works)
+        task = _Task(env, record.n_tasks, queue, kernel.lock_hold_time, works)
         record.n_tasks += 1
         if works > 1:
             yield env.timeout(kernel.setup_time)
@@ -137,7 +135,7 @@ class Ktask:
             chunk = task.queue.take(entry)
             if chunk is None:
                 return cpu
-            nid = task.queue.nid(chunk.entry)
+            nid = task.nids[chunk.entry]
             memory_nid = cpu.nid if nid is None else nid
             if chunk.entry != entry:
                 entry = chunk.entry
@@ -162,19 +160,15 @@ class Ktask:
 
     def _first_entry(self, task: _Task, cpu: Cpu) -> int:
         """Return the entry that a work begins with: its CPU's node, else one of no node, else the first."""
-        nids = [task.queue.nid(i) for i in range(task.n_entries)]
-        for nid in (cpu.nid, None):
-            if nid in nids:
-                return nids.index(nid)
-        return 0
+        return next((task.nids.index(nid) for nid in (cpu.nid, None) if nid in task.nids), 0)
 
     def _end(self, task: _Task, index: int, cpu: Cpu) -> None:
         task.ended_at.append((index, self._env.now))
         task.unfinished -= 1
         if index:
             task.helper_cpu = cpu
-        if not task.unfinished and index:
-            task.last_ended.succeed(cpu)
+            if not task.unfinished:
+                task.last_ended.succeed(cpu)
 
     def _sleep(self, task: _Task, caller: Caller) -> Process:
         """Wait for the last helper. Its wake-up may pull the caller over to its node (wake-affine)."""

@@ -79,6 +79,9 @@ def test_another_result_is_not_overwritten(small_scenario: Scenario, tmp_path: P
     assert contents(tmp_path / "r") == before
     sim.run(small_scenario).save(tmp_path / "r")  # the same runs: replaced
     assert contents(tmp_path / "r") == before
+    (tmp_path / "r" / "remarks.txt").write_text("look at case 3")
+    sim.run(small_scenario).save(tmp_path / "r")
+    assert contents(tmp_path / "r") == before | {"remarks.txt": b"look at case 3"}
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("years of work")
     with pytest.raises(FolderTakenError):
