@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -108,6 +109,28 @@ class Machine:
     def remote_factor(self, cpu_nid: int, memory_nid: int) -> float:
         """Return the rate of a store stream from one node's CPUs to another's memory, relative to local."""
         return self.rates.remote_factors.get(self.distances[cpu_nid, memory_nid], 1.0)
+
+    def traffic(self, cpu_nid: int, memory_nid: int) -> tuple[tuple[str, float], ...]:
+        """Return what a stream that clears memory of a node moves through memory and links: (name, bytes a byte) pairs.
+
+        Names are those of `bandwidths`. The lines written go one way over each link of the route; those read before
+        (all of `clear_traffic` but the write) come the other.
+        """
+        uses = [(f"memory{memory_nid}", self.rates.clear_traffic)]
+        for a, b in itertools.pairwise(self.routes[cpu_nid, memory_nid]):
+            uses.append((f"link{a}-{b}", 1.0))
+            if self.rates.clear_traffic > 1.0:
+                uses.append((f"link{b}-{a}", self.rates.clear_traffic - 1.0))
+        return tuple(uses)
+
+    @cached_property
+    def bandwidths(self) -> Mapping[str, float]:
+        """Bytes per second of each node's memory (memory0 ...) and of each direction of each link (link0-1 ...)."""
+        found = {f"memory{node.nid}": self.rates.memory_bytes_per_s for node in self.nodes if node.memory_bytes}
+        for link in self.links:
+            a, b = link.nids
+            found |= {f"link{a}-{b}": link.rate_bytes_per_s, f"link{b}-{a}": link.rate_bytes_per_s}
+        return found
 
     @cached_property
     def zonelists(self) -> Mapping[int, tuple[int, ...]]:

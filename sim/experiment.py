@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import multiprocessing
 import os
 import signal
@@ -121,43 +120,33 @@ def _loads(case: Case, trace: pd.DataFrame, time_s: float) -> pd.DataFrame:
 
     Within a chunk its mean rate is taken. Columns: resource, begin_s, utilisation (0 to 1).
     """
-    rates, routes = case.machine.rates, case.machine.routes
-    capacity = {f"link{a}-{b}": link.rate_bytes_per_s for link in case.machine.links for a, b in _both(link.nids)}
     nid_of = {cpu.cpu_id: cpu.nid for cpu in case.machine.cpus}
     edges = np.linspace(0.0, time_s, N_BINS + 1)
     served: dict[str, np.ndarray[Any, np.dtype[np.float64]]] = {}
-
-    def add(resource: str, begin_s: Any, end_s: Any, amount: Any) -> None:
-        """Add amounts spread evenly from begin to end, by the integral up to each edge."""
-        span = np.clip((edges[:, None] - begin_s) / (end_s - begin_s), 0.0, 1.0) @ amount
-        served[resource] = served.get(resource, np.zeros(N_BINS)) + np.diff(span)
 
     chunks = trace[trace["kind"] == "chunk"]
     nids = chunks["cpu"].map(nid_of)
     for nid, memory_nid in sorted(set(zip(nids, chunks["memory_node"].astype(int), strict=True))):
         group = chunks[(nids == nid) & (chunks["memory_node"] == memory_nid)]
-        columns = (group[name].to_numpy(float) for name in ("begin_s", "end_s", "size_bytes"))
-        begin_s, end_s, size_bytes = columns
-        memory = f"memory{memory_nid}"
-        capacity[memory] = rates.memory_bytes_per_s
-        add(memory, begin_s, end_s, size_bytes * rates.clear_traffic)
-        path = routes[nid, memory_nid]
-        for a, b in itertools.pairwise(path):
-            add(f"link{a}-{b}", begin_s, end_s, size_bytes)
-            if rates.clear_traffic > 1.0:
-                add(f"link{b}-{a}", begin_s, end_s, size_bytes * (rates.clear_traffic - 1.0))
+        begin_s, end_s, size_bytes = (group[name].to_numpy(float) for name in ("begin_s", "end_s", "size_bytes"))
+        # Each chunk spread evenly from its begin to its end: what is cleared up to each edge, then the differences.
+        cleared = np.diff(np.clip((edges[:, None] - begin_s) / (end_s - begin_s), 0.0, 1.0) @ size_bytes)
+        for name, usage in case.machine.traffic(nid, memory_nid):
+            served[name] = served.get(name, np.zeros(N_BINS)) + cleared * usage
     step_s = time_s / N_BINS
     return pd.concat(
         [
-            pd.DataFrame({"resource": name, "begin_s": edges[:-1], "utilisation": amount / step_s / capacity[name]})
+            pd.DataFrame(
+                {
+                    "resource": name,
+                    "begin_s": edges[:-1],
+                    "utilisation": amount / step_s / case.machine.bandwidths[name],
+                }
+            )
             for name, amount in sorted(served.items())
         ],
         ignore_index=True,
     )
-
-
-def _both(nids: tuple[int, int]) -> tuple[tuple[int, int], tuple[int, int]]:
-    return nids, (nids[1], nids[0])
 
 
 def _ignore_interrupt() -> None:

@@ -8,7 +8,6 @@ bytes), and on the way to a remote node each link: the line read comes one way, 
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
 
 from simpy import Environment
@@ -36,16 +35,10 @@ class Hardware:
         if rates.cache_bytes_per_s is not None:
             for cache in sorted({cpu.cache_id for cpu in machine.cpus}):
                 self._cache[cache] = network.resource(f"cache{cache}", rates.cache_bytes_per_s)
-        self._memory = {
-            node.nid: network.resource(f"memory{node.nid}", rates.memory_bytes_per_s, rates.memory_curve)
-            for node in machine.nodes
-            if node.memory_bytes
+        self._moved_through = {
+            name: network.resource(name, rate, rates.memory_curve if name.startswith("memory") else None)
+            for name, rate in machine.bandwidths.items()
         }
-        self._link: dict[tuple[int, int], Resource] = {}
-        for link in machine.links:
-            a, b = link.nids
-            for ends in ((a, b), (b, a)):
-                self._link[ends] = network.resource(f"link{ends[0]}-{ends[1]}", link.rate_bytes_per_s)
         self._routes: dict[tuple[int, int, float], Route] = {}
         self._cpus_of = {nid: machine.cpus_of(nid) for nid in machine.nids}
         self._threads_on = dict.fromkeys(self._cpu, 0)
@@ -113,12 +106,7 @@ class Hardware:
             uses.append((self._core[cpu.core_id], 1.0 / local))
         if self._cache:
             uses.append((self._cache[cpu.cache_id], 1.0))
-        uses.append((self._memory[nid], rates.clear_traffic))
-        path = machine.routes[cpu.nid, nid]
-        for a, b in itertools.pairwise(path):
-            uses.append((self._link[a, b], 1.0))
-            if rates.clear_traffic > 1.0:
-                uses.append((self._link[b, a], rates.clear_traffic - 1.0))
+        uses += [(self._moved_through[name], usage) for name, usage in machine.traffic(cpu.nid, nid)]
         # At a bottleneck streams get shares in proportion to what they ask for: a remote stream has as many lines under
         # way as a local one, each for longer (Afzal, Hager and Wellein's sharing of bandwidth by request fraction; and
         # equal time on a shared CPU).
