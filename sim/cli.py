@@ -21,9 +21,9 @@ from models.results import (
     load_results,
     may_replace,
     provenance_of,
-    unmatched_note,
 )
 from models.scenario import load_scenario, scenario_schema
+from models.tables import unmatched_note
 from models.units import format_rate, format_size
 from sim.describe import describe_machine, describe_results, describe_scenario
 from sim.experiment import available_cpus
@@ -60,7 +60,7 @@ def run(
     loaded = load_scenario(scenario)
     changes = {"replications": replications, "seed": seed}
     loaded = loaded.with_values({key: value for key, value in changes.items() if value is not None})
-    provenance = provenance_of(loaded, with_traces=trace)
+    provenance = provenance_of(loaded, "sim", with_traces=trace)
     folder = _free_folder(Path("results") / scenario.stem, provenance) if output is None else output
     check_folder(folder, provenance)
     total = sum(case.replications for case in loaded.cases)

@@ -7,25 +7,15 @@ import os
 import signal
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pandas as pd
 
-from models.results import (
-    Results,
-    case_columns,
-    machine_as_data,
-    machines_of,
-    provenance_of,
-    summarise,
-)
+from models.results import Results, provenance_of
+from models.run import RunResult
 from models.scenario import Case, Scenario, load_scenario
-from sim.run import RunResult, run_case
-
-N_BINS = 200  # steps of utilisation over time in a traced run
+from models.tables import make_results, trace_frame
+from sim.run import run_case
 
 
 def available_cpus() -> int:
@@ -54,45 +44,8 @@ def run(
         found[key] = result
         if on_done is not None:
             on_done()
-    runs, workers, resources, slices, loads = [], [], [], [], []
-    for number, i in wanted:
-        case, result = scenario.cases[number], found[number, i]
-        run_id = {"case": number, "replication": i}
-        totals = result.workers
-        runs.append(
-            {
-                "case": number,
-                **case_columns(case),
-                "replication": i,
-                "time_s": result.time_s,
-                "cpu_s": result.cpu_s,
-                "n_tasks": result.n_tasks,
-                "n_chunks": result.n_chunks,
-                "imbalance": result.imbalance,
-                "lock_wait_s": sum(worker.lock_wait_s for worker in totals),
-                "start_wait_s": sum(worker.start_wait_s for worker in totals),
-                "end_wait_s": sum(worker.end_wait_s for worker in totals),
-            }
-        )
-        workers += [run_id | asdict(worker) for worker in totals]
-        resources += [run_id | {"resource": name, "utilisation": share} for name, share in result.utilisation.items()]
-        if result.slices:
-            trace = _frame(result)
-            slices.append(trace.assign(case=number))
-            loads.append(_loads(case, trace, result.time_s).assign(case=number))
-    run_table = pd.DataFrame(runs)
-    return Results(
-        title=scenario.title,
-        question=scenario.question,
-        summary=summarise(scenario, run_table),
-        runs=run_table,
-        workers=pd.DataFrame(workers),
-        resources=pd.DataFrame(resources),
-        traces=_case_first(slices) if traces else None,
-        loads=_case_first(loads) if traces else None,
-        scenario=scenario.document.plain(),
-        machines=tuple(machine_as_data(machine) for machine in machines_of(scenario)),
-        provenance=provenance_of(scenario, with_traces=traces),
+    return make_results(
+        scenario, [(*key, found[key]) for key in wanted], provenance_of(scenario, "sim", with_traces=traces)
     )
 
 
@@ -102,51 +55,7 @@ def trace(scenario: Scenario, case: int = 0, replication: int = 0) -> pd.DataFra
     Columns: kind (chunk; lock: wait and hold; queued: a helper not yet started; asleep: the caller), task, worker (0 is
     the caller), cpu, memory_node, start_bytes and size_bytes within the task, begin_s, end_s.
     """
-    return _frame(run_case(scenario.cases[case], replication, with_slices=True))
-
-
-def _frame(result: RunResult) -> pd.DataFrame:
-    whole = dict.fromkeys(("cpu", "memory_node", "start_bytes", "size_bytes"), "Int64")  # where there is none: <NA>
-    return pd.DataFrame(result.slices).astype(whole)
-
-
-def _case_first(tables: list[pd.DataFrame]) -> pd.DataFrame:
-    table = pd.concat(tables, ignore_index=True)
-    return table[["case", *(name for name in table.columns if name != "case")]]
-
-
-def _loads(case: Case, trace: pd.DataFrame, time_s: float) -> pd.DataFrame:
-    """Return the utilisation of memory nodes and links over a run, in equal steps, from its chunks.
-
-    Within a chunk its mean rate is taken. Columns: resource, begin_s, utilisation (0 to 1).
-    """
-    nid_of = {cpu.cpu_id: cpu.nid for cpu in case.machine.cpus}
-    edges = np.linspace(0.0, time_s, N_BINS + 1)
-    served: dict[str, np.ndarray[Any, np.dtype[np.float64]]] = {}
-
-    chunks = trace[trace["kind"] == "chunk"]
-    nids = chunks["cpu"].map(nid_of)
-    for nid, memory_nid in sorted(set(zip(nids, chunks["memory_node"].astype(int), strict=True))):
-        group = chunks[(nids == nid) & (chunks["memory_node"] == memory_nid)]
-        begin_s, end_s, size_bytes = (group[name].to_numpy(float) for name in ("begin_s", "end_s", "size_bytes"))
-        # Each chunk spread evenly from its begin to its end: what is cleared up to each edge, then the differences.
-        cleared = np.diff(np.clip((edges[:, None] - begin_s) / (end_s - begin_s), 0.0, 1.0) @ size_bytes)
-        for name, usage in case.machine.traffic(nid, memory_nid):
-            served[name] = served.get(name, np.zeros(N_BINS)) + cleared * usage
-    step_s = time_s / N_BINS
-    return pd.concat(
-        [
-            pd.DataFrame(
-                {
-                    "resource": name,
-                    "begin_s": edges[:-1],
-                    "utilisation": amount / step_s / case.machine.bandwidths[name],
-                }
-            )
-            for name, amount in sorted(served.items())
-        ],
-        ignore_index=True,
-    )
+    return trace_frame(run_case(scenario.cases[case], replication, with_slices=True))
 
 
 def _ignore_interrupt() -> None:

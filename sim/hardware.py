@@ -8,11 +8,10 @@ bytes), and on the way to a remote node each link: the line read comes one way, 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from simpy import Environment
 
 from models.machine import Cpu, Machine
+from models.placement import Placement
 from sim.flows import FlowNetwork, Resource, Route
 
 
@@ -40,50 +39,21 @@ class Hardware:
             for name, rate in machine.bandwidths.items()
         }
         self._routes: dict[tuple[int, int, float], Route] = {}
-        self._cpus_of = {nid: machine.cpus_of(nid) for nid in machine.nids}
-        self._threads_on = dict.fromkeys(self._cpu, 0)
-        self._threads_on_core = {cpu.core_id: 0 for cpu in machine.cpus}
-        self._threads_on_cache = {cpu.cache_id: 0 for cpu in machine.cpus}
+        self._placement = Placement(machine)
         self._occupied_since = dict.fromkeys(self._cpu, 0.0)
         self.occupied_s = dict.fromkeys(self._cpu, 0.0)  # time with at least one thread on the CPU, by CPU id
 
     def occupy(self, nid: int, previous: Cpu | None = None) -> Cpu:
-        """Put a thread on a CPU of a node: its previous one if idle, else the least busy core, then hardware thread.
-
-        Cores behind the least busy cache come first, as the kernel spreads threads. A node without CPUs lends those of
-        the nearest node that has some.
-        """
-        if previous is not None and previous.nid == nid and not self._threads_on_core[previous.core_id]:
-            cpu = previous
-        else:
-            cpu = min(self._candidates(nid), key=self._business)
-        if not self._threads_on[cpu.cpu_id]:
+        """Put a thread on a CPU of a node (`models.placement`)."""
+        cpu = self._placement.occupy(nid, previous)
+        if self._placement.threads_on[cpu.cpu_id] == 1:
             self._occupied_since[cpu.cpu_id] = self.env.now
-        self._threads_on[cpu.cpu_id] += 1
-        self._threads_on_core[cpu.core_id] += 1
-        self._threads_on_cache[cpu.cache_id] += 1
         return cpu
-
-    def _candidates(self, nid: int) -> Sequence[Cpu]:
-        if not self._cpus_of[nid]:
-            nid = min(self.machine.cpu_nids, key=lambda other: self.machine.distances[nid, other])
-        return self._cpus_of[nid]
-
-    def _business(self, cpu: Cpu) -> tuple[int, int, int, float, int]:
-        return (
-            self._threads_on_core[cpu.core_id],
-            self._threads_on[cpu.cpu_id],
-            self._threads_on_cache[cpu.cache_id],
-            -cpu.speed,
-            cpu.cpu_id,
-        )
 
     def release(self, cpu: Cpu) -> None:
         """Take a thread off its CPU: it sleeps, moves or ends."""
-        self._threads_on[cpu.cpu_id] -= 1
-        self._threads_on_core[cpu.core_id] -= 1
-        self._threads_on_cache[cpu.cache_id] -= 1
-        if not self._threads_on[cpu.cpu_id]:
+        self._placement.release(cpu)
+        if not self._placement.threads_on[cpu.cpu_id]:
             self.occupied_s[cpu.cpu_id] += self.env.now - self._occupied_since[cpu.cpu_id]
 
     def clear_route(self, cpu: Cpu, nid: int, local_bytes_per_s: float) -> Route:

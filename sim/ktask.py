@@ -16,9 +16,9 @@ from simpy import Environment, Event
 from models.kernels import Kernel
 from models.machine import Cpu
 from models.policy import ChunkQueue, NodeEntry
+from models.run import Record, Slice
 from sim.hardware import Hardware
 from sim.streams import Streams
-from sim.trace import Record, Slice
 
 Process = Generator[Event, Any, None]
 

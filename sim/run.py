@@ -2,30 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from simpy import Environment
 
+from models.run import Record, RunResult
 from models.scenario import Case
 from sim.clear_gigantic_page import fallocate
 from sim.hardware import Hardware
 from sim.ktask import Ktask
 from sim.streams import Streams
-from sim.trace import Record, Slice, WorkerTotals
-
-
-@dataclass(frozen=True)
-class RunResult:
-    """What one run gave. Times are in seconds of simulated time; utilisations are means over the run, from 0 to 1."""
-
-    time_s: float
-    cpu_s: float
-    n_tasks: int
-    n_chunks: int
-    imbalance: float  # mean over tasks: longest working time of a work over the mean; 1 is even
-    workers: list[WorkerTotals]
-    utilisation: dict[str, float]  # by resource; those that were never used are left out
-    slices: list[Slice]
 
 
 def run_case(case: Case, replication: int, *, with_slices: bool = False) -> RunResult:

@@ -13,13 +13,13 @@ import pytest
 from simpy import Environment
 
 from models.policy import NodeEntry
+from models.run import Record, Slice
 from models.scenario import Case
 from models.units import GIB
 from sim.hardware import Hardware
 from sim.ktask import Caller, Ktask
 from sim.run import run_case
 from sim.streams import Streams
-from sim.trace import Record, Slice
 
 MakeCase = Callable[..., Case]
 

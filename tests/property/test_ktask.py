@@ -9,9 +9,10 @@ from models.document import parse
 from models.kernels import KtaskV1
 from models.machine import Machine
 from models.machine_file import build_machine
+from models.run import RunResult
 from models.scenario import Case, Task
 from models.units import MIB
-from sim.run import RunResult, run_case
+from sim.run import run_case
 
 
 @st.composite

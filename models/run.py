@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 
 class Slice(NamedTuple):
@@ -48,3 +49,18 @@ class Record:
         while len(self.workers) <= index:
             self.workers.append(WorkerTotals(len(self.workers)))
         return self.workers[index]
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """What one run gave. Times are in seconds, simulated or real; utilisations are means over the run, from 0 to 1."""
+
+    time_s: float
+    cpu_s: float
+    n_tasks: int
+    n_chunks: int
+    imbalance: float  # mean over tasks: longest working time of a work over the mean; 1 is even
+    workers: Sequence[WorkerTotals]
+    utilisation: Mapping[str, float]  # by resource; those that were never used are left out
+    slices: Sequence[Slice]
+    extra: Mapping[str, Any] = field(default_factory=dict)  # further columns of the table of runs

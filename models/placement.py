@@ -1,0 +1,61 @@
+"""Which CPU a thread is put on: the choice that the simulation and the host make alike."""
+
+from __future__ import annotations
+
+from collections.abc import Container, Sequence
+
+from models.machine import Cpu, Machine
+
+
+class Placement:
+    """The threads on each CPU of a machine."""
+
+    def __init__(self, machine: Machine, allowed: Container[int] | None = None) -> None:
+        """`allowed` are the ids of the CPUs that may be used; all if None."""
+        self._machine = machine
+        self._cpus_of: dict[int, Sequence[Cpu]] = {}
+        for nid in machine.nids:
+            self._cpus_of[nid] = tuple(cpu for cpu in machine.cpus_of(nid) if allowed is None or cpu.cpu_id in allowed)
+        self._nids = [nid for nid in machine.nids if self._cpus_of[nid]]
+        self._on_core = {cpu.core_id: 0 for cpu in machine.cpus}
+        self._on_cache = {cpu.cache_id: 0 for cpu in machine.cpus}
+        self.threads_on = {cpu.cpu_id: 0 for cpu in machine.cpus}
+
+    def occupy(self, nid: int, previous: Cpu | None = None) -> Cpu:
+        """Put a thread on a CPU of a node: its previous one if idle, else the least busy core, then hardware thread.
+
+        Cores behind the least busy cache come first, as the kernel spreads threads. A node without CPUs lends those of
+        the nearest node that has some.
+        """
+        if previous is not None and previous.nid == nid and not self._on_core[previous.core_id]:
+            cpu = previous
+        else:
+            cpu = min(self._candidates(nid), key=self._business)
+        self.add(cpu)
+        return cpu
+
+    def add(self, cpu: Cpu) -> None:
+        """Count a thread that runs on a CPU."""
+        self.threads_on[cpu.cpu_id] += 1
+        self._on_core[cpu.core_id] += 1
+        self._on_cache[cpu.cache_id] += 1
+
+    def release(self, cpu: Cpu) -> None:
+        """Take a thread off its CPU: it sleeps, moves or ends."""
+        self.threads_on[cpu.cpu_id] -= 1
+        self._on_core[cpu.core_id] -= 1
+        self._on_cache[cpu.cache_id] -= 1
+
+    def _candidates(self, nid: int) -> Sequence[Cpu]:
+        if not self._cpus_of[nid]:
+            nid = min(self._nids, key=lambda other: self._machine.distances[nid, other])
+        return self._cpus_of[nid]
+
+    def _business(self, cpu: Cpu) -> tuple[int, int, int, float, int]:
+        return (
+            self._on_core[cpu.core_id],
+            self.threads_on[cpu.cpu_id],
+            self._on_cache[cpu.cache_id],
+            -cpu.speed,
+            cpu.cpu_id,
+        )
