@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import yaml
 from yaml.reader import ReaderError
 
@@ -291,3 +292,20 @@ def leaves(located: Located, path: KeyPath = ()) -> Iterator[tuple[KeyPath, Any]
             yield from leaves(item, (*path, key))
     else:
         yield path, located.plain()
+
+
+def locate(value: Any) -> Located:
+    """Return a value from Python as if it were of a file, but without a place."""
+    if isinstance(value, (np.generic, np.ndarray)):
+        value = value.tolist()
+    if isinstance(value, Mapping):
+        return Located({str(k): locate(v) for k, v in value.items()}, 0, 0, {str(k): (0, 0) for k in value})
+    if isinstance(value, (list, tuple, range)):
+        return Located([locate(item) for item in value], 0, 0)
+    if isinstance(value, Path):
+        value = str(value)
+    elif isinstance(value, float) and not math.isfinite(value):
+        value = str(value)  # which no number may be
+    elif isinstance(value, int) and value.bit_length() > 1000:
+        value = "a number of over 300 digits"  # which Python does not even print
+    return Located(value, 0, 0)

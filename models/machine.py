@@ -55,6 +55,7 @@ class Rates:
     remote_factors: Mapping[int, float]
     share_exponent: float  # at a bottleneck, a stream's weight is its unhindered rate to this power; 0: equal shares
     chunk_noise: float  # coefficient of variation of the time of a chunk
+    run_noise: float = 0.0  # that of a whole run, beside its chunks'
 
 
 @dataclass(frozen=True)
@@ -82,6 +83,7 @@ class Machine:
     distances: Mapping[tuple[int, int], int]  # as in the ACPI SLIT: 10 is local
     rates: Rates
     fits: tuple[Fit, ...] = ()
+    team: Mapping[str, float] | None = None  # kernel parameter -> its value for the real backend's threads here
 
     @cached_property
     def nids(self) -> tuple[int, ...]:
@@ -114,10 +116,12 @@ class Machine:
         """Return what a stream that clears memory of a node moves through memory and links: (name, bytes a byte) pairs.
 
         Names are those of `bandwidths`. The lines written go one way over each link of the route; those read before
-        (all of `clear_traffic` but the write) come the other.
+        (all of `clear_traffic` but the write) come the other. Between nodes without a link nothing limits them.
         """
         uses = [(f"memory{memory_nid}", self.rates.clear_traffic)]
         for a, b in itertools.pairwise(self.routes[cpu_nid, memory_nid]):
+            if f"link{a}-{b}" not in self.bandwidths:
+                continue
             uses.append((f"link{a}-{b}", 1.0))
             if self.rates.clear_traffic > 1.0:
                 uses.append((f"link{b}-{a}", self.rates.clear_traffic - 1.0))

@@ -7,153 +7,17 @@ from collections import deque
 from collections.abc import Iterator
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, Generic, Literal, TypeVar
-
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from typing import Any
 
 from models.capacity import CapacityCurve
 from models.document import KeyPath, Located, is_file, is_folder, read
 from models.machine import Cpu, Fit, Link, Machine, Node, Rates
+from models.machine_schema import MAX_CPUS, MAX_NODES, MachineFile, NodeGroup, RatesPart, Sourced, TeamPart
 from models.problems import did_you_mean
 from models.published_table import shipped_tables
-from models.units import KIB, Rate, Size, describe
+from models.topology import MAX_DISTANCE
+from models.units import describe
 from models.validation import Checker, validate
-
-T = TypeVar("T")
-
-MAX_NODES = 64
-MAX_CPUS = 16_384
-_MAX_DISTANCE = 254  # a byte in the ACPI SLIT, in which 255 means no way there
-
-Source = Annotated[
-    str,
-    StringConstraints(strip_whitespace=True),
-    Field(min_length=3, description="publication, measurement or reasoning behind the number"),
-]
-
-
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
-
-class Sourced(_Part, Generic[T]):
-    """A number and where it comes from."""
-
-    value: T
-    source: Source
-
-
-class CoreGroup(_Part):
-    """Cores of one kind in a node."""
-
-    count: Annotated[int, Field(ge=1, le=4096, description="cores of this kind in one node")]
-    threads_per_core: Annotated[int, Field(ge=1, le=8, description="hardware threads of a core")] = 1
-    cache_domains: Annotated[int, Field(ge=1, description="last-level caches that these cores share out evenly")] = 1
-    speed: Annotated[float, Field(ge=0.01, le=100, description="clearing rate relative to rates.clear_rate")] = 1.0
-
-
-class NodeGroup(_Part):
-    """NUMA nodes that are alike."""
-
-    count: Annotated[int, Field(ge=1, le=MAX_NODES, description="number of nodes like this one")] = 1
-    nodes_per_socket: Annotated[int, Field(ge=1, description="nodes in one socket")] = 1
-    memory: Annotated[Size, Field(description="memory of one node")]
-    cores: Annotated[list[CoreGroup], Field(description="kinds of cores; an empty list is a node without CPUs")]
-    source: Source
-
-
-class LinkGroup(_Part):
-    """Links that are alike."""
-
-    between: Annotated[
-        list[Annotated[list[int], Field(min_length=2, max_length=2)]], Field(min_length=1, description="pairs of nodes")
-    ]
-    bandwidth: Annotated[Rate, Field(description="payload in each direction")]
-    source: Source
-
-
-class RatesPart(_Part):
-    """The calibrated figures."""
-
-    clear_rate: Annotated[
-        Sourced[Rate], Field(description="a work of a task with helpers, clearing memory of its own node")
-    ]
-    serial_clear_rate: Annotated[
-        Sourced[Rate] | None,
-        Field(description="the loop that runs when a task has no helper; default clear_rate"),
-    ] = None
-    clear_traffic: Annotated[
-        Sourced[float],
-        Field(description="bytes over the memory bus for a byte cleared: 2 with read-before-write, else 1"),
-    ]
-    memory_bandwidth: Annotated[Sourced[Rate], Field(description="traffic that the memory of one node carries")]
-    memory_knee: Annotated[
-        Sourced[float] | None, Field(description="exponent of the soft knee; leave out for a sharp one")
-    ] = None
-    memory_decline: Annotated[
-        Sourced[float] | None, Field(description="share of the bandwidth lost for each further multiple of it offered")
-    ] = None
-    core_throughput: Annotated[
-        Sourced[float], Field(description="all hardware threads of a core together, relative to one")
-    ]
-    cache_bandwidth: Annotated[
-        Sourced[Rate] | None, Field(description="clearing through one last-level cache domain; leave out for no limit")
-    ] = None
-    remote_factors: Annotated[
-        Sourced[dict[str, float]] | None,
-        Field(description="distance -> rate of a store stream over that distance, relative to local"),
-    ] = None
-    share_exponent: Annotated[
-        Sourced[float] | None,
-        Field(
-            description="1 (default): a bottleneck is shared in proportion to what streams ask for; 0: in equal shares"
-        ),
-    ] = None
-    chunk_noise: Annotated[Sourced[float], Field(description="coefficient of variation of the time of a chunk")]
-
-
-class FitPart(_Part):
-    """Which published cells the rates were fitted to."""
-
-    table: Annotated[str, Field(description="name of the published table")]
-    parameters: Annotated[list[str], Field(min_length=1, description="rates that were fitted")]
-    cells: Annotated[list[dict[str, float]], Field(min_length=1, description="the cells used: column -> value")]
-
-
-class MachineFile(_Part):
-    """A machine file."""
-
-    machine: Annotated[
-        str,
-        Field(
-            pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$",
-            description="a name of letters, digits, '.', '_' and '-', a letter or digit first",
-        ),
-    ]
-    title: Annotated[str, StringConstraints(strip_whitespace=True), Field(min_length=3, description="what it is")]
-    also_known_as: Annotated[list[str], Field(description="how published tables name this machine")] = []
-    base_page: Annotated[Size, Field(gt=0, description="the processor's smallest page")] = 4 * KIB
-    cpu_numbering: Annotated[
-        Literal["siblings_last", "siblings_adjacent"],
-        Field(
-            description="siblings_last: 0..n-1 are first threads of all cores (Linux on servers); siblings_adjacent: "
-            "0 and 1 are one core",
-        ),
-    ] = "siblings_last"
-    nodes: Annotated[list[NodeGroup], Field(min_length=1, description="NUMA nodes, numbered in the order given")]
-    links: list[LinkGroup] = []
-    routes: Annotated[
-        list[Annotated[list[int], Field(min_length=2)]],
-        Field(description="routes that are not the shortest: the nodes from end to end, for both directions"),
-    ] = []
-    distances: Annotated[
-        Sourced[list[int]] | None, Field(description="NUMA distance (SLIT) by number of links: [10, 21, 31]")
-    ] = None
-    distance_matrix: Annotated[
-        Sourced[list[list[int]]] | None, Field(description="NUMA distances (SLIT) as numactl -H prints them")
-    ] = None
-    rates: Annotated[RatesPart, Field(description="the calibrated figures")]
-    fits: list[FitPart] = []
 
 
 def shipped_machines() -> tuple[str, ...]:
@@ -217,18 +81,21 @@ def _build(file: MachineFile, check: Checker) -> Machine:
         sourced = getattr(file.rates, name)
         if sourced is not None:
             sources[f"rates.{name}"] = sourced.source
+    if file.team is not None:
+        sources |= {f"team.{name}": getattr(file.team, name).source for name in TeamPart.model_fields}
     return Machine(
         name=file.machine,
         title=file.title,
         also_known_as=tuple(file.also_known_as),
         sources=sources,
         base_page_bytes=file.base_page,
-        nodes=tuple(nodes),
+        nodes=tuple(sorted(nodes, key=lambda node: node.nid)),
         cpus=tuple(cpus),
         links=tuple(links),
         routes=routes,
         distances=distances,
         rates=rates,
+        team=None if file.team is None else {name: getattr(file.team, name).value for name in TeamPart.model_fields},
         fits=tuple(Fit(fit.table, tuple(fit.parameters), tuple(fit.cells)) for fit in file.fits),
     )
 
@@ -251,6 +118,27 @@ def _check_fits(file: MachineFile, check: Checker) -> None:
             )
 
 
+def _nids(file: MachineFile, check: Checker) -> list[list[int]]:
+    """Return the numbers of the nodes of each group."""
+    nids: list[list[int]] = []
+    group_of: dict[int, int] = {}
+    follows = 0
+    for i, group in enumerate(file.nodes):
+        for key in ("nid", "socket"):
+            if getattr(group, key) is not None and group.count > 1:
+                message = f"found {getattr(group, key)} for {group.count} nodes; allowed only where count is 1"
+                check.problem(("nodes", i, key), message)
+        first = group.nid if group.nid is not None and group.count == 1 else follows
+        nids.append(list(range(first, first + group.count)))
+        twice = next((nid for nid in nids[-1] if nid in group_of), None)
+        if twice is not None:
+            message = f"found node {twice} a second time, after nodes[{group_of[twice]}]; allowed is each number once"
+            check.problem(("nodes", i, "nid"), message)
+        group_of |= dict.fromkeys(nids[-1], i)
+        follows = first + group.count
+    return nids
+
+
 def _check_nodes(file: MachineFile, check: Checker) -> None:
     """Find what is impossible in the groups of nodes."""
     for i, group in enumerate(file.nodes):
@@ -259,13 +147,14 @@ def _check_nodes(file: MachineFile, check: Checker) -> None:
                 ("nodes", i, "nodes_per_socket"),
                 f"found {group.nodes_per_socket}; allowed is a number that divides the count of nodes, {group.count}",
             )
-        for j, kind in enumerate(group.cores):
+        for j, kind in enumerate(group.cores or []):
             if kind.cache_domains > kind.count:
                 check.problem(
                     ("nodes", i, "cores", j, "cache_domains"),
                     f"found {kind.cache_domains}; allowed is at most the count of cores, {kind.count}",
                 )
-    n_cpus = sum(group.count * kind.count * kind.threads_per_core for group in file.nodes for kind in group.cores)
+    _check_cpus(file, check)
+    n_cpus = sum(_n_cpus(group) for group in file.nodes)
     if n_cpus > MAX_CPUS:
         check.problem(("nodes",), f"found {n_cpus} CPUs in all; allowed are at most {MAX_CPUS}")
     if not n_cpus:
@@ -277,33 +166,89 @@ def _check_nodes(file: MachineFile, check: Checker) -> None:
         check.problem(("base_page",), f"found {check.found(('base_page',))}; allowed is a power of 2, such as 4KiB")
 
 
+def _check_cpus(file: MachineFile, check: Checker) -> None:
+    """Find what is impossible in CPUs by number, and between them and cores by count."""
+    by_number = any(group.cpus for group in file.nodes)
+    place_of: dict[int, str] = {}
+    for i, group in enumerate(file.nodes):
+        if group.cores is None and group.cpus is None:
+            message = "the key `cores` or `cpus` is missing; a node without CPUs has an empty list, cores: []"
+            check.problem(("nodes", i), message)
+        if group.cores is not None and group.cpus is not None:
+            check.problem(("nodes", i, "cpus"), "found beside `cores`; allowed is one of the two", of_key=True)
+        elif by_number and group.cores:
+            message = "found `cores` beside `cpus` of another node; allowed is `cpus` in all nodes that have CPUs"
+            check.problem(("nodes", i, "cores"), message, of_key=True)
+        if group.cpus and group.count > 1:
+            message = f"found CPU numbers for {group.count} nodes; allowed only where count is 1"
+            check.problem(("nodes", i, "cpus"), message, of_key=True)
+        for j, part in enumerate(group.cpus or []):
+            for k, core in enumerate(part.cores):
+                place = f"nodes[{i}].cpus[{j}].cores[{k}]"
+                twice = next((cpu_id for cpu_id in core if cpu_id in place_of), None)
+                if twice is not None:
+                    message = f"found CPU {twice} a second time, after {place_of[twice]}; allowed is each CPU once"
+                    check.problem(("nodes", i, "cpus", j, "cores", k), message)
+                place_of |= dict.fromkeys(core, place)
+    if by_number and "cpu_numbering" in file.model_fields_set:
+        message = "found beside `cpus`, which number the CPUs themselves; allowed is one of the two"
+        check.problem(("cpu_numbering",), message, of_key=True)
+
+
+def _n_cpus(group: NodeGroup) -> int:
+    by_count = sum(kind.count * kind.threads_per_core for kind in group.cores or [])
+    return group.count * by_count + sum(len(core) for part in group.cpus or [] for core in part.cores)
+
+
 def _nodes_and_cpus(file: MachineFile, check: Checker) -> tuple[list[Node], list[Cpu]]:
+    """Return the nodes in the order of the file, and the CPUs by number."""
     n_nodes = sum(group.count for group in file.nodes)
     if n_nodes > MAX_NODES:
         check.problem(("nodes",), f"found {n_nodes} nodes in all; allowed are at most {MAX_NODES}")
         check.stop()
+    nids = _nids(file, check)
     _check_nodes(file, check)
     if check.problems:
-        return [Node(nid, nid, 0) for nid in range(n_nodes)], []  # for the checks of links and distances
+        # For the checks of links and distances.
+        return [Node(nid, 0, 0) for nid in dict.fromkeys(itertools.chain.from_iterable(nids))], []
     nodes: list[Node] = []
+    n_sockets = 0
+    for group, numbers in zip(file.nodes, nids, strict=True):
+        first = n_sockets if group.socket is None else group.socket
+        nodes += [Node(nid, first + i // group.nodes_per_socket, group.memory) for i, nid in enumerate(numbers)]
+        n_sockets = max(n_sockets, nodes[-1].socket_id + 1)
+    if any(group.cpus for group in file.nodes):
+        return nodes, _cpus_by_number(file, nids)
+    return nodes, _cpus_by_count(file, nids)
+
+
+def _cpus_by_count(file: MachineFile, nids: list[list[int]]) -> list[Cpu]:
     cores: list[tuple[int, int, int, float, int]] = []  # (core, cache, nid, speed, threads)
-    n_sockets = n_caches = 0
-    for group in file.nodes:
-        for i in range(group.count):
-            nid = len(nodes)
-            nodes.append(Node(nid, n_sockets + i // group.nodes_per_socket, group.memory))
-            for kind in group.cores:
+    n_caches = 0
+    for group, numbers in zip(file.nodes, nids, strict=True):
+        for nid in numbers:
+            for kind in group.cores or []:
                 for j in range(kind.count):
                     cache = n_caches + j * kind.cache_domains // kind.count
                     cores.append((len(cores), cache, nid, kind.speed, kind.threads_per_core))
                 n_caches += kind.cache_domains
-        n_sockets += -(-group.count // group.nodes_per_socket)
     threads = [(core, thread) for core in cores for thread in range(core[4])]
     if file.cpu_numbering == "siblings_last":
         threads.sort(key=lambda entry: (entry[1], entry[0][0]))
-    return nodes, [
-        Cpu(cpu_id, core, cache, nid, speed) for cpu_id, ((core, cache, nid, speed, _), _) in enumerate(threads)
-    ]
+    return [Cpu(cpu_id, core, cache, nid, speed) for cpu_id, ((core, cache, nid, speed, _), _) in enumerate(threads)]
+
+
+def _cpus_by_number(file: MachineFile, nids: list[list[int]]) -> list[Cpu]:
+    cpus: list[Cpu] = []
+    caches: dict[object, int] = {}
+    n_cores = 0
+    for i, group in enumerate(file.nodes):
+        for j, part in enumerate(group.cpus or []):
+            cache = caches.setdefault((i, j) if part.cache is None else part.cache, len(caches))
+            for core in part.cores:
+                cpus += [Cpu(cpu_id, n_cores, cache, nids[i][0], part.speed) for cpu_id in core]
+                n_cores += 1
+    return sorted(cpus, key=lambda cpu: cpu.cpu_id)
 
 
 def _links(file: MachineFile, nids: list[int], check: Checker) -> list[Link]:
@@ -315,7 +260,7 @@ def _links(file: MachineFile, nids: list[int], check: Checker) -> list[Link]:
             pair = (min(a, b), max(a, b))
             for k, nid in enumerate((a, b)):
                 if nid not in nids:
-                    what = f"the machine has nodes {_span(nids)}" if len(nids) > 1 else "the machine has node 0 only"
+                    what = f"the machine has node{'s' * (len(nids) > 1)} {_span(nids)}{' only' * (len(nids) == 1)}"
                     check.problem((*path, k), f"found node {nid}; {what}")
             if a == b:
                 check.problem(path, f"found a link of node {a} with itself; allowed are two different nodes")
@@ -331,7 +276,10 @@ def _links(file: MachineFile, nids: list[int], check: Checker) -> list[Link]:
 def _routes(
     file: MachineFile, nids: list[int], links: list[Link], check: Checker
 ) -> dict[tuple[int, int], tuple[int, ...]]:
-    """Shortest routes by number of links, lower node ids first among equals, or as the file says; none if cut off."""
+    """Shortest routes by number of links, lower node ids first among equals, or as the file says; none if cut off.
+
+    Distances without any links connect all nodes directly.
+    """
     near: dict[int, list[int]] = {nid: [] for nid in nids}
     for link in links:
         a, b = link.nids
@@ -347,6 +295,12 @@ def _routes(
                 if (start, other) not in routes:
                     routes[start, other] = (*routes[start, here], other)
                     queue.append(other)
+    if file.distance_matrix and not links:
+        routes |= {(a, b): (a, b) for a, b in itertools.permutations(nids, 2)}
+        if file.routes:
+            message = "found without `links`; allowed are routes over links, without them nodes are connected directly"
+            check.problem(("routes",), message, of_key=True)
+        return routes
     lost = [nid for nid in nids if (nids[0], nid) not in routes]
     if lost:
         check.problem(
@@ -385,12 +339,14 @@ def _distances(
     if file.distance_matrix:
         rows = file.distance_matrix.value
         _check_matrix(rows, len(nids), check)
-        return {} if len(check.problems) > known else {(a, b): rows[a][b] for a in nids for b in nids}
+        if len(check.problems) > known:
+            return {}
+        return {(a, b): rows[i][j] for i, a in enumerate(nids) for j, b in enumerate(nids)}
     by_hops = file.distances.value if file.distances else [10]
     path: KeyPath = ("distances", "value")
-    if by_hops[:1] != [10] or any(b <= a for a, b in itertools.pairwise(by_hops)) or by_hops[-1] > _MAX_DISTANCE:
+    if by_hops[:1] != [10] or any(b <= a for a, b in itertools.pairwise(by_hops)) or by_hops[-1] > MAX_DISTANCE:
         check.problem(
-            path, f"found {check.found(path)}; allowed is 10 first, then growing numbers up to {_MAX_DISTANCE}"
+            path, f"found {check.found(path)}; allowed is 10 first, then growing numbers up to {MAX_DISTANCE}"
         )
     needed = max((len(route) for route in routes.values()), default=len(by_hops))
     if len(by_hops) != needed and not file.distances:
@@ -418,8 +374,8 @@ def _check_matrix(rows: list[list[int]], n_nodes: int, check: Checker) -> None:
         if len(row) != n_nodes:
             check.problem((*path, i), f"found a row of {len(row)}; allowed are {n_nodes}, one for each node")
         for j, distance in enumerate(row):
-            if (distance != 10) if i == j else not 10 < distance <= _MAX_DISTANCE:
-                allowed = f"10 for a node itself, 11 to {_MAX_DISTANCE} for others"
+            if (distance != 10) if i == j else not 10 < distance <= MAX_DISTANCE:
+                allowed = f"10 for a node itself, 11 to {MAX_DISTANCE} for others"
                 check.problem((*path, i, j), f"found {distance}; allowed is {allowed}")
 
 
@@ -460,6 +416,7 @@ def _rates(file: MachineFile, distances: set[int], check: Checker) -> Rates:
         remote_factors=factors,
         share_exponent=bounded("share_exponent", 0, 1, 1),
         chunk_noise=bounded("chunk_noise", 0, 0.5, 0),
+        run_noise=bounded("run_noise", 0, 0.5, 0),
     )
 
 

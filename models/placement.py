@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Sequence
+from collections.abc import Sequence
 
 from models.machine import Cpu, Machine
 
@@ -10,13 +10,9 @@ from models.machine import Cpu, Machine
 class Placement:
     """The threads on each CPU of a machine."""
 
-    def __init__(self, machine: Machine, allowed: Container[int] | None = None) -> None:
-        """`allowed` are the ids of the CPUs that may be used; all if None."""
+    def __init__(self, machine: Machine) -> None:
         self._machine = machine
-        self._cpus_of: dict[int, Sequence[Cpu]] = {}
-        for nid in machine.nids:
-            self._cpus_of[nid] = tuple(cpu for cpu in machine.cpus_of(nid) if allowed is None or cpu.cpu_id in allowed)
-        self._nids = [nid for nid in machine.nids if self._cpus_of[nid]]
+        self._cpus_of = {nid: machine.cpus_of(nid) for nid in machine.nids}
         self._on_core = {cpu.core_id: 0 for cpu in machine.cpus}
         self._on_cache = {cpu.cache_id: 0 for cpu in machine.cpus}
         self.threads_on = {cpu.cpu_id: 0 for cpu in machine.cpus}
@@ -48,7 +44,7 @@ class Placement:
 
     def _candidates(self, nid: int) -> Sequence[Cpu]:
         if not self._cpus_of[nid]:
-            nid = min(self._nids, key=lambda other: self._machine.distances[nid, other])
+            nid = min(self._machine.cpu_nids, key=lambda other: self._machine.distances[nid, other])
         return self._cpus_of[nid]
 
     def _business(self, cpu: Cpu) -> tuple[int, int, int, float, int]:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
-from models.document import NOTHING, KeyPath, Located, combinations, format_path, leaves, read
+from models.cpu_list import CpuList, format_cpu_list
+from models.document import NOTHING, KeyPath, Located, combinations, format_path, leaves, locate, read
 from models.kernels import VERSIONS, Kernel, KtaskV1
 from models.machine import Machine
 from models.machine_file import find_machine_file, load_machine
@@ -23,6 +23,9 @@ from models.validation import Checker, validate
 
 MAX_CASES = 100_000
 _LISTS: tuple[KeyPath, ...] = (("title",), ("question",), ("compare_with",))  # of which all cases have the same
+
+
+EMPTY = Located({}, 0, 0, {})
 
 
 class _Part(BaseModel):
@@ -42,6 +45,25 @@ class Task(_Part):
     caller_node: Annotated[
         int | None, Field(ge=0, description="node on which the calling thread starts; default: a random one each time")
     ] = None
+    page_node: Annotated[
+        int | None,
+        Field(
+            ge=0, description="node that all pages come from, as numactl --membind; default: the caller's, then near"
+        ),
+    ] = None
+
+
+class Background(_Part):
+    """What else runs meanwhile, from before the job to after it."""
+
+    load: Annotated[
+        Literal["none", "clear", "spin"],
+        Field(description="on each of `cpus`, a thread that clears memory of its node all the time, or only computes"),
+    ] = "none"
+    cpus: Annotated[CpuList, Field(description='the CPUs that it runs on, such as "1" or "2-3"')] = ()
+
+
+NO_BACKGROUND = Background()
 
 
 class ScenarioFile(_Part):
@@ -56,6 +78,7 @@ class ScenarioFile(_Part):
     machine: Annotated[str, Field(description="a shipped machine, or the path of a machine file")]
     task: Annotated[Task, Field(description="the job")]
     kernel: Annotated[KtaskV1, Field(description="a version, or a version and what differs from it")]
+    background: Annotated[Background, Field(description="other load on the machine; default none")] = NO_BACKGROUND
     replications: Annotated[int, Field(ge=1, le=1_000_000)] = 10
     seed: Annotated[int, Field(ge=0, lt=2**63, description="seed of all random streams")] = 1
     compare_with: Annotated[
@@ -72,6 +95,8 @@ class Case:
     kernel: Kernel
     replications: int
     seed: int
+    background: Background = NO_BACKGROUND
+    document: Located = EMPTY  # the values it was made of, with their places
     choices: Mapping[str, Any] = field(default_factory=dict)  # path -> value, of what differs between cases
 
 
@@ -94,11 +119,38 @@ class Scenario:
         document = self.document
         for path, value in values.items():
             try:
-                document = _set(document, tuple(path.split(".")), _locate(value))
+                document = _set(document, tuple(path.split(".")), locate(value))
             except KeyError as error:
                 message = f"found no mapping to set {error.args[0]!r} in; allowed are the paths of a scenario's keys"
                 raise InputError([Problem(str(self.path), 0, 0, path, message)]) from None
         return build_scenario(document, self.path)
+
+    @staticmethod
+    def combine(title: str, question: str, parts: Sequence[Scenario]) -> Scenario:
+        """Return a scenario with the cases of several, in their order. Raises ValueError for no part."""
+        if not parts:
+            raise ValueError("parts must be at least one scenario; found none")
+        plain = {"title": title, "question": question, "parts": [part.document.plain() for part in parts]}
+        values = [
+            {format_path(at): value for at, value in leaves(case.document)} for part in parts for case in part.cases
+        ]
+        cases = _with_choices([case for part in parts for case in part.cases], values)
+        return Scenario(title, question, cases, parts[0].compare_with, locate(plain), parts[0].path)
+
+    def with_team_costs(self) -> Scenario:
+        """Return the scenario with the costs of the real backend's threads, where the machine's file has them.
+
+        So it simulates what `real.run` does, and not what a kernel would.
+        """
+        return replace(
+            self,
+            cases=tuple(
+                replace(case, kernel=case.kernel.model_copy(update=dict(case.machine.team)))
+                if case.machine.team
+                else case
+                for case in self.cases
+            ),
+        )
 
     def on(self, machine: Machine) -> Scenario:
         """Return the scenario with every case on `machine`."""
@@ -121,31 +173,17 @@ def _set(document: Located, keys: KeyPath, value: Located, at: KeyPath = ()) -> 
     return Located({**inner, str(keys[0]): changed}, document.line, document.column, places)
 
 
-def _locate(value: Any) -> Located:
-    """Return a value from Python as if it were of a file, but without a place."""
-    if isinstance(value, (np.generic, np.ndarray)):
-        value = value.tolist()
-    if isinstance(value, Mapping):
-        return Located({str(k): _locate(v) for k, v in value.items()}, 0, 0, {str(k): (0, 0) for k in value})
-    if isinstance(value, (list, tuple, range)):
-        return Located([_locate(item) for item in value], 0, 0)
-    if isinstance(value, Path):
-        value = str(value)
-    elif isinstance(value, float) and not math.isfinite(value):
-        value = str(value)  # which no number may be
-    elif isinstance(value, int) and value.bit_length() > 1000:
-        value = "a number of over 300 digits"  # which Python does not even print
-    return Located(value, 0, 0)
-
-
 def load_scenario(path: str | Path) -> Scenario:
     """Read a scenario file. Raises InputError with everything that is wrong in it."""
     path = Path(path)
     return build_scenario(read(path), path)
 
 
-def build_scenario(document: Located, path: Path) -> Scenario:
-    """Make a scenario of a document; machine files and tables are looked up beside `path`. Raises InputError."""
+def build_scenario(document: Located, path: Path, *, machine: Machine | None = None) -> Scenario:
+    """Make a scenario of a document; machine files and tables are looked up beside `path`. Raises InputError.
+
+    With `machine`, that is the one that the document names.
+    """
     name = str(path)
     if not isinstance(document.value, dict):
         found = describe(document.plain())
@@ -158,7 +196,7 @@ def build_scenario(document: Located, path: Path) -> Scenario:
         raise InputError([Problem(name, document.line, document.column, "", message)])
     problems: list[Problem] = []
     _find_doubles(document, (), name, problems)
-    machines = _find_machines(document.value.get("machine"), path, problems)
+    machines = {machine.name: machine} if machine else _find_machines(document.value.get("machine"), path, problems)
     table = _find_table(document.value.get("compare_with"), path, problems)
     cases: list[Case] = []
     values: list[dict[str, Any]] = []
@@ -171,21 +209,25 @@ def build_scenario(document: Located, path: Path) -> Scenario:
             problems += error.problems
             continue
         first = first or file
-        machine = machines.get(file.machine)
-        if machine is not None:
+        where = machines.get(file.machine)
+        if where is not None:
             check = Checker(spelled, name)
-            _check_case(file, machine, check)
+            _check_case(file, where, check)
             problems += check.problems
             values.append({format_path(at): value for at, value in leaves(spelled)})
-            cases.append(Case(machine, file.task, file.kernel, file.replications, file.seed))
+            cases.append(Case(where, file.task, file.kernel, file.replications, file.seed, file.background, spelled))
     if problems:
         raise InputError(problems)
     assert first is not None
+    return Scenario(first.title, first.question, _with_choices(cases, values), table, document, path)
+
+
+def _with_choices(cases: Sequence[Case], values: Sequence[Mapping[str, Any]]) -> tuple[Case, ...]:
+    """Return the cases with what differs between them, of the values (by path) that each was made of."""
     varying = [at for at in dict.fromkeys(itertools.chain(*values)) if len({each.get(at) for each in values}) > 1]
-    cases = [
+    return tuple(
         replace(case, choices={at: each.get(at) for at in varying}) for case, each in zip(cases, values, strict=True)
-    ]
-    return Scenario(first.title, first.question, tuple(cases), table, document, path)
+    )
 
 
 def _find_machines(value: Located | None, path: Path, problems: list[Problem]) -> dict[str, Machine]:
@@ -261,6 +303,7 @@ def _spell_out(document: Located) -> Located:
 
 def _check_case(file: ScenarioFile, machine: Machine, check: Checker) -> None:
     """Find what is impossible in one case: values that are fine alone and wrong together."""
+    _check_background(file.background, machine, check)
     task, kernel = file.task, file.kernel
     base = machine.base_page_bytes
     pages = f"pages of {format_size(task.page_size)}"
@@ -303,11 +346,41 @@ def _check_case(file: ScenarioFile, machine: Machine, check: Checker) -> None:
     elif task.size > (room if task.pool is None else task.pool):
         limit = what if task.pool is None else f"allowed is at most the pool, {found_pool}"
         check.problem(("task", "size"), f"found {found_size}; {limit}")
+    if task.page_node is not None:
+        _check_page_node(file, machine, check)
     if task.caller_node is not None and task.caller_node not in machine.cpu_nids:
         nids = ", ".join(str(nid) for nid in machine.cpu_nids)
         check.problem(
             ("task", "caller_node"),
             f"found node {task.caller_node}; allowed are the nodes with CPUs of machine {machine.name}: {nids}",
+        )
+
+
+def _check_page_node(file: ScenarioFile, machine: Machine, check: Checker) -> None:
+    task = file.task
+    node = next((node for node in machine.nodes if node.nid == task.page_node), None)
+    if node is None or not node.memory_bytes:
+        nids = ", ".join(str(node.nid) for node in machine.nodes if node.memory_bytes)
+        message = f"found node {task.page_node}; allowed are the nodes with memory of machine {machine.name}: {nids}"
+        check.problem(("task", "page_node"), message)
+    elif task.size > node.memory_bytes:
+        check.problem(
+            ("task", "size"),
+            f"found {check.found(('task', 'size'))}; the page_node, {node.nid}, has {format_size(node.memory_bytes)}",
+        )
+
+
+def _check_background(background: Background, machine: Machine, check: Checker) -> None:
+    known = [cpu.cpu_id for cpu in machine.cpus]
+    strange = [cpu_id for cpu_id in background.cpus if cpu_id not in known]
+    if strange:
+        check.problem(
+            ("background", "cpus"),
+            f"found CPU {strange[0]}; machine {machine.name} has CPUs {format_cpu_list(known)}",
+        )
+    if background.load != "none" and not background.cpus:
+        check.problem(
+            ("background",), f'found load {background.load} on no CPU; say where it runs, such as cpus: "{known[-1]}"'
         )
 
 

@@ -127,8 +127,14 @@ def case_columns(case: Case) -> dict[str, Any]:
     }
     for path, value in case.choices.items():
         if path not in _NOT_EXTRA:
-            columns[path.rpartition(".")[2]] = value
+            columns[_column(path)] = value
     return columns
+
+
+def _column(path: str) -> str:
+    """Return the name of the column for a path of a scenario: kernel.min_chunk -> min_chunk."""
+    part, _, name = path.rpartition(".")
+    return f"background_{name}" if part == "background" else name
 
 
 def summarise(scenario: Scenario, runs: pd.DataFrame) -> pd.DataFrame:

@@ -22,13 +22,13 @@ class Checker:
 
     def __init__(self, document: Located, file: str) -> None:
         self._document = document
-        self._file = file
+        self.file = file
         self.problems: list[Problem] = []
 
     def problem(self, path: KeyPath, message: str, *, of_key: bool = False) -> None:
         """Add a problem at `path` (the value, or its key)."""
         line, column = self._document.place(path, of_key=of_key)
-        self.problems.append(Problem(self._file, line, column, format_path(path), message))
+        self.problems.append(Problem(self.file, line, column, format_path(path), message))
 
     def found(self, path: KeyPath, default: str = "nothing") -> str:
         """Return how the value at `path` is named in a message: as the file has it, or as the default."""

@@ -9,9 +9,9 @@ from __future__ import annotations
 from models.memory import PagePool, spread_pool
 from models.policy import NodeEntry
 from models.scenario import Task
+from models.streams import Streams
 from sim.hardware import Hardware
 from sim.ktask import Caller, Ktask, Process
-from sim.streams import Streams
 
 
 def fallocate(task: Task, hardware: Hardware, ktask: Ktask, streams: Streams) -> Process:
@@ -24,6 +24,6 @@ def fallocate(task: Task, hardware: Hardware, ktask: Ktask, streams: Streams) ->
     caller = Caller(hardware.occupy(start_nid))
     base_pages = task.page_size // machine.base_page_bytes
     for _ in range(task.size // task.page_size):
-        nid = pool.take(caller.cpu.nid)
+        nid = pool.take(caller.cpu.nid if task.page_node is None else task.page_node)
         yield from ktask.run(caller, [NodeEntry(nid, 0, base_pages)])
     hardware.release(caller.cpu)

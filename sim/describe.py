@@ -51,8 +51,9 @@ def describe_machine(machine: Machine, *, with_sources: bool = False) -> str:
     for (hops, distance), starts in sorted(seen.items()):
         per_node = sorted({starts.count(nid) for nid in machine.nids})
         peers = f"{per_node[0]}" if len(per_node) == 1 else f"{per_node[0]} to {per_node[-1]}"
+        place = f"{_n(hops, 'link')} away (distance {distance})" if machine.links else f"At distance {distance}"
         lines.append(
-            f"  {_n(hops, 'link')} away (distance {distance}): {peers} of the other nodes; a stream of stores runs at "
+            f"  {place}: {peers} of the other nodes; a stream of stores runs at "
             f"{rates.remote_factors.get(distance, 1.0):.3g} of its local rate."
         )
     if machine.links:

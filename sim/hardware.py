@@ -8,7 +8,10 @@ bytes), and on the way to a remote node each link: the line read comes one way, 
 
 from __future__ import annotations
 
-from simpy import Environment
+from collections.abc import Generator, Sequence
+from typing import Any
+
+from simpy import Environment, Event
 
 from models.machine import Cpu, Machine
 from models.placement import Placement
@@ -40,21 +43,48 @@ class Hardware:
         }
         self._routes: dict[tuple[int, int, float], Route] = {}
         self._placement = Placement(machine)
+        self._threads_on = dict.fromkeys(self._cpu, 0)  # of the job, without background load
+        with_memory = [node.nid for node in machine.nodes if node.memory_bytes]
+        self._nearest_memory = {
+            nid: min(with_memory, key=lambda other, here=nid: machine.distances[here, other])  # type: ignore[misc]
+            for nid in machine.cpu_nids
+        }
         self._occupied_since = dict.fromkeys(self._cpu, 0.0)
         self.occupied_s = dict.fromkeys(self._cpu, 0.0)  # time with at least one thread on the CPU, by CPU id
 
     def occupy(self, nid: int, previous: Cpu | None = None) -> Cpu:
         """Put a thread on a CPU of a node (`models.placement`)."""
         cpu = self._placement.occupy(nid, previous)
-        if self._placement.threads_on[cpu.cpu_id] == 1:
+        if not self._threads_on[cpu.cpu_id]:
             self._occupied_since[cpu.cpu_id] = self.env.now
+        self._threads_on[cpu.cpu_id] += 1
         return cpu
 
     def release(self, cpu: Cpu) -> None:
         """Take a thread off its CPU: it sleeps, moves or ends."""
         self._placement.release(cpu)
-        if not self._placement.threads_on[cpu.cpu_id]:
+        self._threads_on[cpu.cpu_id] -= 1
+        if not self._threads_on[cpu.cpu_id]:
             self.occupied_s[cpu.cpu_id] += self.env.now - self._occupied_since[cpu.cpu_id]
+
+    def add_background(self, load: str, cpus: Sequence[int]) -> None:
+        """Start a thread on each CPU that clears memory of its node for ever, or that spins."""
+        for cpu in self.machine.cpus:
+            if cpu.cpu_id in cpus:
+                self._placement.add(cpu)
+                self.env.process(self._run_for_ever(cpu, load))
+
+    def _run_for_ever(self, cpu: Cpu, load: str) -> Generator[Event, Any, None]:
+        rate = self.machine.rates.clear_bytes_per_s
+        route = self.clear_route(cpu, self._nearest_memory[cpu.nid], rate)
+        if load == "spin":  # the same share of a CPU, in the same unit, and no memory
+            spun = rate * cpu.speed
+            uses = [(self._cpu[cpu.cpu_id], 1.0 / spun)]
+            if cpu.core_id in self._core:
+                uses.append((self._core[cpu.core_id], 1.0 / spun))
+            route = self.network.route(uses, cap=spun)
+        while True:
+            yield self.network.start(route, rate)  # a second's work at a time
 
     def clear_route(self, cpu: Cpu, nid: int, local_bytes_per_s: float) -> Route:
         """Return the route of a stream that clears memory of node `nid` from `cpu`.

@@ -17,8 +17,8 @@ from models.kernels import Kernel
 from models.machine import Cpu
 from models.policy import ChunkQueue, NodeEntry
 from models.run import Record, Slice
+from models.streams import Streams
 from sim.hardware import Hardware
-from sim.streams import Streams
 
 Process = Generator[Event, Any, None]
 
@@ -77,8 +77,8 @@ class Ktask:
         self._wake = streams["wake"]
         self._next_entry = streams["next_entry"]
         rates = hardware.machine.rates
-        sigma = math.sqrt(math.log1p(rates.chunk_noise**2))
-        self._noise = (-0.5 * sigma * sigma, sigma)  # of a lognormal factor with mean 1
+        self._run_factor = streams["run_noise"].lognormvariate(*_lognormal(rates.run_noise))
+        self._noise = _lognormal(rates.chunk_noise)
 
     def run(self, caller: Caller, entries: Sequence[NodeEntry]) -> Process:
         """Run one task (ktask_run_numa) in the caller's name; `entries` are in base pages, one for each node."""
@@ -123,6 +123,7 @@ class Ktask:
         env, hardware, rates = self._env, self._hardware, self._hardware.machine.rates
         totals = self._record.worker(index)
         noise = self._chunk_noise.lognormvariate
+        chunk_time = self._kernel.chunk_time
         local = rates.clear_bytes_per_s if len(task.working_s) > 1 else rates.serial_clear_bytes_per_s
         entry = self._first_entry(task, cpu)
         while True:
@@ -145,8 +146,12 @@ class Ktask:
                     cpu = hardware.occupy(nid)
             begin_s = env.now
             size_bytes = chunk.size * self._page_bytes
-            work = size_bytes * noise(*self._noise) if rates.chunk_noise else size_bytes
+            work = size_bytes * self._run_factor
+            if rates.chunk_noise:
+                work *= noise(*self._noise)
             yield hardware.network.start(hardware.clear_route(cpu, memory_nid, local), work)
+            if chunk_time:
+                yield env.timeout(chunk_time)
             totals.n_chunks += 1
             totals.size_bytes += size_bytes
             task.working_s[index] += env.now - begin_s
@@ -203,3 +208,9 @@ class Ktask:
             self._record.slices.append(
                 Slice(kind, task.number, index, cpu_id, None, None, None, begin_s, self._env.now)
             )
+
+
+def _lognormal(cv: float) -> tuple[float, float]:
+    """Return (mu, sigma) of a lognormal factor with mean 1 and a coefficient of variation."""
+    sigma = math.sqrt(math.log1p(cv**2))
+    return -0.5 * sigma * sigma, sigma

@@ -6,10 +6,10 @@ from simpy import Environment
 
 from models.run import Record, RunResult
 from models.scenario import Case
+from models.streams import Streams
 from sim.clear_gigantic_page import fallocate
 from sim.hardware import Hardware
 from sim.ktask import Ktask
-from sim.streams import Streams
 
 
 def run_case(case: Case, replication: int, *, with_slices: bool = False) -> RunResult:
@@ -18,6 +18,8 @@ def run_case(case: Case, replication: int, *, with_slices: bool = False) -> RunR
     hardware = Hardware(env, case.machine)
     streams = Streams(case.seed, replication)
     record = Record(with_slices)
+    if case.background.load != "none":
+        hardware.add_background(case.background.load, case.background.cpus)
     ktask = Ktask(hardware, case.kernel, streams, record)
     env.run(until=env.process(fallocate(case.task, hardware, ktask, streams)))
     time_s = float(env.now)

@@ -50,6 +50,10 @@ class KtaskV1(BaseModel):
         Time,
         Field(ge=0, description="time in the task's mutex to take a chunk; an estimate: two or three cache misses"),
     ] = 0.3e-6
+    chunk_time: Annotated[
+        Time,
+        Field(ge=0, description="time for a chunk outside that lock and the client's function; in a kernel, nothing"),
+    ] = 0.0
     wake_pull: Annotated[
         float,
         Field(

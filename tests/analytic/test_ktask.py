@@ -15,11 +15,11 @@ from simpy import Environment
 from models.policy import NodeEntry
 from models.run import Record, Slice
 from models.scenario import Case
+from models.streams import Streams
 from models.units import GIB
 from sim.hardware import Hardware
 from sim.ktask import Caller, Ktask
 from sim.run import run_case
-from sim.streams import Streams
 
 MakeCase = Callable[..., Case]
 

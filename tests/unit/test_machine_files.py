@@ -9,10 +9,15 @@ from typing import Any
 import pytest
 import yaml
 
+from models.kernels import KtaskV1
 from models.machine import Machine
 from models.machine_file import find_machine_file, iter_shipped, load_machine, shipped_machines
 from models.problems import InputError
+from models.scenario import Case, Task
+from models.topology import layout
 from models.units import GIB
+from sim.describe import describe_machine
+from sim.run import run_case
 
 RATES = """
 rates:
@@ -177,6 +182,85 @@ nodes:
     assert [cpu.core_id for cpu in machine.cpus] == core_ids
     by_core = {cpu.core_id: (cpu.cache_id, cpu.speed) for cpu in machine.cpus}
     assert by_core == {0: (0, 1.0), 1: (0, 1.0), 2: (1, 0.5), 3: (1, 0.5), 4: (2, 0.5), 5: (2, 0.5)}
+
+
+SPARSE = """
+nodes:
+  - {memory: 4GiB, cpus: [{cores: ["0,8", 4]}, {cores: ["16"], speed: 0.5, cache: 7}], source: test}
+  - {nid: 8, socket: 5, memory: 4GiB, cpus: [{cores: ["2-3"]}, {cores: [40], cache: 7}], source: test}
+  - {memory: 4GiB, cpus: [], source: test}
+  - {nid: 3, memory: 0GiB, cores: [], source: test}
+distance_matrix: {value: [[10, 40, 17, 20], [40, 10, 28, 21], [17, 28, 10, 30], [20, 21, 30, 10]], source: test}
+"""
+
+
+def test_cpus_by_number(tmp_path: Path) -> None:
+    """CPUs and nodes have the numbers of the file; a group is one cache, and so are groups with one label."""
+    machine = load(tmp_path, SPARSE)
+    assert [(node.nid, node.socket_id) for node in machine.nodes] == [(0, 0), (3, 7), (8, 5), (9, 6)]
+    assert [cpu.cpu_id for cpu in machine.cpus] == [0, 2, 3, 4, 8, 16, 40]
+    assert layout(machine.cpus) == {
+        0: (0, 1.0, {0, 8}, {0, 4, 8}),
+        2: (8, 1.0, {2, 3}, {2, 3}),
+        3: (8, 1.0, {2, 3}, {2, 3}),
+        4: (0, 1.0, {4}, {0, 4, 8}),
+        8: (0, 1.0, {0, 8}, {0, 4, 8}),
+        16: (0, 0.5, {16}, {16, 40}),
+        40: (8, 1.0, {40}, {16, 40}),
+    }
+    assert (machine.nids, machine.cpu_nids) == ((0, 3, 8, 9), (0, 8))
+
+
+def test_rows_of_distances_are_in_the_order_of_the_file(tmp_path: Path) -> None:
+    """The second row of a distance matrix is the second node's, whatever its number."""
+    machine = load(tmp_path, SPARSE)
+    assert [machine.distances[8, nid] for nid in (0, 8, 9, 3)] == [40, 10, 28, 21]
+    assert machine.zonelists[8] == (8, 9, 0)
+
+
+def test_without_links_nodes_are_connected_directly(tmp_path: Path) -> None:
+    """With distances and no links every route is direct, and only memory limits what moves."""
+    machine = load(tmp_path, SPARSE)
+    assert machine.links == ()
+    assert (machine.routes[9, 3], machine.routes[8, 8], machine.hops(0, 8)) == ((9, 3), (8,), 1)
+    assert machine.traffic(0, 8) == (("memory8", 2.0),)
+    assert set(machine.bandwidths) == {"memory0", "memory8", "memory9"}
+
+
+def test_links_and_routes_between_sparse_nodes(tmp_path: Path) -> None:
+    """Links and routes name nodes by their numbers."""
+    body = (
+        SPARSE[: SPARSE.index("distance_matrix")]
+        + """
+links: [{between: [[0, 8], [8, 9], [9, 3], [3, 0]], bandwidth: 9GB/s, source: test}]
+routes: [[0, 3, 9]]
+distances: {value: [10, 21, 31], source: test}
+"""
+    )
+    machine = load(tmp_path, body)
+    assert machine.routes[0, 9] == (0, 3, 9)
+    assert machine.distances[0, 9] == 31
+    assert {name for name, _ in machine.traffic(9, 0)} == {"memory0", "link9-3", "link3-9", "link3-0", "link0-3"}
+
+
+def test_a_machine_with_sparse_numbers_runs(tmp_path: Path) -> None:
+    """Threads run on the CPUs of the file, clear memory of all its nodes, and nothing is said to cross a link.
+
+    By hand: 3 threads clear at most 12 GB/s together, and one on the slow core alone 2 GB/s.
+    """
+    machine = load(tmp_path, SPARSE)
+    task = Task(client="clear_gigantic_page", size="12GiB", caller_node=8)
+    case = Case(machine, task, KtaskV1(max_threads=3), 1, 1)
+    result = run_case(case, 0, with_slices=True)
+    used = {part.cpu for part in result.slices if part.cpu is not None}
+    assert used <= {cpu.cpu_id for cpu in machine.cpus}
+    assert {part.memory_node for part in result.slices if part.memory_node is not None} == {0, 8, 9}
+    assert {name for name in result.utilisation if name.startswith("memory")} == {"memory0", "memory8", "memory9"}
+    assert not [name for name in result.utilisation if name.startswith("link")]
+    assert 12 * GIB / (3 * 4e9) < result.time_s < 12 * GIB / 2e9
+    text = describe_machine(machine)
+    assert "0 links" in text
+    assert "  At distance 17: 0 to 1 of the other nodes" in text
 
 
 # --- zonelists ------------------------------------------------------------------------------------------------------

@@ -1,0 +1,150 @@
+"""Designs of experiments: which cases are run on a host to fit a machine's rates, and which to check them by."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from models.document import locate
+from models.machine import Machine
+from models.scenario import Scenario, build_scenario
+from models.units import KIB, MIB
+
+
+def calibration_design(machine: Machine, granularity_bytes: int, replications: int, seed: int = 1) -> Scenario:
+    """Return the cases that a machine's rates are fitted to: threads x chunk sizes, each long enough to be timed.
+
+    `granularity_bytes` is what memory comes in: no chunk is smaller. Threads double from one to all CPUs, and take in
+    the number of cores. With several nodes, one thread also clears memory of each distance.
+    """
+    small, middle, large = _chunk_sizes(granularity_bytes, (2 * MIB, 8 * MIB, 64 * MIB))
+    parts = [_one_thread(chunk) for chunk in (small, middle, large, 8 * large)]
+    for threads in thread_counts(machine):
+        parts += [_many(threads, chunk) for chunk in (small, middle, large)]
+        parts.append(_many(threads, middle, chunks_per_work=4))  # many short tasks: what a task costs
+    parts += [_remote(large, a, b) for a, b in _pairs_by_distance(machine)]
+    title = "Calibration: runs to which the rates are fitted"
+    question = "How fast does one thread clear, what do memory and hardware threads let through, what do chunks cost?"
+    return _scenario(machine, title, question, parts, replications, seed, granularity_bytes)
+
+
+def validation_design(machine: Machine, granularity_bytes: int, replications: int, seed: int = 2) -> Scenario:
+    """Return cases that are none of the calibration's: other chunks, sizes and thread counts, and background load."""
+    tiny, small, large = _chunk_sizes(granularity_bytes, (4 * MIB, 32 * MIB, 128 * MIB))
+    used = thread_counts(machine)
+    n_cpus = len(machine.cpus)
+    between = sorted({max(2, (a + b) // 2) for a, b in zip([1, *used], [*used, n_cpus], strict=False)} - set(used))
+    parts = [_one_thread(chunk) for chunk in (tiny, small)]
+    parts.append(_one_thread(large, tasks=12))  # 1.5 GiB in place of 1 GiB
+    for threads in [*between, *used] if used else []:
+        parts += [_many(threads, tiny), _many(threads, small)]
+    if used:
+        most = used[-1]
+        parts.append(_many(most, large, tasks=3))
+        parts.append(_many(most, small, chunks_per_work=1))  # one chunk for each thread
+        last = str(max(cpu.cpu_id for cpu in machine.cpus))
+        for load in ("clear", "spin"):
+            busy = {"background": {"load": load, "cpus": last}}
+            parts += [_one_thread(large) | busy, _many(most, small) | busy]
+    title = "Validation: runs that were not used in the fit"
+    question = "How well does the simulation predict what this host does in other cases?"
+    return _scenario(machine, title, question, parts, replications, seed, granularity_bytes)
+
+
+def thread_counts(machine: Machine) -> list[int]:
+    """Return the numbers of threads of a calibration besides one: powers of two, the cores, all CPUs."""
+    n_cpus, n_cores = len(machine.cpus), len({cpu.core_id for cpu in machine.cpus})
+    counts = {n for n in (2**k for k in range(1, 20)) if n < n_cpus} | {n_cores, n_cpus}
+    return sorted(counts - {1})
+
+
+def _chunk_sizes(granularity_bytes: int, wanted: Sequence[int]) -> list[int]:
+    """Return sizes that are multiples of what memory comes in, each larger than the one before."""
+    found: list[int] = []
+    for size in wanted:
+        least = 2 * found[-1] if found else granularity_bytes
+        found.append(max(least, -(-size // granularity_bytes) * granularity_bytes))
+    return found
+
+
+def _one_thread(chunk: int, tasks: int | None = None) -> dict[str, Any]:
+    """One thread takes a task as one chunk, so the chunk is the page."""
+    return {"threads": 1, "page": chunk, "tasks": tasks or max(2, 1024 * MIB // chunk), "chunks_per_work": 1}
+
+
+def _many(threads: int, chunk: int, *, chunks_per_work: int | None = None, tasks: int | None = None) -> dict[str, Any]:
+    """A task of some 512 MiB for several threads, or with so many chunks for each."""
+    if chunks_per_work is None:
+        chunks_per_work = max(2, 512 * MIB // (threads * chunk))
+    page = threads * chunks_per_work * chunk
+    return {
+        "threads": threads,
+        "page": page,
+        "tasks": tasks or max(2, 1024 * MIB // page),
+        "chunks_per_work": chunks_per_work,
+    }
+
+
+def _remote(chunk: int, cpu_nid: int, memory_nid: int) -> dict[str, Any]:
+    return _one_thread(chunk) | {"caller_node": cpu_nid, "page_node": memory_nid}
+
+
+def _pairs_by_distance(machine: Machine) -> Iterator[tuple[int, int]]:
+    """Yield a pair of nodes (CPU's, memory's) for each distance that there is, the local one left out."""
+    seen: set[int] = set()
+    with_memory = [node.nid for node in machine.nodes if node.memory_bytes]
+    for a in machine.cpu_nids:
+        for b in with_memory:
+            distance = machine.distances[a, b]
+            if a != b and distance not in seen:
+                seen.add(distance)
+                yield a, b
+
+
+def _scenario(
+    machine: Machine,
+    title: str,
+    question: str,
+    parts: Sequence[Mapping[str, Any]],
+    replications: int,
+    seed: int,
+    granularity_bytes: int,
+) -> Scenario:
+    local = machine.cpu_nids[0]
+    scenarios = []
+    seen: list[Mapping[str, Any]] = []
+    for part in parts:
+        if part in seen:
+            continue
+        seen.append(part)
+        task = {
+            "client": "clear_gigantic_page",
+            "size": _text(part["page"] * part["tasks"]),
+            "page_size": _text(part["page"]),
+            "caller_node": part.get("caller_node", local),
+        }
+        if len(machine.nodes) > 1:
+            task["page_node"] = part.get("page_node", local)
+        plain = {
+            "title": title,
+            "question": question,
+            "machine": machine.name,
+            "task": task,
+            "kernel": {
+                "version": "ktask-v1",
+                "max_threads": part["threads"],
+                "min_chunk": _text(max(granularity_bytes, machine.base_page_bytes)),
+                "chunks_per_work": part["chunks_per_work"],
+            },
+            "background": part.get("background", {"load": "none"}),
+            "replications": replications,
+            "seed": seed,
+        }
+        scenarios.append(build_scenario(locate(plain), Path(title.partition(":")[0].lower()), machine=machine))
+    return Scenario.combine(title, question, scenarios)
+
+
+def _text(size_bytes: int) -> str:
+    """Return a size, a multiple of 1 KiB, as a file has it."""
+    return f"{size_bytes // MIB}MiB" if size_bytes % MIB == 0 else f"{size_bytes // KIB}KiB"
