@@ -33,7 +33,7 @@ def validation_design(machine: Machine, granularity_bytes: int, replications: in
     """Return cases that are none of the calibration's: other chunks, sizes and thread counts, and background load."""
     tiny, small, large = _chunk_sizes(granularity_bytes, (4 * MIB, 32 * MIB, 128 * MIB))
     used = thread_counts(machine)
-    n_cpus = len(machine.cpus)
+    n_cpus = len(machine.cpus_of(machine.cpu_nids[0]))
     between = sorted({max(2, (a + b) // 2) for a, b in zip([1, *used], [*used, n_cpus], strict=False)} - set(used))
     parts = [_one_thread(chunk) for chunk in (tiny, small)]
     parts.append(_one_thread(large, tasks=12))  # 1.5 GiB in place of 1 GiB
@@ -43,7 +43,7 @@ def validation_design(machine: Machine, granularity_bytes: int, replications: in
         most = used[-1]
         parts.append(_many(most, large, tasks=3))
         parts.append(_many(most, small, chunks_per_work=1))  # one chunk for each thread
-        last = str(max(cpu.cpu_id for cpu in machine.cpus))
+        last = str(max(cpu.cpu_id for cpu in machine.cpus_of(machine.cpu_nids[0])))
         for load in ("clear", "spin"):
             busy = {"background": {"load": load, "cpus": last}}
             parts += [_one_thread(large) | busy, _many(most, small) | busy]
@@ -52,9 +52,21 @@ def validation_design(machine: Machine, granularity_bytes: int, replications: in
     return _scenario(machine, title, question, parts, replications, seed, granularity_bytes)
 
 
+def method_design(machine: Machine, granularity_bytes: int, replications: int, seed: int = 3) -> Scenario:
+    """Return two cases, one thread and all, that show what a way of clearing memory does."""
+    chunk = max(64 * MIB, granularity_bytes)
+    parts = [_one_thread(chunk, tasks=max(1, 512 * MIB // chunk))]
+    for threads in thread_counts(machine)[-1:]:
+        parts.append(_many(threads, chunk, chunks_per_work=max(1, 256 * MIB // chunk), tasks=1))
+    title = "Methods: what each does with one thread and with all"
+    question = "How fast is each way of clearing memory?"
+    return _scenario(machine, title, question, parts, replications, seed, granularity_bytes)
+
+
 def thread_counts(machine: Machine) -> list[int]:
-    """Return the numbers of threads of a calibration besides one: powers of two, the cores, all CPUs."""
-    n_cpus, n_cores = len(machine.cpus), len({cpu.core_id for cpu in machine.cpus})
+    """Return the numbers of threads of a calibration besides one: powers of two, cores and CPUs of the first node."""
+    cpus = machine.cpus_of(machine.cpu_nids[0])
+    n_cpus, n_cores = len(cpus), len({cpu.core_id for cpu in cpus})
     counts = {n for n in (2**k for k in range(1, 20)) if n < n_cpus} | {n_cores, n_cpus}
     return sorted(counts - {1})
 

@@ -15,29 +15,36 @@ class Placement:
         self._cpus_of = {nid: machine.cpus_of(nid) for nid in machine.nids}
         self._on_core = {cpu.core_id: 0 for cpu in machine.cpus}
         self._on_cache = {cpu.cache_id: 0 for cpu in machine.cpus}
+        self._own_on = {cpu.cpu_id: 0 for cpu in machine.cpus}  # of threads_on, those of the job
         self.threads_on = {cpu.cpu_id: 0 for cpu in machine.cpus}
 
     def occupy(self, nid: int, previous: Cpu | None = None) -> Cpu:
         """Put a thread on a CPU of a node: its previous one if idle, else the least busy core, then hardware thread.
 
-        Cores behind the least busy cache come first, as the kernel spreads threads. A node without CPUs lends those of
-        the nearest node that has some.
+        Cores behind the least busy cache come first, as the kernel spreads threads, then CPUs with fewer of the job's
+        own threads. A node without CPUs lends those of the nearest node that has some.
         """
         if previous is not None and previous.nid == nid and not self._on_core[previous.core_id]:
             cpu = previous
         else:
             cpu = min(self._candidates(nid), key=self._business)
-        self.add(cpu)
+        self.put(cpu)
         return cpu
 
+    def put(self, cpu: Cpu) -> None:
+        """Put a thread on a certain CPU."""
+        self.add(cpu)
+        self._own_on[cpu.cpu_id] += 1
+
     def add(self, cpu: Cpu) -> None:
-        """Count a thread that runs on a CPU."""
+        """Count a thread of somebody else that runs on a CPU."""
         self.threads_on[cpu.cpu_id] += 1
         self._on_core[cpu.core_id] += 1
         self._on_cache[cpu.cache_id] += 1
 
     def release(self, cpu: Cpu) -> None:
         """Take a thread off its CPU: it sleeps, moves or ends."""
+        self._own_on[cpu.cpu_id] -= 1
         self.threads_on[cpu.cpu_id] -= 1
         self._on_core[cpu.core_id] -= 1
         self._on_cache[cpu.cache_id] -= 1
@@ -47,11 +54,12 @@ class Placement:
             nid = min(self._machine.cpu_nids, key=lambda other: self._machine.distances[nid, other])
         return self._cpus_of[nid]
 
-    def _business(self, cpu: Cpu) -> tuple[int, int, int, float, int]:
+    def _business(self, cpu: Cpu) -> tuple[int, int, int, int, float, int]:
         return (
             self._on_core[cpu.core_id],
             self.threads_on[cpu.cpu_id],
             self._on_cache[cpu.cache_id],
+            self._own_on[cpu.cpu_id],
             -cpu.speed,
             cpu.cpu_id,
         )

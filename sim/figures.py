@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable, Mapping
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from matplotlib.axes import Axes
@@ -10,6 +12,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator, ScalarFormatter
 
 from models.results import Results
+from models.units import format_size
+from sim.validation import AGREES, DIFFERS, UNDECIDED, Validation
 
 _COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#000000", "#F0E442")
 _PUBLISHED, _LINEAR = "#D55E00", "#999999"
@@ -17,14 +21,15 @@ _LINES = ("-", "--", "-.", ":")
 
 
 def plot_speedup(results: Results, path: str | Path | None = None) -> Figure:
-    """Draw throughput and speed-up against threads, simulated and published, a column of panels for each size.
+    """Draw throughput and speed-up against threads, simulated or measured, and published; a column for each size.
 
     Cases that differ in something else than threads and size are lines of their own. Without a case of one thread there
     is no speed-up to draw. Bars are one standard deviation over replications. Returns the figure, and writes it to
     `path` if given.
     """
     summary = results.summary
-    groups = _groups(summary)
+    word = "measured" if results.provenance.get("backend") == "real" else "simulated"
+    groups = [(f"{word} {label}".strip(), group) for label, group in _groups(summary)]
     sizes = sorted(summary["size_gib"].unique())
     threads = sorted(summary["nthreads"].unique())
     rows = 2 if summary["speedup"].notna().any() else 1
@@ -104,7 +109,7 @@ def _speedup(axis: Axes, cells: pd.DataFrame, label: str, style: int) -> None:
 def _points(
     axis: Axes,
     cells: pd.DataFrame,
-    simulated: pd.Series,
+    values: pd.Series,
     spread: pd.Series,
     published: pd.Series,
     label: str,
@@ -112,14 +117,14 @@ def _points(
 ) -> None:
     axis.errorbar(
         cells["nthreads"],
-        simulated,
+        values,
         yerr=spread,
         color=_COLOURS[style % len(_COLOURS)],
         marker="os^Dv<>p"[style % 8],
         markersize=4,
         linestyle=_LINES[style // len(_COLOURS) % len(_LINES)],
         capsize=2,
-        label=f"simulated {label}".strip(),
+        label=label,
     )
     if published.notna().any():
         axis.plot(
@@ -133,3 +138,50 @@ def _points(
             label=None if "published" in axis.get_legend_handles_labels()[1] else "published",
             zorder=3,
         )
+
+
+def plot_validation(validation: Validation, path: str | Path | None = None) -> Figure:
+    """Draw the predicted time of each case over its measured one, with both spreads, by verdict.
+
+    Between the dashed lines prediction and measurement agree within 5 %. Returns the figure, and writes it to `path` if
+    given.
+    """
+    cells = validation.cells
+    names = [_case_name(cell) for cell in cells.to_dict("records")]
+    figure = Figure(figsize=(8.6, 1.7 + 0.3 * len(cells)), layout="constrained")
+    axis = figure.subplots()
+    axis.axvline(0.0, color=_LINEAR, linewidth=1)
+    for edge in (-5.0, 5.0):
+        axis.axvline(edge, color=_LINEAR, linewidth=1, linestyle="--")
+    styles = {AGREES: ("#0072B2", "o"), DIFFERS: ("#D55E00", "X"), UNDECIDED: ("#999999", "s")}
+    for verdict, (colour, marker) in styles.items():
+        rows = [i for i, found in enumerate(cells["verdict"]) if found == verdict]
+        if rows:
+            axis.errorbar(
+                cells["error_pct"].iloc[rows],
+                rows,
+                xerr=100 * cells["measured_spread"].iloc[rows].clip(upper=0.3),
+                color=colour,
+                marker=marker,
+                linestyle="none",
+                capsize=2,
+                label=f"{verdict} ({len(rows)})",
+            )
+    axis.plot([], [], color="#000000", marker="|", linestyle="none", markersize=9, label="spread of predicted runs")
+    for i, (error, spread) in enumerate(zip(cells["error_pct"], 100 * cells["predicted_spread"], strict=True)):
+        axis.plot([error - spread, error + spread], [i, i], color="#000000", marker="|", linestyle="none", markersize=9)
+    axis.set_yticks(range(len(cells)), names)
+    axis.set_ylim(len(cells) - 0.4, -0.6)
+    axis.set_xlabel("predicted over measured time (%), bars: spread of measured runs")
+    axis.grid(axis="x", color="#dddddd", linewidth=0.6)
+    figure.legend(loc="outside lower center", ncols=4, fontsize="small")
+    figure.suptitle(f"Predicted and measured: mean error {validation.mean_error_pct:.1f} %")
+    if path is not None:
+        figure.savefig(path, dpi=110)
+    return figure
+
+
+def _case_name(cell: Mapping[Hashable, Any]) -> str:
+    background = "" if cell["background"] == "none" else f", {cell['background']} beside"
+    threads = f"{cell['nthreads']} thread{'s' * (cell['nthreads'] > 1)}"
+    return f"{threads}, {format_size(cell['chunk_bytes'])} of {format_size(cell['size_bytes'])}{background}"

@@ -8,10 +8,8 @@ bytes), and on the way to a remote node each link: the line read comes one way, 
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
-from typing import Any
-
-from simpy import Environment, Event
+from simpy import Environment
+from simpy import Resource as SimpyResource
 
 from models.machine import Cpu, Machine
 from models.placement import Placement
@@ -44,11 +42,7 @@ class Hardware:
         self._routes: dict[tuple[int, int, float], Route] = {}
         self._placement = Placement(machine)
         self._threads_on = dict.fromkeys(self._cpu, 0)  # of the job, without background load
-        with_memory = [node.nid for node in machine.nodes if node.memory_bytes]
-        self._nearest_memory = {
-            nid: min(with_memory, key=lambda other, here=nid: machine.distances[here, other])  # type: ignore[misc]
-            for nid in machine.cpu_nids
-        }
+        self._shared: dict[int, SimpyResource] = {}  # CPUs that background load wants too: who has the turn
         self._occupied_since = dict.fromkeys(self._cpu, 0.0)
         self.occupied_s = dict.fromkeys(self._cpu, 0.0)  # time with at least one thread on the CPU, by CPU id
 
@@ -67,24 +61,14 @@ class Hardware:
         if not self._threads_on[cpu.cpu_id]:
             self.occupied_s[cpu.cpu_id] += self.env.now - self._occupied_since[cpu.cpu_id]
 
-    def add_background(self, load: str, cpus: Sequence[int]) -> None:
-        """Start a thread on each CPU that clears memory of its node for ever, or that spins."""
-        for cpu in self.machine.cpus:
-            if cpu.cpu_id in cpus:
-                self._placement.add(cpu)
-                self.env.process(self._run_for_ever(cpu, load))
+    def share(self, cpu: Cpu) -> SimpyResource:
+        """Put a thread of somebody else on a CPU for good; return what it has to hold while it runs there."""
+        self._placement.add(cpu)
+        return self._shared.setdefault(cpu.cpu_id, SimpyResource(self.env))
 
-    def _run_for_ever(self, cpu: Cpu, load: str) -> Generator[Event, Any, None]:
-        rate = self.machine.rates.clear_bytes_per_s
-        route = self.clear_route(cpu, self._nearest_memory[cpu.nid], rate)
-        if load == "spin":  # the same share of a CPU, in the same unit, and no memory
-            spun = rate * cpu.speed
-            uses = [(self._cpu[cpu.cpu_id], 1.0 / spun)]
-            if cpu.core_id in self._core:
-                uses.append((self._core[cpu.core_id], 1.0 / spun))
-            route = self.network.route(uses, cap=spun)
-        while True:
-            yield self.network.start(route, rate)  # a second's work at a time
+    def sharing(self, cpu: Cpu) -> SimpyResource | None:
+        """Return what a thread has to hold while it runs on a CPU; None if the job has the CPU for itself."""
+        return self._shared.get(cpu.cpu_id)
 
     def clear_route(self, cpu: Cpu, nid: int, local_bytes_per_s: float) -> Route:
         """Return the route of a stream that clears memory of node `nid` from `cpu`.
@@ -96,6 +80,13 @@ class Hardware:
         if route is None:
             route = self._routes[key] = self._make_route(cpu, nid, local_bytes_per_s)
         return route
+
+    def spin_route(self, cpu: Cpu) -> Route:
+        """Return the route of a thread that computes on `cpu`, and uses no memory; its work is in seconds."""
+        uses = [(self._cpu[cpu.cpu_id], 1.0)]
+        if cpu.core_id in self._core:
+            uses.append((self._core[cpu.core_id], 1.0))
+        return self.network.route(uses, cap=1.0, weight=1.0 / self.machine.rates.clear_bytes_per_s)
 
     def _make_route(self, cpu: Cpu, nid: int, local_bytes_per_s: float) -> Route:
         machine, rates = self.machine, self.machine.rates

@@ -18,6 +18,7 @@ from models.machine import Cpu
 from models.policy import ChunkQueue, NodeEntry
 from models.run import Record, Slice
 from models.streams import Streams
+from sim.background import Turns
 from sim.hardware import Hardware
 
 Process = Generator[Event, Any, None]
@@ -75,6 +76,7 @@ class Ktask:
         self._start_latency = streams["start_latency"]
         self._chunk_noise = streams["chunk_noise"]
         self._wake = streams["wake"]
+        self._ticks = streams["ticks"]
         self._next_entry = streams["next_entry"]
         rates = hardware.machine.rates
         self._run_factor = streams["run_noise"].lognormvariate(*_lognormal(rates.run_noise))
@@ -125,6 +127,7 @@ class Ktask:
         noise = self._chunk_noise.lognormvariate
         chunk_time = self._kernel.chunk_time
         local = rates.clear_bytes_per_s if len(task.working_s) > 1 else rates.serial_clear_bytes_per_s
+        turns = Turns(hardware, self._kernel.time_slice, self._ticks)
         entry = self._first_entry(task, cpu)
         while True:
             asked_at = env.now
@@ -135,6 +138,7 @@ class Ktask:
                 self._note("lock", task, index, cpu, asked_at)
             chunk = task.queue.take(entry)
             if chunk is None:
+                turns.give_up()
                 return cpu
             nid = task.nids[chunk.entry]
             memory_nid = cpu.nid if nid is None else nid
@@ -142,6 +146,7 @@ class Ktask:
                 entry = chunk.entry
                 if is_helper and nid is not None and nid != cpu.nid:
                     # v1 changes the helper's own cpumask; user threads are never moved.
+                    turns.give_up()
                     hardware.release(cpu)
                     cpu = hardware.occupy(nid)
             begin_s = env.now
@@ -149,7 +154,11 @@ class Ktask:
             work = size_bytes * self._run_factor
             if rates.chunk_noise:
                 work *= noise(*self._noise)
-            yield hardware.network.start(hardware.clear_route(cpu, memory_nid, local), work)
+            route = hardware.clear_route(cpu, memory_nid, local)
+            if hardware.sharing(cpu) is None:
+                yield hardware.network.start(route, work)
+            else:
+                yield from turns.run(cpu, route, work)
             if chunk_time:
                 yield env.timeout(chunk_time)
             totals.n_chunks += 1

@@ -7,6 +7,7 @@ from simpy import Environment
 from models.run import Record, RunResult
 from models.scenario import Case
 from models.streams import Streams
+from sim.background import start_background
 from sim.clear_gigantic_page import fallocate
 from sim.hardware import Hardware
 from sim.ktask import Ktask
@@ -18,8 +19,7 @@ def run_case(case: Case, replication: int, *, with_slices: bool = False) -> RunR
     hardware = Hardware(env, case.machine)
     streams = Streams(case.seed, replication)
     record = Record(with_slices)
-    if case.background.load != "none":
-        hardware.add_background(case.background.load, case.background.cpus)
+    start_background(case.background, hardware, case.kernel.time_slice, streams["ticks"])
     ktask = Ktask(hardware, case.kernel, streams, record)
     env.run(until=env.process(fallocate(case.task, hardware, ktask, streams)))
     time_s = float(env.now)

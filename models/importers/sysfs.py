@@ -26,6 +26,8 @@ from models.units import KIB
 NAME = "a /sys folder (or a tar archive of it)"
 
 _SYSTEM = "devices/system"
+MEMORY_REMARK = "a node's memory is what the kernel manages, a little below what is built in"
+PAGE_REMARK = "the size of a page is not told: 4 KiB taken"
 _MAX_FILE_BYTES = 1_048_576  # cpuinfo of the largest machines is about this long; all others are a page
 _MAX_LINKS = 8  # from one link to the next
 
@@ -237,8 +239,7 @@ class _Reader:
         sockets, remarks = sockets_of(nids, packages, distances)
         self._remarks += remarks if packages else ["sockets are not told: one taken"]
         nodes = tuple(Node(nid, sockets[nid], self._memory(nid, len(nids))) for nid in nids)
-        self._remarks.append("a node's memory is what the kernel manages, a little below what is built in")
-        self._remarks.append("the size of a page is not told: 4 KiB taken")
+        self._remarks += [MEMORY_REMARK, PAGE_REMARK]
         vendor, model_name = self._processor()
         return Topology(
             title=title_of(model_name, nodes, len(found)),

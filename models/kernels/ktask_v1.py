@@ -54,6 +54,14 @@ class KtaskV1(BaseModel):
         Time,
         Field(ge=0, description="time for a chunk outside that lock and the client's function; in a kernel, nothing"),
     ] = 0.0
+    time_slice: Annotated[
+        Time,
+        Field(
+            gt=0,
+            description="turn of a thread on a CPU that background load wants too: 4 ms, a tick at 250 Hz; helpers "
+            "queued to a busy CPU were measured to wait half of that (Linux 6.18, 2 CPUs)",
+        ),
+    ] = 4e-3
     wake_pull: Annotated[
         float,
         Field(

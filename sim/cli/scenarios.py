@@ -1,11 +1,9 @@
-"""The command line. Tables go to stdout, messages and progress to stderr; status 2 is bad input, 1 a failed run."""
+"""Commands on scenarios, machines and results."""
 
 from __future__ import annotations
 
 import json
-import os
-import sys
-from collections.abc import Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 import click
@@ -13,9 +11,7 @@ from tabulate import tabulate
 from tqdm import tqdm
 
 from models.machine_file import iter_shipped, load_machine, machine_schema
-from models.problems import InputError
 from models.results import (
-    FolderTakenError,
     Results,
     check_folder,
     load_results,
@@ -25,6 +21,7 @@ from models.results import (
 from models.scenario import load_scenario, scenario_schema
 from models.tables import unmatched_note
 from models.units import format_rate, format_size
+from sim.cli.hosts import host_options, real_backend, refused, stability
 from sim.describe import describe_machine, describe_results, describe_scenario
 from sim.experiment import available_cpus
 from sim.experiment import run as run_scenario
@@ -33,13 +30,7 @@ from sim.figures import plot_speedup
 _FIGURE = "speedup.png"
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(package_name="ktask-sim")
-def cli() -> None:
-    """Simulate how a kernel splits big jobs over many CPUs."""
-
-
-@cli.command()
+@click.command()
 @click.argument("scenario", type=click.Path(path_type=Path))
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Result folder; default results/SCENARIO.")
 @click.option("--format", "style", type=click.Choice(["table", "csv", "json"]), default="table", show_default=True)
@@ -47,6 +38,9 @@ def cli() -> None:
 @click.option("--seed", type=click.IntRange(min=0), help="Seed of all random streams, in place of the file's.")
 @click.option("--jobs", type=click.IntRange(min=1), help="Processes; default the CPUs this process may use.")
 @click.option("--trace", is_flag=True, help="Keep who did what when, of replication 0 of each case.")
+@click.option("--backend", type=click.Choice(["sim", "real"]), default="sim", show_default=True,
+              help="real: clear memory of this host, in place of the scenario's machine.")  # fmt: skip
+@host_options
 def run(
     scenario: Path,
     output: Path | None,
@@ -55,29 +49,51 @@ def run(
     seed: int | None,
     jobs: int | None,
     trace: bool,
+    backend: str,
+    method: str | None,
+    memory_share: float,
+    allow_hugepage_pool: bool,
 ) -> None:
     """Run SCENARIO, a YAML file: print its table, write its result folder and figure."""
     loaded = load_scenario(scenario)
     changes = {"replications": replications, "seed": seed}
     loaded = loaded.with_values({key: value for key, value in changes.items() if value is not None})
-    provenance = provenance_of(loaded, "sim", with_traces=trace)
+    provenance = provenance_of(loaded, backend, with_traces=trace)
     folder = _free_folder(Path("results") / scenario.stem, provenance) if output is None else output
     check_folder(folder, provenance)
+    if backend == "sim":
+        _refuse_host_options()
+
+        def execute(on_done: Callable[[], object]) -> Results:
+            return run_scenario(loaded, jobs=jobs or available_cpus(), traces=trace, on_done=on_done)
+    else:
+        real = real_backend()
+        with refused():
+            plan = real.plan(loaded, method=method, share=memory_share, allow_pool=allow_hugepage_pool)
+        click.echo(str(plan.choice), err=True)
+
+        def execute(on_done: Callable[[], object]) -> Results:
+            with refused():
+                results: Results = real.run(plan, traces=trace, on_done=on_done)
+            return results
+
     total = sum(case.replications for case in loaded.cases)
     bar = "{desc}: {percentage:3.0f}% |{bar}| {n_fmt}/{total_fmt} runs, {remaining} left"
     with tqdm(total=total, desc=scenario.stem, bar_format=bar, disable=None, leave=False) as progress:
-        results = run_scenario(loaded, jobs=jobs or available_cpus(), traces=trace, on_done=lambda: progress.update())
+        results = execute(progress.update)
     results.save(folder)
     plot_speedup(results, folder / _FIGURE)
     _print(results, style)
     note = unmatched_note(loaded, results.summary)
     if note:
         click.echo(f"note: {note}", err=True)
+    if results.host is not None:
+        click.echo(stability(results.runs, results), err=True)
     click.echo(f"figure: {folder / _FIGURE}", err=True)
     click.echo(f"results: {folder}", err=True)
 
 
-@cli.command()
+@click.command()
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.option("--format", "style", type=click.Choice(["table", "csv", "json"]), default="table", show_default=True)
 def show(folder: Path, style: str) -> None:
@@ -93,14 +109,14 @@ def show(folder: Path, style: str) -> None:
     click.echo(f"figure: {folder / _FIGURE}", err=True)
 
 
-@cli.command()
+@click.command()
 @click.argument("scenario", type=click.Path(path_type=Path))
 def describe(scenario: Path) -> None:
     """Say in words what SCENARIO simulates: machine, topology, task, chunks, policy, what is random."""
     click.echo(describe_scenario(load_scenario(scenario)))
 
 
-@cli.command()
+@click.command()
 @click.argument("name", required=False)
 def machines(name: str | None) -> None:
     """List the shipped machines; with NAME (or the path of a machine file), describe one with its sources."""
@@ -126,11 +142,19 @@ def machines(name: str | None) -> None:
     click.echo(tabulate(rows, headers="keys"))
 
 
-@cli.command()
+@click.command()
 @click.argument("what", type=click.Choice(["scenario", "machine"]), default="scenario")
 def schema(what: str) -> None:
     """Print the JSON Schema of a scenario or machine file, for completion and checks in an editor."""
     click.echo(json.dumps(scenario_schema() if what == "scenario" else machine_schema(), indent=2))
+
+
+def _refuse_host_options() -> None:
+    """Raise UsageError if an option was given that means nothing in a simulation."""
+    context = click.get_current_context()
+    for name in ("method", "memory_share", "allow_hugepage_pool"):
+        if context.get_parameter_source(name) is not click.core.ParameterSource.DEFAULT:
+            raise click.UsageError(f"--{name.replace('_', '-')} is of the real backend; add --backend real")
 
 
 def _free_folder(folder: Path, provenance: dict[str, object]) -> Path:
@@ -150,35 +174,3 @@ def _print(results: Results, style: str) -> None:
         click.echo(results.summary.to_json(orient="records", indent=1))
     else:
         click.echo(describe_results(results))
-
-
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command line; the exit status is 0, 2 for bad input, 1 for a run that failed."""
-    try:
-        status = cli.main(list(arguments) if arguments is not None else None, standalone_mode=False)
-        sys.exit(status if isinstance(status, int) else 0)
-    except InputError as error:
-        for problem in error.problems:
-            click.echo(str(problem), err=True)
-        n = len(error.problems)
-        click.echo(f"{n} problem{'s' if n > 1 else ''}; nothing was run", err=True)
-        sys.exit(2)
-    except click.ClickException as error:
-        error.show()
-        sys.exit(error.exit_code)
-    except FolderTakenError as error:
-        click.echo(f"error: {error}", err=True)
-        sys.exit(2)
-    except (click.Abort, KeyboardInterrupt):
-        click.echo("stopped; nothing was written", err=True)
-        sys.exit(130)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)
-    except OSError as error:
-        click.echo(f"error: {error}", err=True)
-        sys.exit(1)
-
-
-if __name__ == "__main__":
-    main()

@@ -1,0 +1,30 @@
+"""The client of the published table on this host: each page is one task, as in `sim.clear_gigantic_page`."""
+
+from __future__ import annotations
+
+from models.memory import PagePool, spread_pool
+from models.policy import NodeEntry
+from models.run import Record
+from models.scenario import Case
+from models.streams import Streams
+from real.team import Team
+from real.zeroing import Arena
+
+
+def fallocate(case: Case, team: Team, arena: Arena, streams: Streams, record: Record) -> None:
+    """Clear the pages of the job one by one, each taken from where the caller runs at that moment."""
+    machine, task = case.machine, case.task
+    n_pages = task.size // task.page_size
+    room = sum(node.memory_bytes // task.page_size for node in machine.nodes)
+    pool = PagePool(
+        machine, spread_pool(machine, room if task.pool is None else task.pool // task.page_size, task.page_size)
+    )
+    start_nid = streams["caller_node"].choice(machine.cpu_nids) if task.caller_node is None else task.caller_node
+    team.begin_run(start_nid, record, case.background.cpus if case.background.load != "none" else ())
+    base_pages = task.page_size // machine.base_page_bytes
+    for number in range(n_pages):
+        nid = pool.take(team.caller_cpu().nid if task.page_node is None else task.page_node)
+        if len(machine.nids) > 1:
+            arena.place(number * task.page_size, task.page_size, nid)
+        entries = [NodeEntry(nid, 0, base_pages)]
+        team.run_task(case.kernel, entries, number * task.page_size, streams["next_entry"].randrange)

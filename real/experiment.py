@@ -1,0 +1,229 @@
+"""All runs of a scenario on this host, in random order, as the same tables that the simulation gives."""
+
+from __future__ import annotations
+
+import random
+import resource
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from models.cpu_list import format_cpu_list
+from models.machine import Machine
+from models.problems import Problem
+from models.results import Results, provenance_of
+from models.run import RunResult
+from models.scenario import Case, Scenario
+from models.tables import make_results
+from models.units import format_size
+from models.validation import Checker
+from real.background import Background, budget_bytes
+from real.host import host_machine
+from real.host_state import as_data, read_host_state, what_changed
+from real.huge_pages import GrownPool
+from real.limits import DEFAULT_SHARE, check_budget
+from real.run import run_case
+from real.team import Team
+from real.zeroing import Arena, Choice, choose
+
+LEAST_REPLICATIONS = 5
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is about to be done on the host: the scenario on the host's machine, and the method."""
+
+    scenario: Scenario
+    choice: Choice
+    size_bytes: int  # of the largest case
+    allow_pool: bool
+
+
+def plan(
+    scenario: Scenario,
+    *,
+    machine: Machine | None = None,
+    method: str | None = None,
+    share: float = DEFAULT_SHARE,
+    allow_pool: bool = False,
+) -> Plan:
+    """Find out whether and how a scenario can be run on this host, in place of its machine.
+
+    `machine`: the host, if it was read from a file; `method`: one of `real.methods()`, default the best; `share`: the
+    most of the available memory that may be used; `allow_pool`: the pool of huge pages may be grown for the run.
+    Raises InputError with what to change, NotEnoughMemoryError, or NoMethodError with the reason for each method.
+    """
+    host = host_machine()
+    machine = machine or host
+    check = Checker(scenario.document, str(scenario.path))
+    usable = {cpu.cpu_id for cpu in host.cpus}
+    strange = [cpu.cpu_id for cpu in machine.cpus if cpu.cpu_id not in usable]
+    if strange:
+        which = format_cpu_list(strange)
+        check.problem(
+            ("machine",),
+            f"found CPUs {which} in machine {machine.name}; this host lets you use {format_cpu_list(usable)}; "
+            "`ktask-sim host` writes a machine file of it",
+        )
+    names = {case.machine.name for case in scenario.cases}
+    if len(names) > 1:
+        check.problem(("machine",), f"found {len(names)} machines; on this host there is one, so give one")
+    for case in scenario.cases:
+        _check_case(case, machine, check)
+    check.stop()
+    here = scenario.on(machine)
+    size_bytes = max(case.task.size for case in here.cases)
+    n_busy = max(_busy_cpus(case) for case in here.cases)
+    check_budget(size_bytes + budget_bytes(n_busy), share=share, what="the job with its background load")
+    sizes = sorted({chunk for case in here.cases for chunk in _chunk_bytes(case)})
+    choice = choose(size_bytes, sizes, wanted=method, allow_pool=allow_pool, share=share)
+    return Plan(here, choice, size_bytes, allow_pool)
+
+
+def run(
+    ready: Plan, *, traces: bool = False, seconds: float | None = None, on_done: Callable[[], object] | None = None
+) -> Results:
+    """Carry out a plan: every case `replications` times, in an order drawn from the seed.
+
+    The same tables as `sim.run` gives, with more columns (method, unstable ...); `results.host` has the state of the
+    host before and after, and what may have disturbed the runs. `on_done` is called after each run. With `seconds`, no
+    replication is begun after that time, if there are LEAST_REPLICATIONS. Raises MemoryError
+    or OSError if clearing fails, PoolError if huge pages can't be had. Nothing stays behind on the host.
+    """
+    started = datetime.now(UTC)
+    found = {}
+    with _arena(ready) as arena:
+        before, cpu_began_s = read_host_state(), _own_cpu_s()
+        for number, replication, result in _runs(ready, arena, traces, seconds):
+            found[number, replication] = result
+            if on_done is not None:
+                on_done()
+        after, own_cpu_s = read_host_state(), _own_cpu_s() - cpu_began_s
+    scenario = ready.scenario
+    host = {
+        "method": ready.choice.method.name,
+        "passed_over": dict(ready.choice.passed_over),
+        "before": as_data(before),
+        "after": as_data(after),
+        "doubts": list(what_changed(before, after, own_cpu_s=own_cpu_s)),
+    }
+    return make_results(
+        scenario,
+        [(*key, found[key]) for key in sorted(found)],
+        provenance_of(scenario, "real", with_traces=traces) | {"started": started.isoformat(timespec="seconds")},
+        host,
+    )
+
+
+def _runs(ready: Plan, arena: Arena, traces: bool, seconds: float | None) -> Iterator[tuple[int, int, RunResult]]:
+    """Yield (case, replication, result) of all runs, in blocks of one replication of each case, each block shuffled.
+
+    So that a slow change of the host meets all cases alike. Each case is run once before, which is not counted.
+    """
+    cases = ready.scenario.cases
+    method = ready.choice.method
+    machine = cases[0].machine
+    helpers = max(_works(case) for case in cases) - 1
+    order = random.Random(cases[0].seed)
+    loads = {(case.background.load, case.background.cpus) for case in cases if case.background.load != "none"}
+    with ExitStack() as stack:
+        busy: dict[tuple[str, tuple[int, ...]], Background] = {
+            key: stack.enter_context(Background(*key, method)) for key in sorted(loads)
+        }
+        team = stack.enter_context(Team(machine, arena, helpers))
+        began_s = time.monotonic()
+        for replication in range(-1, max(case.replications for case in cases)):
+            if seconds and replication >= LEAST_REPLICATIONS and time.monotonic() - began_s > seconds:
+                return
+            block = [number for number, case in enumerate(cases) if replication < case.replications]
+            order.shuffle(block)
+            for number in block:
+                case = cases[number]
+                background = busy.get((case.background.load, case.background.cpus))
+                result = run_case(
+                    case,
+                    replication,
+                    team=team,
+                    arena=arena,
+                    method=method,
+                    background=background,
+                    with_slices=traces and replication == 0,
+                )
+                if replication >= 0:
+                    yield number, replication, result
+
+
+@contextmanager
+def _arena(ready: Plan) -> Iterator[Arena]:
+    """Memory for the runs, touched once, so that the hypervisor has given it and nothing is found cold later."""
+    method = ready.choice.method
+    with ExitStack() as stack:
+        if method.from_pool and ready.allow_pool:
+            n_busy = max(_busy_cpus(case) for case in ready.scenario.cases)
+            size_bytes = ready.size_bytes + budget_bytes(n_busy)
+            stack.enter_context(GrownPool(method.page_bytes, -(-size_bytes // method.page_bytes)))
+        arena = method.open(ready.size_bytes)
+        stack.callback(arena.close)
+        arena.clear(0, arena.size_bytes)
+        yield arena
+
+
+def _own_cpu_s() -> float:
+    """Return the CPU time of this process, and of its children that have ended."""
+    children = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return time.process_time() + children.ru_utime + children.ru_stime
+
+
+def _busy_cpus(case: Case) -> int:
+    """Return on how many CPUs memory is cleared in the background."""
+    return len(case.background.cpus) if case.background.load == "clear" else 0
+
+
+def _works(case: Case) -> int:
+    base = case.machine.base_page_bytes
+    min_chunk = max(1, case.kernel.min_chunk // base)
+    return case.kernel.n_works(case.task.page_size // base, min_chunk, len(case.machine.cpus))
+
+
+def _chunk_bytes(case: Case) -> set[int]:
+    """Return the sizes of a case's chunks: the usual one, and that of the last."""
+    base = case.machine.base_page_bytes
+    size = case.task.page_size // base
+    min_chunk = max(1, case.kernel.min_chunk // base)
+    chunk = case.kernel.chunk_size(size, _works(case), min_chunk)
+    return {chunk * base}
+
+
+def _check_case(case: Case, machine: Machine, check: Checker) -> None:
+    """Find what of a case can't be done here."""
+
+    def refuse(path: str, found: str, allowed: str) -> None:
+        line, column = case.document.place(tuple(path.split(".")))
+        check.problems.append(Problem(check.file, line, column, path, f"found {found}; {allowed}"))
+
+    task = case.task
+    known = [cpu.cpu_id for cpu in machine.cpus]
+    if case.kernel.max_threads > len(known):
+        refuse(
+            "kernel.max_threads",
+            str(case.kernel.max_threads),
+            f"this host has CPUs {format_cpu_list(known)} for you, so allowed is at most {len(known)}",
+        )
+    if task.caller_node is not None and task.caller_node not in machine.cpu_nids:
+        nids = ", ".join(str(nid) for nid in machine.cpu_nids)
+        refuse("task.caller_node", f"node {task.caller_node}", f"this host's nodes with CPUs are {nids}")
+    base = machine.base_page_bytes
+    if task.page_size % base:
+        page = format_size(task.page_size)
+        refuse("task.page_size", page, f"allowed is a multiple of this host's base page, {format_size(base)}")
+    room = sum(node.memory_bytes // task.page_size for node in machine.nodes) * task.page_size
+    fits = f"this host has room for {format_size(room)} in pages of {format_size(task.page_size)}"
+    if task.size > room:
+        refuse("task.size", format_size(task.size), fits)
+    if task.pool is not None and task.pool > room:
+        refuse("task.pool", format_size(task.pool), fits)
+    strange = [cpu_id for cpu_id in case.background.cpus if cpu_id not in known]
+    if strange:
+        refuse("background.cpus", f"CPU {strange[0]}", f"this host has CPUs {format_cpu_list(known)} for you")

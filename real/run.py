@@ -1,0 +1,105 @@
+"""One run on this host: one case of a scenario, one replication."""
+
+from __future__ import annotations
+
+import gc
+import os
+from contextlib import nullcontext
+from pathlib import Path
+
+from models.cpu_list import format_cpu_list
+from models.run import Record, RunResult
+from models.scenario import Case
+from models.streams import Streams
+from real.background import Background
+from real.clear_gigantic_page import fallocate
+from real.team import Team
+from real.zeroing import Arena, Method
+
+# Below this share of its working time on a CPU, something else ran in a worker's place (host measurements: quiet runs
+# are above 0.98).
+_LEAST_CPU_SHARE = 0.96
+# A run in which more memory than this came in smaller pages than asked for is another kind of run.
+_MOST_SMALL_PAGES = 0.05
+_TICKS_PER_S = os.sysconf("SC_CLK_TCK")
+
+
+def run_case(
+    case: Case,
+    replication: int,
+    *,
+    team: Team,
+    arena: Arena,
+    method: Method,
+    background: Background | None = None,
+    with_slices: bool = False,
+) -> RunResult:
+    """Run one replication of a case (numbered from 0) on this host. Time is that of all tasks, from fork to join.
+
+    The table of runs gets the method, waits for a CPU, page faults, steal time, and in `unstable` the reasons why the
+    run should not be trusted; empty if there are none. Raises MemoryError or OSError if clearing fails.
+    """
+    record = Record(with_slices)
+    streams = Streams(case.seed, replication)
+    steal_before_s = _steal_s()
+    gc_was_on = gc.isenabled()
+    gc.disable()
+    # Given back just now, and kept after the run: memory that lies free goes back to a hypervisor within seconds, and
+    # is then 50 times slower.
+    arena.give_back(0, case.task.size)
+    try:
+        with nullcontext() if background is None else background.running():
+            fallocate(case, team, arena, streams, record)
+    finally:
+        if gc_was_on:
+            gc.enable()
+    steal_s = _steal_s() - steal_before_s
+    workers = team.end_run()
+    time_s = sum(task.end_s - task.begin_s for task in team.tasks)
+    faults = sum(worker.page_faults for worker in workers)
+    return RunResult(
+        time_s=time_s,
+        cpu_s=sum(worker.cpu_s for worker in workers),
+        n_tasks=record.n_tasks,
+        n_chunks=sum(worker.n_chunks for worker in workers),
+        imbalance=record.imbalance_sum / record.n_tasks,
+        workers=workers,
+        utilisation=team.utilisation(time_s),
+        slices=record.slices,
+        extra={
+            "method": method.name,
+            "cpu_wait_s": sum(worker.cpu_wait_s for worker in workers),
+            "page_faults": faults,
+            "steal_s": steal_s,
+            **team.costs(),
+            "unstable": "; ".join(_doubts(case, team, method, faults, steal_s, time_s)),
+        },
+    )
+
+
+def _doubts(case: Case, team: Team, method: Method, faults: int, steal_s: float, time_s: float) -> list[str]:
+    """Return the reasons why a run should not be trusted."""
+    found = []
+    shares = team.shares()
+    used = [cpu_id for cpu_ids, _, _ in shares for cpu_id in cpu_ids]
+    busy = {cpu_id for cpu_id in used if used.count(cpu_id) > 1}  # by the job's own threads
+    if case.background.load != "none":
+        busy.update(case.background.cpus)
+    for cpu_ids, working_s, cpu_s in shares:
+        if not cpu_ids & busy and cpu_s < _LEAST_CPU_SHARE * working_s:
+            found.append(
+                f"something else had CPU {format_cpu_list(cpu_ids)} for {1 - cpu_s / working_s:.0%} of a worker's time"
+            )
+    if method.page_bytes > case.machine.base_page_bytes and not method.from_pool:
+        n_pages = case.task.size // method.page_bytes
+        small = max(0, faults - n_pages) * case.machine.base_page_bytes / case.task.size
+        if small > _MOST_SMALL_PAGES:
+            found.append(f"{small:.0%} of the memory came in small pages, for lack of huge ones")
+    if steal_s > max(1 / _TICKS_PER_S, (1 - _LEAST_CPU_SHARE) * time_s):
+        found.append(f"the hypervisor took {steal_s:.2f} s of CPU time")
+    return found
+
+
+def _steal_s() -> float:
+    """Return the CPU time that the hypervisor has taken from all CPUs since boot, in seconds."""
+    return int(Path("/proc/stat").read_text().split(maxsplit=9)[8]) / _TICKS_PER_S

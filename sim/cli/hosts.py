@@ -1,0 +1,305 @@
+"""Commands on real machines: what one is, runs on this one, calibration and validation."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import ModuleType
+from typing import Any, TypeVar
+
+import click
+import pandas as pd
+import yaml
+from tabulate import tabulate
+from tqdm import tqdm
+
+from models.designs import calibration_design, method_design, thread_counts, validation_design
+from models.document import locate
+from models.importers import import_topology
+from models.machine import Machine
+from models.machine_file import build_machine, load_machine
+from models.machine_writer import machine_document, machine_yaml, write_machine
+from models.problems import InputError
+from models.regimes import mark_regimes
+from models.results import Results
+from models.scenario import Scenario
+from models.topology import Topology
+from models.units import GIB, MIB
+from sim.calibration import Calibration, CalibrationError, describe_calibration
+from sim.calibration import calibrate as fit
+from sim.figures import plot_validation
+from sim.validation import describe_validation
+from sim.validation import validate as compare
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_LEAST_CHUNK = 2 * MIB  # of the calibration's designs
+_REPLICATIONS = 40  # at most, of each case, if there is time
+_BAR = "{desc}: {percentage:3.0f}% |{bar}| {n_fmt}/{total_fmt} runs, {remaining} left"
+
+
+def host_options(command: F) -> F:
+    """Add the options that say how a host may be used."""
+    for option in (
+        click.option("--allow-hugepage-pool", is_flag=True, help="As root: grow the pool of huge pages meanwhile."),
+        click.option("--memory-share", type=click.FloatRange(0.01, 0.9), default=0.5, show_default=True,
+                     help="The most of the available memory that may be used."),
+        click.option("--method", help="How memory is cleared; default the best possible (`ktask-sim host`)."),
+    ):  # fmt: skip
+        command = option(command)
+    return command
+
+
+def real_backend() -> ModuleType:
+    """Return the real backend. Raises UsageError where there is none."""
+    if sys.platform != "linux":
+        raise click.UsageError(f"the real backend needs Linux; this is {sys.platform}")
+    import real
+
+    return real
+
+
+@contextmanager
+def refused() -> Iterator[None]:
+    """Turn what a host can't do into an error message that says what to change."""
+    real = real_backend()
+    try:
+        yield
+    except (real.NotEnoughMemoryError, real.NoMethodError, real.PoolError, CalibrationError) as error:
+        raise click.UsageError(str(error)) from None
+
+
+@click.command()
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="Machine file to write; default stdout.")
+@click.option("--name", help="Name of the machine; default the host's.")
+@click.option("--clean", is_flag=True, help="Only restore a pool of huge pages that a killed run has left.")
+@click.option("--force", is_flag=True, help="Overwrite the file.")
+def host(output: Path | None, name: str | None, clean: bool, force: bool) -> None:
+    """Say what this machine is, as a machine file, and what may be done on it.
+
+    Rates are not measured: `ktask-sim calibrate` does that.
+    """
+    real = real_backend()
+    if clean:
+        done = real.restore_leftovers()
+        click.echo("\n".join(done) if done else "nothing was left behind")
+        return
+    topology = real.host_topology()
+    _write_topology(topology, name or real.host_name(), None, output, force)
+    click.echo("\n" + real.describe_host(topology), err=True)
+
+
+@click.command("import")
+@click.argument("file", type=click.Path(exists=True, path_type=Path))
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="Machine file to write; default stdout.")
+@click.option("--name", help="Name of the machine; default the file's.")
+@click.option("--rates-of", help="Machine whose rates are taken over; default one of the same maker.")
+@click.option("--force", is_flag=True, help="Overwrite the file.")
+def import_machine(file: Path, output: Path | None, name: str | None, rates_of: str | None, force: bool) -> None:
+    """Make a machine file of FILE: a copied /sys tree (folder or tar), `numactl -H` text, or hwloc XML."""
+    topology = import_topology(file)
+    try:
+        reference = None if rates_of is None else load_machine(rates_of)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from None
+    stem = file.resolve().name.partition(".")[0]
+    _write_topology(topology, name or stem, reference, output, force)
+
+
+def _write_topology(topology: Topology, name: str, rates_of: Machine | None, output: Path | None, force: bool) -> None:
+    document = machine_document(topology, name, rates_of)
+    build_machine(locate(document), f"machine {name}")  # a bad name is refused here
+    if output is None:
+        click.echo(machine_yaml(document), nl=False)
+    else:
+        _refuse_existing(output, force)
+        write_machine(document, output)
+        click.echo(f"machine file: {output}", err=True)
+    for remark in topology.remarks:
+        click.echo(f"note: {remark}", err=True)
+    click.echo("note: the rates are not measured; `ktask-sim calibrate` measures them on the machine itself", err=True)
+
+
+def _refuse_existing(path: Path, force: bool) -> None:
+    if path.exists() and not force:
+        raise click.UsageError(f"{path} exists; give another file (-o), or --force to overwrite it")
+
+
+@click.command()
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="Machine file to write; default HOST.yaml.")
+@click.option("--seconds", type=click.FloatRange(5, 3600), default=60.0, show_default=True, help="Time to measure for.")
+@click.option("--force", is_flag=True, help="Overwrite the files.")
+@host_options
+def calibrate(
+    output: Path | None,
+    seconds: float,
+    force: bool,
+    method: str | None,
+    memory_share: float,
+    allow_hugepage_pool: bool,
+) -> None:
+    """Measure this host by clearing memory, and fit a machine file to it."""
+    real = real_backend()
+    output = output or Path(f"{real.host_name()}.yaml")
+    table = output.with_suffix(".csv")
+    for path in (output, table):
+        _refuse_existing(path, force)
+    usage: dict[str, Any] = {"method": method, "share": memory_share, "allow_pool": allow_hugepage_pool}
+    machine = real.host_machine()
+    with refused():
+        usage["method"] = _best_method(real, machine, usage)
+        design = _design(real, machine, usage["method"], calibration_design)
+        results = _measure(real, real.plan(design, machine=machine, **usage), seconds, "calibrating")
+        runs = mark_regimes(results.runs)
+        calibration = fit(design, runs, machine)
+        others = _other_methods(real, machine, usage)
+    document = _document(real, calibration, results)
+    write_machine(document, output)
+    runs.to_csv(table, index=False)
+    click.echo(stability(runs, results))
+    click.echo("\n" + describe_calibration(calibration))
+    worst = calibration.cells["error_pct"].abs()
+    click.echo(f"Fitted cases: mean error {worst.mean():.1f} %, worst {worst.max():.1f} %.\n")
+    click.echo(others)
+    click.echo(f"machine file: {output}\nmeasurements: {table}", err=True)
+
+
+@click.command()
+@click.option("--backend", type=click.Choice(["real"]), default="real", help="What the simulation is compared with.")
+@click.option("--machine", "machine_file", help="Calibrated machine file; default: calibrate in the same go.")
+@click.option("-o", "--output", type=click.Path(path_type=Path), default=Path("results/validation"),
+              show_default=True, help="Folder for table and figure.")  # fmt: skip
+@click.option("--seconds", type=click.FloatRange(5, 3600), default=60.0, show_default=True, help="Time to measure for.")
+@host_options
+def validate(
+    backend: str,  # noqa: ARG001 - there is one so far, and users say which
+    machine_file: str | None,
+    output: Path,
+    seconds: float,
+    method: str | None,
+    memory_share: float,
+    allow_hugepage_pool: bool,
+) -> None:
+    """Compare the simulation with runs on this host that were not used in the fit.
+
+    Exit status: 0 all cases agree, 1 one does not, 2 none disagrees but one is undecided.
+    """
+    real = real_backend()
+    usage: dict[str, Any] = {"method": method, "share": memory_share, "allow_pool": allow_hugepage_pool}
+    try:
+        machine = real.host_machine() if machine_file is None else load_machine(machine_file)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from None
+    if machine_file is not None and machine.team is None:
+        raise click.UsageError(
+            f"{machine_file} is not of a calibration (it has no `team`); `ktask-sim calibrate` makes one"
+        )
+    with refused():
+        usage["method"] = _best_method(real, machine, usage)
+        known = _design(real, machine, usage["method"], calibration_design)
+        held_out = _design(real, machine, usage["method"], validation_design)
+        both = Scenario.combine("Calibration and validation", "How well is this host predicted?", [known, held_out])
+        results = _measure(real, real.plan(both, machine=machine, **usage), seconds, "validating")
+        runs = mark_regimes(results.runs)
+        n_known = len(known.cases)
+        known_runs = runs[runs["case"] < n_known]
+        held_out_runs = runs[runs["case"] >= n_known].assign(case=lambda table: table["case"] - n_known)
+        if machine_file is None:
+            calibration = fit(known, known_runs, machine)
+            machine = calibration.machine
+            click.echo(describe_calibration(calibration) + "\n")
+            validation = compare(held_out, held_out_runs, machine)
+        else:
+            validation = compare(held_out, held_out_runs, machine, reference=(known, known_runs))
+    output.mkdir(parents=True, exist_ok=True)
+    if machine_file is None:
+        write_machine(_document(real, calibration, results), output / "machine.yaml")
+    validation.cells.to_csv(output / "validation.csv", index=False)
+    runs.to_csv(output / "runs.csv", index=False)
+    (output / "host.yaml").write_text(yaml.safe_dump(dict(results.host or {}), sort_keys=False))
+    plot_validation(validation, output / "validation.png")
+    click.echo(stability(runs, results) + "\n")
+    click.echo(describe_validation(validation))
+    click.echo(f"figure: {output / 'validation.png'}\ntables: {output}", err=True)
+    sys.exit(validation.exit_status)
+
+
+def _best_method(real: ModuleType, machine: Machine, usage: dict[str, Any]) -> str:
+    """Return the method for a calibration, and say why it is the one."""
+    n_cpus = len(machine.cpus_of(machine.cpu_nids[0]))
+    choice = real.choose(
+        max(GIB, 8 * n_cpus * _LEAST_CHUNK),
+        [_LEAST_CHUNK],
+        wanted=usage["method"],
+        allow_pool=usage["allow_pool"],
+        share=usage["share"],
+    )
+    click.echo(str(choice), err=True)
+    name: str = choice.method.name
+    return name
+
+
+def _design(
+    real: ModuleType, machine: Machine, method: str, make: Callable[..., Scenario], replications: int = _REPLICATIONS
+) -> Scenario:
+    granularity = next(known.page_bytes for known in real.methods() if known.name == method)
+    return make(machine, max(granularity, machine.base_page_bytes), replications)
+
+
+def _measure(real: ModuleType, plan: Any, seconds: float, title: str) -> Results:
+    with tqdm(
+        total=sum(case.replications for case in plan.scenario.cases),
+        desc=title,
+        bar_format=_BAR,
+        disable=None,
+        leave=False,
+    ) as progress:
+        results: Results = real.run(plan, seconds=seconds, on_done=progress.update)
+    return results
+
+
+def _document(real: ModuleType, calibration: Calibration, results: Results) -> dict[str, Any]:
+    """Return the machine file of a calibration."""
+    started = results.provenance["started"]
+    method = (results.host or {})["method"]
+    document = machine_document(real.host_topology(), real.host_name())
+    return calibration.document(document, f"on this machine, {started[:10]}, method {method}")
+
+
+def stability(runs: pd.DataFrame, results: Results) -> str:
+    """Return how many runs were disturbed, and by what."""
+    unstable = runs[runs["unstable"] != ""]
+    lines = [f"{len(runs)} runs, {len(unstable)} of them unstable, and left out where enough others are left."]
+    reasons = unstable["unstable"].str.replace(r"\d+(\.\d+)?", "N", regex=True).str.split("; ").explode()
+    lines += [f"  {count} x {reason}" for reason, count in reasons.value_counts().head(4).items()]
+    lines += [f"  {doubt}" for doubt in (results.host or {}).get("doubts", [])]
+    return "\n".join(lines)
+
+
+def _other_methods(real: ModuleType, machine: Machine, usage: dict[str, Any]) -> str:
+    """Measure the other methods that this host allows, shortly, and return a table of all their rates."""
+    most: Sequence[int] = thread_counts(machine) or [1]
+    rows = []
+    for method in real.methods():
+        try:
+            design = _design(real, machine, method.name, method_design, replications=5)
+            plan = real.plan(design, machine=machine, **{**usage, "method": method.name})
+            results = real.run(plan, seconds=10)
+        except (real.NotEnoughMemoryError, real.NoMethodError, real.PoolError, InputError) as error:
+            rows.append([method.name, "", "", f"not measured: {_reason(error)}"])
+            continue
+        rates = results.runs.groupby("nthreads").apply(_median_rate)
+        rows.append([method.name, f"{rates.iloc[0]:.1f}", f"{rates.iloc[-1]:.1f}", method.measures])
+    heads = ["method", "1 thread (GiB/s)", f"{most[-1]} threads (GiB/s)", "what it measures"]
+    return tabulate(rows, headers=heads, disable_numparse=True)
+
+
+def _reason(error: Exception) -> str:
+    """Return the first part of a message, without the name of what it is about."""
+    return str(error).partition("can't be used: ")[2].partition("; ")[0] or str(error).partition("; ")[0]
+
+
+def _median_rate(runs: pd.DataFrame) -> float:
+    return float((runs["size_gib"] / runs["time_s"]).median())

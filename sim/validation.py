@@ -1,0 +1,192 @@
+"""How well the simulation predicts measured runs: error for each case, the noise of both sides, and a verdict."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from tabulate import tabulate
+
+from models.machine import Machine
+from models.scenario import Case, Scenario
+from models.units import format_size
+from sim.calibration import measured_cells
+from sim.experiment import run
+
+AGREES, DIFFERS, UNDECIDED = "agrees", "does not agree", "undecided"
+TOLERANCE = 0.05
+# Beyond this the measured runs of a case are too far apart, or the host too far from what it was, to tell anything.
+_MOST_SPREAD = 0.15
+_MOST_DRIFT = 0.05
+
+
+@dataclass(frozen=True)
+class Validation:
+    """Measured against predicted, case by case.
+
+    `cells`: nthreads, chunk_bytes, size_bytes, background, measured_s (median of stable runs), measured_spread and
+    predicted_spread (standard deviation over runs, as a share), predicted_s, error_pct, noise_pct (standard error of
+    the measured median, in per cent of it), verdict and reason.
+    `drift_pct`: how far the cases of the calibration are from what the machine's file says, measured in the same go;
+    None if they were not.
+    """
+
+    cells: pd.DataFrame
+    drift_pct: float | None
+
+    @property
+    def mean_error_pct(self) -> float:
+        """Mean absolute error over the cases that are not undecided; nan if there is none."""
+        decided = self.cells[self.cells["verdict"] != UNDECIDED]
+        return float(decided["error_pct"].abs().mean())
+
+    @property
+    def worst_error_pct(self) -> float:
+        """Greatest absolute error over the cases that are not undecided; nan if there is none."""
+        decided = self.cells[self.cells["verdict"] != UNDECIDED]
+        return float(decided["error_pct"].abs().max())
+
+    @property
+    def noise_pct(self) -> float:
+        """Root mean square, over the decided cases, of the standard error of the measured median."""
+        decided = self.cells[self.cells["verdict"] != UNDECIDED]
+        return math.sqrt(float(np.mean(decided["noise_pct"] ** 2))) if len(decided) else math.nan
+
+    @property
+    def model_error_pct(self) -> float:
+        """Root mean square of the errors of the decided cases, less what the noise of the host makes of it."""
+        decided = self.cells[self.cells["verdict"] != UNDECIDED]
+        if not len(decided):
+            return math.nan
+        return math.sqrt(max(0.0, float(np.mean(decided["error_pct"] ** 2)) - self.noise_pct**2))
+
+    @property
+    def exit_status(self) -> int:
+        """0 if all cases agree, 1 if one does not, 2 if none disagrees but one is undecided."""
+        verdicts = set(self.cells["verdict"])
+        return 1 if DIFFERS in verdicts else 2 if UNDECIDED in verdicts else 0
+
+
+def validate(
+    scenario: Scenario,
+    runs: pd.DataFrame,
+    machine: Machine,
+    reference: tuple[Scenario, pd.DataFrame] | None = None,
+) -> Validation:
+    """Simulate a scenario on a calibrated machine and compare with its measured runs on the host.
+
+    `reference`: the calibration's cases and their runs, measured in the same go: how far they are from the machine's
+    own prediction is the host's drift. Raises CalibrationError if a case has no runs.
+    """
+    cells = _compare(scenario, runs, machine)
+    drift = None
+    if reference is not None:
+        errors = _compare(*reference, machine)["error_pct"]
+        drift = float(-errors.median())  # the host is slower now: positive
+    verdicts = [_verdict(cell, drift) for cell in cells.to_dict("records")]
+    return Validation(
+        cells.assign(verdict=[verdict for verdict, _ in verdicts], reason=[reason for _, reason in verdicts]), drift
+    )
+
+
+def _compare(scenario: Scenario, runs: pd.DataFrame, machine: Machine) -> pd.DataFrame:
+    measured = measured_cells(scenario, runs)
+    here = scenario.on(machine).with_team_costs()
+    simulated = run(here).runs.groupby("case")["time_s"]
+    predicted = simulated.median().loc[measured["case"]].to_numpy(float)
+    spread = (simulated.std() / simulated.mean()).fillna(0.0).loc[measured["case"]].to_numpy(float)
+    return pd.DataFrame(
+        {
+            **_identity([here.cases[number] for number in measured["case"]]),
+            "n_runs": [int((runs["case"] == number).sum()) for number in measured["case"]],
+            "n_unstable": [
+                int((runs[runs["case"] == number].get("unstable", pd.Series(dtype=str)) != "").sum())
+                for number in measured["case"]
+            ],
+            "measured_s": measured["time_s"],
+            "measured_spread": measured["spread"],
+            "predicted_s": predicted,
+            "predicted_spread": spread,
+            "error_pct": (predicted / measured["time_s"].to_numpy(float) - 1) * 100,
+            "noise_pct": 100 * measured["stderr"],
+            "unstable": measured["unstable"],
+        }
+    )
+
+
+def _identity(cases: Sequence[Case]) -> dict[str, list[object]]:
+    """Return the columns that say which case it is."""
+    chunks = []
+    for case in cases:
+        base = case.machine.base_page_bytes
+        size, min_chunk = case.task.page_size // base, max(1, case.kernel.min_chunk // base)
+        works = case.kernel.n_works(size, min_chunk, len(case.machine.cpus))
+        chunks.append(case.kernel.chunk_size(size, works, min_chunk) * base)
+    return {
+        "nthreads": [case.kernel.max_threads for case in cases],
+        "chunk_bytes": list(chunks),
+        "task_bytes": [case.task.page_size for case in cases],
+        "size_bytes": [case.task.size for case in cases],
+        "background": [case.background.load for case in cases],
+    }
+
+
+def _verdict(cell: Mapping[Hashable, Any], drift_pct: float | None) -> tuple[str, str]:
+    """Return the verdict for a case, and why."""
+    error, spread = abs(cell["error_pct"]), cell["measured_spread"]
+    if cell["unstable"]:
+        return UNDECIDED, "too few stable runs"
+    if spread > _MOST_SPREAD:
+        return UNDECIDED, f"runs scatter by {spread:.0%}"
+    if error <= 100 * TOLERANCE:
+        return AGREES, f"within {TOLERANCE:.0%}"
+    if error <= 100 * spread:
+        return AGREES, f"within the measured spread, {spread:.0%}"
+    if drift_pct is not None and abs(drift_pct) > 100 * _MOST_DRIFT:
+        return UNDECIDED, f"the host has drifted by {drift_pct:+.0f} % since its calibration"
+    return DIFFERS, ""
+
+
+def describe_validation(validation: Validation) -> str:
+    """Return the comparison as a table and a few lines for a person."""
+    cells = validation.cells
+    rows = [
+        {
+            "threads": cell["nthreads"],
+            "chunk": format_size(cell["chunk_bytes"]),
+            "task": format_size(cell["task_bytes"]),
+            "size": format_size(cell["size_bytes"]),
+            "background": cell["background"],
+            "measured (ms)": _with_spread(cell["measured_s"], cell["measured_spread"]),
+            "predicted (ms)": _with_spread(cell["predicted_s"], cell["predicted_spread"]),
+            "error (%)": f"{cell['error_pct']:+.1f}",
+            "verdict": f"{cell['verdict']} ({cell['reason']})" if cell["reason"] else cell["verdict"],
+        }
+        for cell in cells.to_dict("records")
+    ]
+    count = {verdict: int((cells["verdict"] == verdict).sum()) for verdict in (AGREES, DIFFERS, UNDECIDED)}
+    lines = [tabulate(rows, headers="keys", disable_numparse=True, stralign="right"), ""]
+    lines.append(
+        f"{len(cells)} cases, none used in the fit: {count[AGREES]} agree, {count[DIFFERS]} do not, "
+        f"{count[UNDECIDED]} undecided."
+    )
+    if not math.isnan(validation.mean_error_pct):
+        lines += [
+            f"Mean error {validation.mean_error_pct:.1f} %, worst {validation.worst_error_pct:.1f} %.",
+            f"Root mean square: {validation.model_error_pct:.1f} % of the model, beside {validation.noise_pct:.1f} % "
+            "that the noise of the host leaves in the measured medians.",
+        ]
+    unstable = int(cells["n_unstable"].sum())
+    if unstable:
+        lines.append(f"{unstable} of {int(cells['n_runs'].sum())} runs were marked unstable.")
+    if validation.drift_pct is not None:
+        lines.append(f"Since its calibration the host has become slower by {validation.drift_pct:+.1f} %.")
+    return "\n".join(lines)
+
+
+def _with_spread(time_s: float, spread: float) -> str:
+    return f"{time_s * 1e3:.1f} ± {time_s * spread * 1e3:.1f}"
