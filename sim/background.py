@@ -2,8 +2,7 @@
 
 A CPU that background load wants is held by one thread at a time, until a tick of the scheduler; who waits comes next,
 in order of arrival: round robin, as equal threads get it from CFS and EEVDF. A thread that was woken takes the CPU at
-once from one that did not sleep; its first turn ends at the next tick, which may come at any time. A turn is counted in
-work: what the thread does in that time if nothing else hinders it.
+once from one that did not sleep; its first turn ends at the next tick, which may come at any time.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from models.scenario import Background
 from sim.flows import Route
 from sim.hardware import Hardware
 
-_LOOKS = 16  # how often in a turn a thread of the background looks for somebody who was woken
+_PARTS = 16  # of a turn: how exactly it ends, and how often the background looks for somebody who was woken
 
 
 class _Ask(Request):
@@ -47,6 +46,8 @@ class Turns:
         if shared is None:
             yield network.start(route, work)
             return
+        env = self._hardware.env
+        rate = route.cap
         while work > 0.0:
             if self._held is None or self._held[0] != cpu.cpu_id or self._left_s <= 0.0:
                 woken = self._held is None
@@ -54,12 +55,15 @@ class Turns:
                 self._held = (cpu.cpu_id, _Ask(shared, woken))
                 yield self._held[1]
                 self._left_s = self._slice_s * (self._ticks.random() if woken else 1.0)
-            part = min(work, self._left_s * route.cap)
+            # The rate, and so the work of a turn, is not known before: parts, each at the rate of the one before.
+            began_s = env.now
+            part = min(work, max(self._left_s, self._slice_s / _PARTS) / 2 * rate)
             yield network.start(route, part)
             work -= part
-            self._left_s -= part / route.cap
-            if self._left_s < 1e-9 * self._slice_s:
-                self._left_s = 0.0
+            took_s = env.now - began_s
+            self._left_s -= took_s
+            if took_s > 0.0:
+                rate = part / took_s
 
     def give_way(self) -> None:
         """End the turn if somebody waits who was woken."""
@@ -93,5 +97,5 @@ def _run_for_ever(load: str, cpu: Cpu, hardware: Hardware, turns: Turns, slice_s
     if load == "spin":
         route = hardware.spin_route(cpu)
     while True:
-        yield from turns.run(cpu, route, route.cap * slice_s / _LOOKS)
+        yield from turns.run(cpu, route, route.cap * slice_s / _PARTS)
         turns.give_way()
