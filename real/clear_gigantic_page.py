@@ -11,8 +11,11 @@ from real.team import Team
 from real.zeroing import Arena
 
 
-def fallocate(case: Case, team: Team, arena: Arena, streams: Streams, record: Record) -> None:
-    """Clear the pages of the job one by one, each taken from where the caller runs at that moment."""
+def fallocate(case: Case, team: Team, arena: Arena, streams: Streams, record: Record) -> list[int]:
+    """Clear the pages of the job one by one, each taken from where the caller runs at that moment.
+
+    Return the node that each page was to come from.
+    """
     machine, task = case.machine, case.task
     n_pages = task.size // task.page_size
     room = sum(node.memory_bytes // task.page_size for node in machine.nodes)
@@ -22,9 +25,12 @@ def fallocate(case: Case, team: Team, arena: Arena, streams: Streams, record: Re
     start_nid = streams["caller_node"].choice(machine.cpu_nids) if task.caller_node is None else task.caller_node
     team.begin_run(start_nid, record, case.background.cpus if case.background.load != "none" else ())
     base_pages = task.page_size // machine.base_page_bytes
+    placed = []
     for number in range(n_pages):
         nid = pool.take(team.caller_cpu().nid if task.page_node is None else task.page_node)
         if len(machine.nids) > 1:
             arena.place(number * task.page_size, task.page_size, nid)
+        placed.append(nid)
         entries = [NodeEntry(nid, 0, base_pages)]
         team.run_task(case.kernel, entries, number * task.page_size, streams["next_entry"].randrange)
+    return placed

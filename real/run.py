@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -49,7 +50,7 @@ def run_case(
     arena.give_back(0, case.task.size)
     try:
         with nullcontext() if background is None else background.running():
-            fallocate(case, team, arena, streams, record)
+            placed = fallocate(case, team, arena, streams, record)
     finally:
         if gc_was_on:
             gc.enable()
@@ -72,7 +73,9 @@ def run_case(
             "page_faults": faults,
             "steal_s": steal_s,
             **team.costs(),
-            "unstable": "; ".join(_doubts(case, team, method, faults, steal_s, time_s)),
+            "unstable": "; ".join(
+                [*_doubts(case, team, method, faults, steal_s, time_s), *_misplaced(case, arena, placed)]
+            ),
         },
     )
 
@@ -98,6 +101,17 @@ def _doubts(case: Case, team: Team, method: Method, faults: int, steal_s: float,
     if steal_s > max(1 / _TICKS_PER_S, (1 - _LEAST_CPU_SHARE) * time_s):
         found.append(f"the hypervisor took {steal_s:.2f} s of CPU time")
     return found
+
+
+def _misplaced(case: Case, arena: Arena, placed: Sequence[int]) -> list[str]:
+    """Ask the kernel where the memory is: its beginning and middle, for each page of the job."""
+    if len(case.machine.nids) == 1:
+        return []
+    size = case.task.page_size
+    starts = [number * size + offset for number in range(len(placed)) for offset in (0, size // 2)]
+    found = arena.nodes(starts)
+    wrong = sum(nid != placed[i // 2] for i, nid in enumerate(found))
+    return [f"{wrong / len(found):.0%} of the memory is not on the node it was bound to"] if wrong else []
 
 
 def _steal_s() -> float:
