@@ -11,6 +11,8 @@ from models.machine import Machine
 from models.scenario import Scenario, build_scenario
 from models.units import KIB, MIB
 
+LEAST_CHUNK = 2 * MIB
+
 
 def calibration_design(machine: Machine, granularity_bytes: int, replications: int, seed: int = 1) -> Scenario:
     """Return the cases that a machine's rates are fitted to: threads x chunk sizes, each long enough to be timed.
@@ -18,7 +20,7 @@ def calibration_design(machine: Machine, granularity_bytes: int, replications: i
     `granularity_bytes` is what memory comes in: no chunk is smaller. Threads double from one to all CPUs, and take in
     the number of cores. With several nodes, one thread also clears memory of each distance.
     """
-    small, middle, large = _chunk_sizes(granularity_bytes, (2 * MIB, 8 * MIB, 64 * MIB))
+    small, middle, large = _chunk_sizes(granularity_bytes, (LEAST_CHUNK, 8 * MIB, 64 * MIB))
     parts = [_one_thread(chunk) for chunk in (small, middle, large, 8 * large)]
     for threads in thread_counts(machine):
         parts += [_many(threads, chunk) for chunk in (small, middle, large)]
@@ -56,8 +58,8 @@ def method_design(machine: Machine, granularity_bytes: int, replications: int, s
     """Return two cases, one thread and all, that show what a way of clearing memory does."""
     chunk = max(64 * MIB, granularity_bytes)
     parts = [_one_thread(chunk, tasks=max(1, 512 * MIB // chunk))]
-    for threads in thread_counts(machine)[-1:]:
-        parts.append(_many(threads, chunk, chunks_per_work=max(1, 256 * MIB // chunk), tasks=1))
+    chunks_per_work = max(1, 256 * MIB // chunk)
+    parts += [_many(n, chunk, chunks_per_work=chunks_per_work, tasks=1) for n in thread_counts(machine)[-1:]]
     title = "Methods: what each does with one thread and with all"
     question = "How fast is each way of clearing memory?"
     return _scenario(machine, title, question, parts, replications, seed, granularity_bytes)

@@ -11,7 +11,25 @@ sim.trace(scenario, case=2)  # who worked on which chunk, where, from when to wh
 
 from models.results import Results, load_results
 from models.scenario import Scenario
+from sim.calibration import Calibration, CalibrationError, calibrate, describe_calibration
 from sim.experiment import load, run, trace
-from sim.figures import plot_speedup
+from sim.figures import plot_speedup, plot_validation
+from sim.validation import Validation, describe_validation, validate
 
-__all__ = ["Results", "Scenario", "load", "load_results", "plot_speedup", "run", "trace"]
+__all__ = [
+    "Calibration",
+    "CalibrationError",
+    "Results",
+    "Scenario",
+    "Validation",
+    "calibrate",
+    "describe_calibration",
+    "describe_validation",
+    "load",
+    "load_results",
+    "plot_speedup",
+    "plot_validation",
+    "run",
+    "trace",
+    "validate",
+]

@@ -88,11 +88,13 @@ def describe_results(results: Results) -> str:
     constant = [name for name in identity if summary[name].nunique() == 1 and name not in ("nthreads", "size_gib")]
     shown = pd.DataFrame({name: summary[name] for name in identity if name not in constant})
     shown = shown.rename(columns={"nthreads": "threads", "size_gib": "size (GiB)"})
-    shown["time (s)"] = [f"{t:.2f} ± {s:.2f}" for t, s in zip(summary["time_s"], summary["time_stdev_s"], strict=True)]
+    unit, factor = ("s", 1.0) if summary["time_s"].max() >= 1.0 else ("ms", 1e3)
+    times = zip(factor * summary["time_s"], factor * summary["time_stdev_s"], strict=True)
+    shown[f"time ({unit})"] = [f"{mean:.2f} ± {spread:.2f}" for mean, spread in times]
     shown["speed-up"] = _rounded(summary["speedup"])
     compared = summary["published_time_s"].notna()
     if compared.any():
-        shown["published (s)"] = _rounded(summary["published_time_s"])
+        shown[f"published ({unit})"] = _rounded(factor * summary["published_time_s"])
         shown["error (%)"] = [
             f"{error:+.1f}{'*' if fitted else ' '}" if pd.notna(error) else ""
             for error, fitted in zip(summary["error_pct"], summary["fitted"], strict=True)

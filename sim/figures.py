@@ -184,4 +184,5 @@ def plot_validation(validation: Validation, path: str | Path | None = None) -> F
 def _case_name(cell: Mapping[Hashable, Any]) -> str:
     background = "" if cell["background"] == "none" else f", {cell['background']} beside"
     threads = f"{cell['nthreads']} thread{'s' * (cell['nthreads'] > 1)}"
-    return f"{threads}, {format_size(cell['chunk_bytes'])} of {format_size(cell['size_bytes'])}{background}"
+    task, chunk = format_size(cell["task_bytes"]), format_size(cell["chunk_bytes"])
+    return f"{threads}, tasks of {task}{background}" if task == chunk else f"{threads}, {chunk} of {task}{background}"

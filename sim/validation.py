@@ -22,6 +22,7 @@ TOLERANCE = 0.05
 # Beyond this the measured runs of a case are too far apart, or the host too far from what it was, to tell anything.
 _MOST_SPREAD = 0.15
 _MOST_DRIFT = 0.05
+_MOST_UNSTABLE = 1 / 3  # of the calibration's cases
 
 
 @dataclass(frozen=True)
@@ -80,14 +81,18 @@ def validate(
     """Simulate a scenario on a calibrated machine and compare with its measured runs on the host.
 
     `reference`: the calibration's cases and their runs, measured in the same go: how far they are from the machine's
-    own prediction is the host's drift. Raises CalibrationError if a case has no runs.
+    own prediction is the host's drift since it was calibrated. Raises CalibrationError if a case has no runs.
     """
     cells = _compare(scenario, runs, machine)
-    drift = None
+    drift, doubt = None, ""
     if reference is not None:
-        errors = _compare(*reference, machine)["error_pct"]
-        drift = float(-errors.median())  # the host is slower now: positive
-    verdicts = [_verdict(cell, drift) for cell in cells.to_dict("records")]
+        known = _compare(*reference, machine)
+        drift = float(-known["error_pct"].median())  # the host is slower now: positive
+        if abs(drift) > 100 * _MOST_DRIFT:
+            doubt = f"the host is {drift:+.0f} % off its calibration's own cases"
+        elif known["unstable"].mean() > _MOST_UNSTABLE:
+            doubt = "the host was unstable in the calibration's own cases"
+    verdicts = [_verdict(cell, doubt) for cell in cells.to_dict("records")]
     return Validation(
         cells.assign(verdict=[verdict for verdict, _ in verdicts], reason=[reason for _, reason in verdicts]), drift
     )
@@ -135,8 +140,8 @@ def _identity(cases: Sequence[Case]) -> dict[str, list[object]]:
     }
 
 
-def _verdict(cell: Mapping[Hashable, Any], drift_pct: float | None) -> tuple[str, str]:
-    """Return the verdict for a case, and why."""
+def _verdict(cell: Mapping[Hashable, Any], doubt: str) -> tuple[str, str]:
+    """Return the verdict for a case, and why. `doubt` says why nothing of the host can be trusted, if so."""
     error, spread = abs(cell["error_pct"]), cell["measured_spread"]
     if cell["unstable"]:
         return UNDECIDED, "too few stable runs"
@@ -146,9 +151,7 @@ def _verdict(cell: Mapping[Hashable, Any], drift_pct: float | None) -> tuple[str
         return AGREES, f"within {TOLERANCE:.0%}"
     if error <= 100 * spread:
         return AGREES, f"within the measured spread, {spread:.0%}"
-    if drift_pct is not None and abs(drift_pct) > 100 * _MOST_DRIFT:
-        return UNDECIDED, f"the host has drifted by {drift_pct:+.0f} % since its calibration"
-    return DIFFERS, ""
+    return (UNDECIDED, doubt) if doubt else (DIFFERS, "")
 
 
 def describe_validation(validation: Validation) -> str:
@@ -184,7 +187,9 @@ def describe_validation(validation: Validation) -> str:
     if unstable:
         lines.append(f"{unstable} of {int(cells['n_runs'].sum())} runs were marked unstable.")
     if validation.drift_pct is not None:
-        lines.append(f"Since its calibration the host has become slower by {validation.drift_pct:+.1f} %.")
+        lines.append(
+            f"In the calibration's own cases the host is {validation.drift_pct:+.1f} % slower than the machine."
+        )
     return "\n".join(lines)
 
 

@@ -22,11 +22,9 @@ from models.machine import Machine
 from models.machine_file import build_machine, load_machine
 from models.machine_writer import machine_document, machine_yaml, write_machine
 from models.problems import InputError
-from models.regimes import mark_regimes
 from models.results import Results
 from models.scenario import Scenario
 from models.topology import Topology
-from models.units import GIB, MIB
 from sim.calibration import Calibration, CalibrationError, describe_calibration
 from sim.calibration import calibrate as fit
 from sim.figures import plot_validation
@@ -35,9 +33,7 @@ from sim.validation import validate as compare
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-_LEAST_CHUNK = 2 * MIB  # of the calibration's designs
-_REPLICATIONS = 40  # at most, of each case, if there is time
-_BAR = "{desc}: {percentage:3.0f}% |{bar}| {n_fmt}/{total_fmt} runs, {remaining} left"
+_COUNT = "{desc}: {n_fmt} runs, {elapsed}"
 
 
 def host_options(command: F) -> F:
@@ -149,19 +145,16 @@ def calibrate(
     usage: dict[str, Any] = {"method": method, "share": memory_share, "allow_pool": allow_hugepage_pool}
     machine = real.host_machine()
     with refused():
-        usage["method"] = _best_method(real, machine, usage)
-        design = _design(real, machine, usage["method"], calibration_design)
-        results = _measure(real, real.plan(design, machine=machine, **usage), seconds, "calibrating")
-        runs = mark_regimes(results.runs)
+        measurement = _measure(real, machine, [calibration_design], usage, seconds)
+        design, runs = measurement.parts[0].scenario, measurement.parts[0].runs
         calibration = fit(design, runs, machine)
         others = _other_methods(real, machine, usage)
-    document = _document(real, calibration, results)
-    write_machine(document, output)
+    write_machine(_document(real, calibration, measurement), output)
     runs.to_csv(table, index=False)
-    click.echo(stability(runs, results))
+    click.echo(stability(runs, measurement.results))
     click.echo("\n" + describe_calibration(calibration))
-    worst = calibration.cells["error_pct"].abs()
-    click.echo(f"Fitted cases: mean error {worst.mean():.1f} %, worst {worst.max():.1f} %.\n")
+    errors = calibration.cells["error_pct"].abs()
+    click.echo(f"Fitted cases: mean error {errors.mean():.1f} %, worst {errors.max():.1f} %.\n")
     click.echo(others)
     click.echo(f"machine file: {output}\nmeasurements: {table}", err=True)
 
@@ -197,81 +190,50 @@ def validate(
             f"{machine_file} is not of a calibration (it has no `team`); `ktask-sim calibrate` makes one"
         )
     with refused():
-        usage["method"] = _best_method(real, machine, usage)
-        known = _design(real, machine, usage["method"], calibration_design)
-        held_out = _design(real, machine, usage["method"], validation_design)
-        both = Scenario.combine("Calibration and validation", "How well is this host predicted?", [known, held_out])
-        results = _measure(real, real.plan(both, machine=machine, **usage), seconds, "validating")
-        runs = mark_regimes(results.runs)
-        n_known = len(known.cases)
-        known_runs = runs[runs["case"] < n_known]
-        held_out_runs = runs[runs["case"] >= n_known].assign(case=lambda table: table["case"] - n_known)
+        measurement = _measure(real, machine, [calibration_design, validation_design], usage, seconds)
+        known, held_out = measurement.parts
         if machine_file is None:
-            calibration = fit(known, known_runs, machine)
+            calibration = fit(known.scenario, known.runs, machine)
             machine = calibration.machine
             click.echo(describe_calibration(calibration) + "\n")
-            validation = compare(held_out, held_out_runs, machine)
-        else:
-            validation = compare(held_out, held_out_runs, machine, reference=(known, known_runs))
+        validation = compare(held_out.scenario, held_out.runs, machine, reference=(known.scenario, known.runs))
     output.mkdir(parents=True, exist_ok=True)
     if machine_file is None:
-        write_machine(_document(real, calibration, results), output / "machine.yaml")
+        write_machine(_document(real, calibration, measurement), output / "machine.yaml")
     validation.cells.to_csv(output / "validation.csv", index=False)
-    runs.to_csv(output / "runs.csv", index=False)
-    (output / "host.yaml").write_text(yaml.safe_dump(dict(results.host or {}), sort_keys=False))
+    measurement.results.runs.to_csv(output / "runs.csv", index=False)
+    (output / "host.yaml").write_text(yaml.safe_dump(dict(measurement.results.host or {}), sort_keys=False))
     plot_validation(validation, output / "validation.png")
-    click.echo(stability(runs, results) + "\n")
+    click.echo(stability(pd.concat([known.runs, held_out.runs]), measurement.results) + "\n")
     click.echo(describe_validation(validation))
     click.echo(f"figure: {output / 'validation.png'}\ntables: {output}", err=True)
     sys.exit(validation.exit_status)
 
 
-def _best_method(real: ModuleType, machine: Machine, usage: dict[str, Any]) -> str:
-    """Return the method for a calibration, and say why it is the one."""
-    n_cpus = len(machine.cpus_of(machine.cpu_nids[0]))
-    choice = real.choose(
-        max(GIB, 8 * n_cpus * _LEAST_CHUNK),
-        [_LEAST_CHUNK],
-        wanted=usage["method"],
-        allow_pool=usage["allow_pool"],
-        share=usage["share"],
-    )
-    click.echo(str(choice), err=True)
-    name: str = choice.method.name
-    return name
+def _measure(
+    real: ModuleType,
+    machine: Machine,
+    designs: Sequence[Callable[..., Scenario]],
+    usage: dict[str, Any],
+    seconds: float,
+) -> Any:
+    """Measure designs with a progress bar, and say how; return the real.Measurement."""
+    click.echo(str(real.best_method(machine, **usage)), err=True)
+    with tqdm(desc="measuring", unit=" runs", bar_format=_COUNT, disable=None, leave=False) as progress:
+        return real.measure(machine, *designs, **usage, seconds=seconds, on_done=progress.update)
 
 
-def _design(
-    real: ModuleType, machine: Machine, method: str, make: Callable[..., Scenario], replications: int = _REPLICATIONS
-) -> Scenario:
-    granularity = next(known.page_bytes for known in real.methods() if known.name == method)
-    return make(machine, max(granularity, machine.base_page_bytes), replications)
-
-
-def _measure(real: ModuleType, plan: Any, seconds: float, title: str) -> Results:
-    with tqdm(
-        total=sum(case.replications for case in plan.scenario.cases),
-        desc=title,
-        bar_format=_BAR,
-        disable=None,
-        leave=False,
-    ) as progress:
-        results: Results = real.run(plan, seconds=seconds, on_done=progress.update)
-    return results
-
-
-def _document(real: ModuleType, calibration: Calibration, results: Results) -> dict[str, Any]:
+def _document(real: ModuleType, calibration: Calibration, measurement: Any) -> dict[str, Any]:
     """Return the machine file of a calibration."""
-    started = results.provenance["started"]
-    method = (results.host or {})["method"]
-    document = machine_document(real.host_topology(), real.host_name())
-    return calibration.document(document, f"on this machine, {started[:10]}, method {method}")
+    day = measurement.results.provenance["started"][:10]
+    document = machine_document(real.host_topology(), calibration.machine.name)
+    return calibration.document(document, f"on this machine, {day}, method {measurement.choice.method.name}")
 
 
 def stability(runs: pd.DataFrame, results: Results) -> str:
     """Return how many runs were disturbed, and by what."""
     unstable = runs[runs["unstable"] != ""]
-    lines = [f"{len(runs)} runs, {len(unstable)} of them unstable, and left out where enough others are left."]
+    lines = [f"{len(runs)} runs, {len(unstable)} of them unstable (column `unstable`)"]
     reasons = unstable["unstable"].str.replace(r"\d+(\.\d+)?", "N", regex=True).str.split("; ").explode()
     lines += [f"  {count} x {reason}" for reason, count in reasons.value_counts().head(4).items()]
     lines += [f"  {doubt}" for doubt in (results.host or {}).get("doubts", [])]
@@ -284,9 +246,7 @@ def _other_methods(real: ModuleType, machine: Machine, usage: dict[str, Any]) ->
     rows = []
     for method in real.methods():
         try:
-            design = _design(real, machine, method.name, method_design, replications=5)
-            plan = real.plan(design, machine=machine, **{**usage, "method": method.name})
-            results = real.run(plan, seconds=10)
+            results = real.measure(machine, method_design, **{**usage, "method": method.name}, replications=5).results
         except (real.NotEnoughMemoryError, real.NoMethodError, real.PoolError, InputError) as error:
             rows.append([method.name, "", "", f"not measured: {_reason(error)}"])
             continue
