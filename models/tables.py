@@ -16,7 +16,17 @@ from models.units import GIB
 
 N_BINS = 200  # steps of utilisation over time in a traced run
 # What has a column of its own, or is no property of a case's outcome.
-_NOT_EXTRA = ("machine", "task.client", "task.size", "kernel", "kernel.version", "kernel.max_threads", "replications")
+_NOT_EXTRA = (
+    "title",
+    "question",
+    "machine",
+    "task.client",
+    "task.size",
+    "kernel",
+    "kernel.version",
+    "kernel.max_threads",
+    "replications",
+)
 
 
 def make_results(
