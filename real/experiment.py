@@ -38,6 +38,7 @@ class Plan:
     scenario: Scenario
     choice: Choice
     size_bytes: int  # of the largest case
+    share: float  # of the available memory, at most
     allow_pool: bool
 
 
@@ -79,7 +80,7 @@ def plan(
     check_budget(size_bytes + budget_bytes(n_busy), share=share, what="the job with its background load")
     sizes = sorted({chunk for case in here.cases for chunk in _chunk_bytes(case)})
     choice = choose(size_bytes, sizes, wanted=method, allow_pool=allow_pool, share=share)
-    return Plan(here, choice, size_bytes, allow_pool)
+    return Plan(here, choice, size_bytes, share, allow_pool)
 
 
 def run(
@@ -163,7 +164,7 @@ def _arena(ready: Plan) -> Iterator[Arena]:
         if method.from_pool and ready.allow_pool:
             n_busy = max(_busy_cpus(case) for case in ready.scenario.cases)
             size_bytes = ready.size_bytes + budget_bytes(n_busy)
-            stack.enter_context(GrownPool(method.page_bytes, -(-size_bytes // method.page_bytes)))
+            stack.enter_context(GrownPool(method.page_bytes, -(-size_bytes // method.page_bytes), share=ready.share))
         arena = method.open(ready.size_bytes)
         stack.callback(arena.close)
         arena.clear(0, arena.size_bytes)

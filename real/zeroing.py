@@ -19,7 +19,8 @@ from pathlib import Path
 
 from models.units import format_size
 from real import system_calls
-from real.limits import NotEnoughMemoryError, check_budget, check_huge_pages, huge_page_sizes
+from real.huge_pages import GrownPool, PoolError
+from real.limits import DEFAULT_SHARE, NotEnoughMemoryError, check_budget, check_huge_pages, huge_page_sizes
 
 _THP = Path("/sys/kernel/mm/transparent_hugepage")
 # Chunks whose edges fall within a huge page are moved to its end. Below this many huge pages a chunk, that changes
@@ -350,7 +351,7 @@ def choose(
     *,
     wanted: str | None = None,
     allow_pool: bool = False,
-    share: float = 0.5,
+    share: float = DEFAULT_SHARE,
 ) -> Choice:
     """Return the best method for memory of a size, cleared in chunks of such sizes; or the wanted one, if it can.
 
@@ -366,24 +367,41 @@ def choose(
     for method in known:
         if wanted not in (None, method.name):
             continue
-        reason = why_not(method, size_bytes, chunk_bytes, allow_pool=allow_pool)
+        reason = why_not(method, size_bytes, chunk_bytes, allow_pool=allow_pool, share=share)
         if reason is None:
             return Choice(method, tuple(passed_over))
         passed_over.append((method.name, reason))
     raise NoMethodError("; ".join(f"{name} can't be used: {reason}" for name, reason in passed_over))
 
 
-def why_not(method: Method, size_bytes: int, chunk_bytes: Sequence[int], *, allow_pool: bool = False) -> str | None:
+def why_not(
+    method: Method,
+    size_bytes: int,
+    chunk_bytes: Sequence[int],
+    *,
+    allow_pool: bool = False,
+    share: float = DEFAULT_SHARE,
+) -> str | None:
     """Return why a method can't clear memory of a size in such chunks, or None if it can."""
     page = method.page_bytes
     poor = [chunk for chunk in chunk_bytes if chunk % page and chunk < _LEAST_PAGES_IN_CHUNK * page]
     if poor:
         return f"chunks of {format_size(min(poor))} would be cut out of pages of {format_size(page)}"
-    if method.from_pool and not allow_pool:
+    if method.from_pool:
         try:
-            check_huge_pages(size_bytes, page)
-        except NotEnoughMemoryError as error:
+            if not allow_pool:
+                check_huge_pages(size_bytes, page)
+            else:  # whether it can be grown is known only when it has been
+                with GrownPool(page, -(-size_bytes // page), share=share):
+                    return _refusal(method)
+        except (NotEnoughMemoryError, PoolError) as error:
             return str(error)
+    return _refusal(method)
+
+
+def _refusal(method: Method) -> str | None:
+    """Return why the kernel refuses a method, or None if it does not."""
+    page = method.page_bytes
     try:
         arena = method.open(page if method.from_pool else max(page, mmap.PAGESIZE))
         try:
@@ -392,7 +410,5 @@ def why_not(method: Method, size_bytes: int, chunk_bytes: Sequence[int], *, allo
         finally:
             arena.close()
     except (OSError, NotImplementedError) as error:
-        if method.from_pool and allow_pool and isinstance(error, OSError) and error.errno == errno.ENOMEM:
-            return None  # it will be grown
         return f"the kernel refuses: {error}"
     return None
