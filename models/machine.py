@@ -104,6 +104,13 @@ class Machine:
         """Return the CPUs of a node."""
         return tuple(cpu for cpu in self.cpus if cpu.nid == nid)
 
+    def cpus_near(self, nid: int | None) -> tuple[Cpu, ...]:
+        """Return the CPUs of a node; if it has none, of the nearest that has some; of all nodes for None."""
+        if nid is None:
+            return self.cpus
+        own = self.cpus_of(nid)
+        return own or self.cpus_of(min(self.cpu_nids, key=lambda other: self.distances[nid, other]))
+
     def hops(self, a: int, b: int) -> int:
         """Return the number of links between two nodes; 0 for a node and itself."""
         return len(self.routes[a, b]) - 1

@@ -11,23 +11,25 @@ class Placement:
     """The threads on each CPU of a machine."""
 
     def __init__(self, machine: Machine) -> None:
-        self._machine = machine
-        self._cpus_of = {nid: machine.cpus_of(nid) for nid in machine.nids}
+        self._cpus_near: dict[int | None, Sequence[Cpu]] = {
+            nid: machine.cpus_near(nid) for nid in (None, *machine.nids)
+        }
         self._on_core = {cpu.core_id: 0 for cpu in machine.cpus}
         self._on_cache = {cpu.cache_id: 0 for cpu in machine.cpus}
         self._own_on = {cpu.cpu_id: 0 for cpu in machine.cpus}  # of threads_on, those of the job
         self.threads_on = {cpu.cpu_id: 0 for cpu in machine.cpus}
 
-    def occupy(self, nid: int, previous: Cpu | None = None) -> Cpu:
-        """Put a thread on a CPU of a node: its previous one if idle, else the least busy core, then hardware thread.
+    def occupy(self, nid: int | None, previous: Cpu | None = None) -> Cpu:
+        """Put a thread on a CPU of a node (None: of any).
 
-        Cores behind the least busy cache come first, as the kernel spreads threads, then CPUs with fewer of the job's
-        own threads. A node without CPUs lends those of the nearest node that has some.
+        Its previous one if idle, else the least busy core, then hardware thread. Cores behind the least busy cache come
+        first, as the kernel spreads threads, then CPUs with fewer of the job's own threads. A node without CPUs lends
+        those of the nearest node that has some.
         """
         if previous is not None and previous.nid == nid and not self._on_core[previous.core_id]:
             cpu = previous
         else:
-            cpu = min(self._candidates(nid), key=self._business)
+            cpu = min(self._cpus_near[nid], key=self._business)
         self.put(cpu)
         return cpu
 
@@ -48,11 +50,6 @@ class Placement:
         self.threads_on[cpu.cpu_id] -= 1
         self._on_core[cpu.core_id] -= 1
         self._on_cache[cpu.cache_id] -= 1
-
-    def _candidates(self, nid: int) -> Sequence[Cpu]:
-        if not self._cpus_of[nid]:
-            nid = min(self._machine.cpu_nids, key=lambda other: self._machine.distances[nid, other])
-        return self._cpus_of[nid]
 
     def _business(self, cpu: Cpu) -> tuple[int, int, int, int, float, int]:
         return (

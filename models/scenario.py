@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -16,6 +16,7 @@ from models.document import NOTHING, KeyPath, Located, combinations, format_path
 from models.kernels import VERSIONS, Kernel, KtaskV1
 from models.machine import Machine
 from models.machine_file import find_machine_file, load_machine
+from models.policies import ChunkRule, Policy, WorksRule
 from models.problems import InputError, Problem
 from models.published_table import PublishedTable, load_table
 from models.units import GIB, Size, describe, format_size
@@ -86,6 +87,10 @@ class ScenarioFile(_Part):
     ] = None
 
 
+def _first(_count: int) -> int:
+    return 0
+
+
 @dataclass(frozen=True)
 class Case:
     """One combination of a scenario's values: what is run `replications` times."""
@@ -96,8 +101,28 @@ class Case:
     replications: int
     seed: int
     background: Background = NO_BACKGROUND
+    rules: Mapping[str, type[Any]] = field(default_factory=dict)  # a user's own, in place of kernel.works or .chunks
     document: Located = EMPTY  # the values it was made of, with their places
     choices: Mapping[str, Any] = field(default_factory=dict)  # path -> value, of what differs between cases
+
+    def policy(self, pick: Callable[[int], int]) -> Policy:
+        """Return the policy of a run; `pick(n)` returns a random number in [0, n)."""
+        return Policy(self.kernel, self.machine, pick, self.rules)
+
+    @property
+    def n_works(self) -> int:
+        """The number of works of the first task, its page on the caller's node (the first with CPUs, if random)."""
+        task = self.task
+        nid = task.page_node if task.page_node is not None else task.caller_node
+        if nid is None:
+            nid = self.machine.cpu_nids[0]
+        return self.policy(_first).n_works(task.page_size // self.machine.base_page_bytes, nid)
+
+    def chunk_bytes(self) -> list[int]:
+        """Return the chunks of the first task, as works that are all alike would take them in turn."""
+        base = self.machine.base_page_bytes
+        sizes = self.policy(_first).chunk_sizes(self.task.page_size // base, self.n_works)
+        return [size * base for size in sizes]
 
 
 @dataclass(frozen=True)
@@ -151,6 +176,13 @@ class Scenario:
                 for case in self.cases
             ),
         )
+
+    def with_rules(self, *, works: type[WorksRule] | None = None, chunks: type[ChunkRule] | None = None) -> Scenario:
+        """Return the scenario with rules of your own, subclasses of those of models.policies, in every case."""
+        own: dict[str, type[Any]] = {name: rule for name, rule in (("works", works), ("chunks", chunks)) if rule}
+        named = {f"kernel.{name}": rule.__name__ for name, rule in own.items()}
+        cases = (replace(case, rules=own, choices={**case.choices, **named}) for case in self.cases)
+        return replace(self, cases=tuple(cases))
 
     def on(self, machine: Machine) -> Scenario:
         """Return the scenario with every case on `machine`."""
@@ -215,7 +247,9 @@ def build_scenario(document: Located, path: Path, *, machine: Machine | None = N
             _check_case(file, where, check)
             problems += check.problems
             values.append({format_path(at): value for at, value in leaves(spelled)})
-            cases.append(Case(where, file.task, file.kernel, file.replications, file.seed, file.background, spelled))
+            cases.append(
+                Case(where, file.task, file.kernel, file.replications, file.seed, file.background, document=spelled)
+            )
     if problems:
         raise InputError(problems)
     assert first is not None

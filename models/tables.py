@@ -132,7 +132,7 @@ def case_columns(case: Case) -> dict[str, Any]:
         "machine": case.machine.name,
         "client": case.task.client,
         "kernel": case.kernel.version,
-        "nthreads": case.kernel.max_threads,
+        "nthreads": case.kernel.max_threads or case.n_works,
         "size_gib": int(size_gib) if size_gib.is_integer() else size_gib,
     }
     for path, value in case.choices.items():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from models.memory import PagePool, spread_pool
-from models.policy import NodeEntry
+from models.policies import NodeEntry
 from models.run import Record
 from models.scenario import Case
 from models.streams import Streams
@@ -25,6 +25,7 @@ def fallocate(case: Case, team: Team, arena: Arena, streams: Streams, record: Re
     start_nid = streams["caller_node"].choice(machine.cpu_nids) if task.caller_node is None else task.caller_node
     team.begin_run(start_nid, record, case.background.cpus if case.background.load != "none" else ())
     base_pages = task.page_size // machine.base_page_bytes
+    policy = case.policy(streams["next_entry"].randrange)
     placed = []
     for number in range(n_pages):
         nid = pool.take(team.caller_cpu().nid if task.page_node is None else task.page_node)
@@ -32,5 +33,5 @@ def fallocate(case: Case, team: Team, arena: Arena, streams: Streams, record: Re
             arena.place(number * task.page_size, task.page_size, nid)
         placed.append(nid)
         entries = [NodeEntry(nid, 0, base_pages)]
-        team.run_task(case.kernel, entries, number * task.page_size, streams["next_entry"].randrange)
+        team.run_task(policy, entries, number * task.page_size)
     return placed

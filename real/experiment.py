@@ -78,7 +78,7 @@ def plan(
     size_bytes = max(case.task.size for case in here.cases)
     n_busy = max(_busy_cpus(case) for case in here.cases)
     check_budget(size_bytes + budget_bytes(n_busy), share=share, what="the job with its background load")
-    sizes = sorted({chunk for case in here.cases for chunk in _chunk_bytes(case)})
+    sizes = sorted({chunk for case in here.cases for chunk in case.chunk_bytes()[:1]})
     choice = choose(size_bytes, sizes, wanted=method, allow_pool=allow_pool, share=share)
     return Plan(here, choice, size_bytes, share, allow_pool)
 
@@ -126,7 +126,7 @@ def _runs(ready: Plan, arena: Arena, traces: bool, seconds: float | None) -> Ite
     cases = ready.scenario.cases
     method = ready.choice.method
     machine = cases[0].machine
-    helpers = max(_works(case) for case in cases) - 1
+    helpers = max(_most_works(case) for case in cases) - 1
     order = random.Random(cases[0].seed)
     loads = {(case.background.load, case.background.cpus) for case in cases if case.background.load != "none"}
     with ExitStack() as stack:
@@ -182,19 +182,9 @@ def _busy_cpus(case: Case) -> int:
     return len(case.background.cpus) if case.background.load == "clear" else 0
 
 
-def _works(case: Case) -> int:
-    base = case.machine.base_page_bytes
-    min_chunk = max(1, case.kernel.min_chunk // base)
-    return case.kernel.n_works(case.task.page_size // base, min_chunk, len(case.machine.cpus))
-
-
-def _chunk_bytes(case: Case) -> set[int]:
-    """Return the sizes of a case's chunks: the usual one, and that of the last."""
-    base = case.machine.base_page_bytes
-    size = case.task.page_size // base
-    min_chunk = max(1, case.kernel.min_chunk // base)
-    chunk = case.kernel.chunk_size(size, _works(case), min_chunk)
-    return {chunk * base}
+def _most_works(case: Case) -> int:
+    """Return how many works a task of a case may get."""
+    return min(case.kernel.max_threads or len(case.machine.cpus), len(case.machine.cpus))
 
 
 def _check_case(case: Case, machine: Machine, check: Checker) -> None:
@@ -206,7 +196,7 @@ def _check_case(case: Case, machine: Machine, check: Checker) -> None:
 
     task = case.task
     known = [cpu.cpu_id for cpu in machine.cpus]
-    if case.kernel.max_threads > len(known):
+    if (case.kernel.max_threads or 1) > len(known):
         refuse(
             "kernel.max_threads",
             str(case.kernel.max_threads),

@@ -13,15 +13,14 @@ import os
 import statistics
 import threading
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from models.kernels import Kernel
 from models.machine import Cpu, Machine
 from models.placement import Placement
-from models.policy import Chunk, ChunkQueue, NodeEntry
+from models.policies import Chunk, ChunkQueue, NodeEntry, Policy
 from models.run import Record, Slice, WorkerTotals
 from real.system_calls import current_cpu
 from real.zeroing import Arena
@@ -201,21 +200,19 @@ class Team:
                 self._caller_cpu = now
         return self._caller_cpu
 
-    def run_task(self, kernel: Kernel, entries: Sequence[NodeEntry], offset: int, pick: Callable[[int], int]) -> None:
+    def run_task(self, policy: Policy, entries: Sequence[NodeEntry], offset: int) -> None:
         """Run one task over a part of the arena that begins at `offset`, in the caller's name; entries: base pages.
 
         Raises what a worker raised, after all have ended.
         """
         unit = self._machine.base_page_bytes
         size = sum(entry.size for entry in entries)
-        min_chunk = max(1, kernel.min_chunk // unit)
-        works = kernel.n_works(size, min_chunk, len(self._cpus))
+        works = policy.n_works(size, entries[0].nid)
         if works > len(self._jobs):
             raise ValueError(f"{works} works asked for; the team has {len(self._jobs)}")
-        task = _Task(ChunkQueue(entries, kernel.chunk_size(size, works, min_chunk), pick), offset, unit, works)
+        task = _Task(policy.queue(entries, works), offset, unit, works)
         cpu = self.caller_cpu()
-        nids = [entries[i % len(entries)].nid if kernel.helper_node == "page" else None for i in range(1, works)]
-        places = [self._placement.occupy(cpu.nid if nid is None else nid) for nid in nids]
+        places = [self._placement.occupy(nid) for nid in policy.helper_nids(entries, works, cpu.nid)]
         task.started_s[0] = begin_s = _clock()
         for index, place in enumerate(places, 1):
             self._jobs[index] = (task, place)
@@ -224,7 +221,7 @@ class Team:
         queued_s = _clock()
         self._work(task, 0, cpu)
         with task.lock:
-            task.unfinished -= 1
+            task.unfinished -= 1 + (self._cancel(works) if policy.cancels else 0)
             slept = bool(task.unfinished)
             task.ended_s[0] = _clock()
         if slept:
@@ -235,8 +232,13 @@ class Team:
             self._placement.release(place if job is None else job[1])
         if task.failure is not None:
             raise task.failure
+        policy.task_done(works, size * unit, end_s - begin_s)
         self.tasks.append(TaskTimes(begin_s, queued_s, max(task.ended_s), end_s, slept, works))
         self._sum_up(task, self.tasks[-1])
+
+    def _cancel(self, works: int) -> int:
+        """Take back the jobs of helpers that have not begun; return how many."""
+        return sum(self._go[index].acquire(blocking=False) for index in range(1, works))
 
     def _helper(self, index: int) -> None:
         """A helper's thread: waits to be queued, works, waits again."""
@@ -268,13 +270,13 @@ class Team:
 
     def _take_chunks(self, task: _Task, index: int, cpu: Cpu) -> None:
         lock, take, clear, unit = task.lock, task.queue.take, self._arena.clear, task.unit_bytes
-        steps, nids = task.steps[index], task.nids
+        steps, nids, done = task.steps[index], task.nids, task.queue.done
         entry = next((nids.index(nid) for nid in (cpu.nid, None) if nid in nids), 0)
         asked_s = _clock()
         while task.failure is None:
             with lock:
                 locked_s = _clock()
-                chunk = take(entry)
+                chunk = take(entry, index, cpu.nid)
             if chunk is None:
                 return
             nid = nids[chunk.entry]
@@ -285,6 +287,7 @@ class Team:
             begin_s = _clock()
             clear(task.offset + chunk.start * unit, chunk.size * unit)
             end_s = _clock()
+            done(index, chunk.size, end_s - begin_s)
             steps.append(_Step(cpu.cpu_id, cpu.nid if nid is None else nid, chunk, asked_s, locked_s, begin_s, end_s))
             asked_s = _clock()
 
@@ -320,11 +323,12 @@ class Team:
                 self._busy_s[step.cpu_id] = self._busy_s.get(step.cpu_id, 0.0) + step.end_s - step.begin_s
             totals.cpu_s += task.cpu_ns[index] / 1e9
             totals.lock_wait_s += sum(step.locked_s - step.asked_s for step in steps)
-            totals.end_wait_s += times.last_ended_s - task.ended_s[index]
+            if task.ended_s[index]:  # else it was cancelled
+                totals.end_wait_s += times.last_ended_s - task.ended_s[index]
             self._hold_s += sum(step.begin_s - step.locked_s for step in steps)
             self._overhead_s += sum(step.begin_s - step.locked_s for step in steps)
             self._overhead_s += sum(b.asked_s - a.end_s for a, b in itertools.pairwise(steps))
-            if index:
+            if index and task.started_s[index]:
                 totals.start_wait_s += task.started_s[index] - task.queued_s[index]
                 self._starts.append(task.started_s[index] - task.queued_s[index])
             elif steps:
@@ -339,7 +343,7 @@ class Team:
 
     def _slices(self, task: _Task, number: int, index: int, zero_s: float) -> list[Slice]:
         found = []
-        if index:
+        if index and task.started_s[index]:
             queued_s, started_s = task.queued_s[index] - zero_s, task.started_s[index] - zero_s
             found.append(Slice("queued", number, index, None, None, None, None, queued_s, started_s))
         for cpu_id, nid, chunk, asked_s, _, begin_s, end_s in task.steps[index]:

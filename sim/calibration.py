@@ -185,9 +185,9 @@ class _Fit:
             share_exponent=1.0,
         )
         self._base = replace(machine, rates=rates, team={**costs, "chunk_time": 0.0})
-        self._n_threads = {case.kernel.max_threads for case in cases}
+        self._n_threads = {case.n_works for case in cases}
         throughputs = [case.task.size / time_s for case, time_s in zip(cases, cells["time_s"], strict=True)]
-        alone = [t for case, t in zip(cases, throughputs, strict=True) if case.kernel.max_threads == 1]
+        alone = [t for case, t in zip(cases, throughputs, strict=True) if case.n_works == 1]
         if not alone:
             raise CalibrationError("no case with one thread was measured; a calibration needs some")
         free = [

@@ -7,7 +7,7 @@ and cleared by one synchronous task with one entry, the page's node. Nothing run
 from __future__ import annotations
 
 from models.memory import PagePool, spread_pool
-from models.policy import NodeEntry
+from models.policies import NodeEntry
 from models.scenario import Task
 from models.streams import Streams
 from sim.hardware import Hardware

@@ -133,19 +133,16 @@ def _task(case: Case) -> str:
 
 def _row(case: Case) -> dict[str, object]:
     task, kernel = case.task, case.kernel
-    base = case.machine.base_page_bytes
-    size, min_chunk = task.page_size // base, max(1, kernel.min_chunk // base)
-    works = kernel.n_works(size, min_chunk, len(case.machine.cpus))
-    chunk = kernel.chunk_size(size, works, min_chunk)
+    chunks = case.chunk_bytes()
     return {
         "machine": case.machine.name,
         "size": format_size(task.size),
         "tasks": task.size // task.page_size,
-        "max_threads": kernel.max_threads,
-        "works": works,
-        "chunk": format_size(chunk * base),
-        "chunks a task": -(-size // chunk),
-        "chunks in all": -(-size // chunk) * (task.size // task.page_size),
+        "max_threads": kernel.max_threads or "",
+        "works": case.n_works,
+        "first chunk": format_size(chunks[0]),
+        "chunks a task": len(chunks),
+        "chunks in all": len(chunks) * (task.size // task.page_size),
         "runs": case.replications,
     }
 

@@ -72,7 +72,7 @@ def _results(
             yield (number, i), run_case(cases[number], i, with_slices=traces and i == 0)
         return
     # The longest runs first, so that no process is left with one at the end.
-    first = sorted(wanted, key=lambda key: -cases[key[0]].task.size * cases[key[0]].kernel.max_threads)
+    first = sorted(wanted, key=lambda key: -cases[key[0]].task.size * cases[key[0]].n_works)
     with ProcessPoolExecutor(
         min(jobs, len(wanted)), multiprocessing.get_context("spawn"), initializer=_ignore_interrupt
     ) as pool:

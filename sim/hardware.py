@@ -46,7 +46,7 @@ class Hardware:
         self._occupied_since = dict.fromkeys(self._cpu, 0.0)
         self.occupied_s = dict.fromkeys(self._cpu, 0.0)  # time with at least one thread on the CPU, by CPU id
 
-    def occupy(self, nid: int, previous: Cpu | None = None) -> Cpu:
+    def occupy(self, nid: int | None, previous: Cpu | None = None) -> Cpu:
         """Put a thread on a CPU of a node (`models.placement`)."""
         cpu = self._placement.occupy(nid, previous)
         if not self._threads_on[cpu.cpu_id]:

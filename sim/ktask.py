@@ -15,7 +15,7 @@ from simpy import Environment, Event
 
 from models.kernels import Kernel
 from models.machine import Cpu
-from models.policy import ChunkQueue, NodeEntry
+from models.policies import ChunkQueue, NodeEntry, Policy
 from models.run import Record, Slice
 from models.streams import Streams
 from sim.background import Turns
@@ -57,27 +57,32 @@ class _Task:
         self.lock = Mutex(env, hold_s)
         self.unfinished = works
         self.last_ended: Event = env.event()  # its value is the CPU on which the last work ended
-        self.helper_cpu: Cpu  # of the last helper that ended
+        self.helper_cpu: Cpu | None = None  # of the last helper that ended
+        self.waiting = set(range(1, works))  # helpers that have not started
         self.ended_at: list[tuple[int, float]] = []  # (worker, time) in order
         self.working_s = [0.0] * works
+
+    def cancel_waiting(self) -> None:
+        """Take helpers that have not started out of the task."""
+        self.unfinished -= len(self.waiting)
+        self.waiting.clear()
 
 
 class Ktask:
     """Runs tasks one after the other on simulated hardware."""
 
-    def __init__(self, hardware: Hardware, kernel: Kernel, streams: Streams, record: Record) -> None:
+    def __init__(self, hardware: Hardware, kernel: Kernel, policy: Policy, streams: Streams, record: Record) -> None:
         self._env = hardware.env
         self._hardware = hardware
         self._machine = hardware.machine
         self._kernel = kernel
         self._record = record
         self._page_bytes = hardware.machine.base_page_bytes
-        self._min_chunk = max(1, kernel.min_chunk // self._page_bytes)
+        self._policy = policy
         self._start_latency = streams["start_latency"]
         self._chunk_noise = streams["chunk_noise"]
         self._wake = streams["wake"]
         self._ticks = streams["ticks"]
-        self._next_entry = streams["next_entry"]
         rates = hardware.machine.rates
         self._run_factor = streams["run_noise"].lognormvariate(*_lognormal(rates.run_noise))
         self._noise = _lognormal(rates.chunk_noise)
@@ -86,26 +91,28 @@ class Ktask:
         """Run one task (ktask_run_numa) in the caller's name; `entries` are in base pages, one for each node."""
         env, kernel, record = self._env, self._kernel, self._record
         size = sum(entry.size for entry in entries)
-        works = kernel.n_works(size, self._min_chunk, len(self._hardware.machine.cpus))
-        queue = ChunkQueue(entries, kernel.chunk_size(size, works, self._min_chunk), self._next_entry.randrange)
-        task = _Task(env, record.n_tasks, queue, kernel.lock_hold_time, works)
+        began_s = env.now
+        works = self._policy.n_works(size, entries[0].nid)
+        task = _Task(env, record.n_tasks, self._policy.queue(entries, works), kernel.lock_hold_time, works)
         record.n_tasks += 1
         if works > 1:
             yield env.timeout(kernel.setup_time)
-            for i in range(1, works):
-                nid = entries[i % len(entries)].nid if kernel.helper_node == "page" else None
-                env.process(self._helper(task, i, caller.cpu.nid if nid is None else nid))
+            for i, nid in enumerate(self._policy.helper_nids(entries, works, caller.cpu.nid), 1):
+                env.process(self._helper(task, i, nid))
         yield from self._work(task, 0, caller.cpu, is_helper=False)
         self._end(task, 0, caller.cpu)
+        if self._policy.cancels:
+            task.cancel_waiting()
         if task.unfinished:
             yield from self._sleep(task, caller)
-        elif works > 1 and self._wake.random() < kernel.stray_block:
+        elif task.helper_cpu is not None and self._wake.random() < kernel.stray_block:
             self._hardware.release(caller.cpu)
             caller.cpu = self._hardware.occupy(self._node_after_wakeup(caller, task.helper_cpu), previous=caller.cpu)
+        self._policy.task_done(works, size * self._page_bytes, env.now - began_s)
         self._sum_up(task)
 
-    def _helper(self, task: _Task, index: int, nid: int) -> Process:
-        """One helper: queued, started on an idle worker of the node, at work until no chunk is left."""
+    def _helper(self, task: _Task, index: int, nid: int | None) -> Process:
+        """One helper: queued, started on an idle worker of the node (or anywhere), at work until no chunk is left."""
         env = self._env
         queued_at = env.now
         mean, cv = self._kernel.start_latency, self._kernel.start_latency_cv
@@ -113,6 +120,9 @@ class Ktask:
             yield env.timeout(self._start_latency.gammavariate(1.0 / (cv * cv), mean * cv * cv))
         elif mean:
             yield env.timeout(mean)
+        if index not in task.waiting:
+            return  # cancelled
+        task.waiting.remove(index)
         cpu = self._hardware.occupy(nid)
         self._record.worker(index).start_wait_s += env.now - queued_at
         self._note("queued", task, index, None, queued_at)
@@ -136,7 +146,7 @@ class Ktask:
                 yield env.timeout(delay_s)
                 totals.lock_wait_s += wait_s
                 self._note("lock", task, index, cpu, asked_at)
-            chunk = task.queue.take(entry)
+            chunk = task.queue.take(entry, index, cpu.nid)
             if chunk is None:
                 turns.give_up()
                 return cpu
@@ -164,6 +174,7 @@ class Ktask:
             totals.n_chunks += 1
             totals.size_bytes += size_bytes
             task.working_s[index] += env.now - begin_s
+            task.queue.done(index, chunk.size, env.now - begin_s)
             if self._record.with_slices:
                 start_bytes = chunk.start * self._page_bytes
                 self._record.slices.append(

@@ -20,7 +20,8 @@ def run_case(case: Case, replication: int, *, with_slices: bool = False) -> RunR
     streams = Streams(case.seed, replication)
     record = Record(with_slices)
     start_background(case.background, hardware, case.kernel.time_slice, streams["ticks"])
-    ktask = Ktask(hardware, case.kernel, streams, record)
+    policy = case.policy(streams["next_entry"].randrange)
+    ktask = Ktask(hardware, case.kernel, policy, streams, record)
     env.run(until=env.process(fallocate(case.task, hardware, ktask, streams)))
     time_s = float(env.now)
     utilisation = {

@@ -125,15 +125,9 @@ def _compare(scenario: Scenario, runs: pd.DataFrame, machine: Machine) -> pd.Dat
 
 def _identity(cases: Sequence[Case]) -> dict[str, list[object]]:
     """Return the columns that say which case it is."""
-    chunks = []
-    for case in cases:
-        base = case.machine.base_page_bytes
-        size, min_chunk = case.task.page_size // base, max(1, case.kernel.min_chunk // base)
-        works = case.kernel.n_works(size, min_chunk, len(case.machine.cpus))
-        chunks.append(case.kernel.chunk_size(size, works, min_chunk) * base)
     return {
-        "nthreads": [case.kernel.max_threads for case in cases],
-        "chunk_bytes": list(chunks),
+        "nthreads": [case.n_works for case in cases],
+        "chunk_bytes": [case.chunk_bytes()[0] for case in cases],
         "task_bytes": [case.task.page_size for case in cases],
         "size_bytes": [case.task.size for case in cases],
         "background": [case.background.load for case in cases],

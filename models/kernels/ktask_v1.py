@@ -9,33 +9,16 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
-from models.policy import ktask_chunk, ktask_works
-from models.units import MIB, Size, Time
+from models.policies.options import PolicyOptions
+from models.units import Time
 
 
-class KtaskV1(BaseModel):
+class KtaskV1(PolicyOptions):
     """What ktask v1 does, with every figure of it free to be changed."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
     version: Literal["ktask-v1"] = "ktask-v1"
-    max_threads: Annotated[
-        int, Field(ge=1, le=65536, description="most works for a task, the caller included (ktask_max_threads: 4)")
-    ] = 4
-    min_chunk: Annotated[
-        Size, Field(gt=0, description="least amount for one call of the client (KTASK_BPGS_MINCHUNK: 256 base pages)")
-    ] = MIB
-    chunks_per_work: Annotated[
-        int, Field(ge=1, le=4096, description="chunks that a task is cut into for each work (4, as a shift by 2)")
-    ] = 4
-    helper_node: Annotated[
-        Literal["page", "caller"],
-        Field(
-            description="where helpers are queued: the node of the data (ktask_run_numa), or the caller's (ktask_run)"
-        ),
-    ] = "page"
     setup_time: Annotated[Time, Field(ge=0, description="ktask_run entry to the first queue_work: 3 us traced")] = 3e-6
     start_latency: Annotated[
         Time, Field(ge=0, description="mean time from queue_work to the start on an unbound worker: ~50 us stated")
@@ -85,11 +68,3 @@ class KtaskV1(BaseModel):
             "(preemption, a contended lock) and is woken by a helper; fitted, see VALIDATION.md",
         ),
     ] = 0.015
-
-    def n_works(self, size: int, min_chunk: int, online_cpus: int) -> int:
-        """Return the number of works for a task of `size` units."""
-        return ktask_works(size, min_chunk, online_cpus, self.max_threads)
-
-    def chunk_size(self, size: int, works: int, min_chunk: int) -> int:
-        """Return the chunk size, in units, for a task of `size` units and `works` works."""
-        return ktask_chunk(size, works, min_chunk, self.chunks_per_work)

@@ -12,7 +12,7 @@ from dataclasses import replace
 import pytest
 from simpy import Environment
 
-from models.policy import NodeEntry
+from models.policies import NodeEntry
 from models.run import Record, Slice
 from models.scenario import Case
 from models.streams import Streams

@@ -1,0 +1,83 @@
+"""Policies: four small decisions, each replaceable alone, the same objects for the simulation and for a real host.
+
+How many works (`works`), what the next chunk is (`chunks`), where helpers run (`helper_node`, `node_share`,
+`next_entry`), how the end is handled (`end`). A preset names one of each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from models.policies.chunks import CHUNKS, ChunkRule, SplitEnd, TaskShape
+from models.policies.options import PolicyOptions
+from models.policies.places import Places, next_entry_rule
+from models.policies.queue import Chunk, ChunkQueue, NodeEntry
+from models.policies.works import WORKS, WorksRule
+
+if TYPE_CHECKING:
+    from models.machine import Machine
+
+__all__ = ["Chunk", "ChunkQueue", "ChunkRule", "NodeEntry", "Policy", "PolicyOptions", "TaskShape", "WorksRule"]
+
+
+class Policy:
+    """The decisions of one run. `pick(n)` returns a random number in [0, n); `rules` are a user's own, by name."""
+
+    def __init__(
+        self,
+        options: PolicyOptions,
+        machine: Machine,
+        pick: Callable[[int], int],
+        rules: Mapping[str, type[Any]] | None = None,
+    ) -> None:
+        self._options = options
+        self._unit = machine.base_page_bytes
+        self.min_chunk = max(1, options.min_chunk // self._unit)
+        own = rules or {}
+        works_rule: type[WorksRule] = own.get("works", WORKS[options.rule("works")])
+        self._works = works_rule(machine, options.max_threads, options.growth_threshold)
+        self._chunk_rule: type[ChunkRule] = own.get("chunks", CHUNKS[options.rule("chunks")])
+        self._places = Places(machine, options.rule("helper_node"), options.share_of_node())
+        self._next_entry = next_entry_rule(options.rule("next_entry"), machine, pick)
+        self._splits = options.rule("end") == "split"
+        self.cancels = options.rule("end") == "cancel"  # helpers that have not started are not waited for
+
+    def n_works(self, size: int, nid: int | None) -> int:
+        """Return the number of works for a task of `size` base pages whose data are on a node."""
+        return self._works.n_works(size, self.min_chunk, nid)
+
+    def queue(self, entries: Sequence[NodeEntry], works: int) -> ChunkQueue:
+        """Return the chunks of a task with so many works; entries are in base pages."""
+        return ChunkQueue(entries, self.chunk_rule(sum(entry.size for entry in entries), works), self._next_entry)
+
+    def chunk_rule(self, size: int, works: int) -> ChunkRule:
+        """Return the rule for the chunks of a task."""
+        options, unit = self._options, self._unit
+        task = TaskShape(
+            size=size,
+            works=works,
+            min_chunk=self.min_chunk,
+            align=max(1, (options.align or 0) // unit),
+            chunks_per_work=options.chunks_per_work,
+            chunk_size=None if options.chunk_size is None else max(1, options.chunk_size // unit),
+        )
+        rule = self._chunk_rule(task)
+        return SplitEnd(task, rule) if self._splits else rule
+
+    def helper_nids(self, entries: Sequence[NodeEntry], works: int, caller_nid: int) -> list[int | None]:
+        """Return the node of each helper, the first one's first; None is anywhere."""
+        return self._places.helper_nids(entries, works, caller_nid)
+
+    def task_done(self, works: int, size_bytes: int, seconds: float) -> None:
+        """Learn what a task has taken."""
+        self._works.task_done(works, size_bytes, seconds)
+
+    def chunk_sizes(self, size: int, works: int) -> list[int]:
+        """Return the chunks of a task in base pages, as they are taken by works that are all alike, in turn."""
+        queue = self.queue([NodeEntry(None, 0, size)], works)
+        found: list[int] = []
+        while (chunk := queue.take(0, len(found) % works)) is not None:
+            found.append(chunk.size)
+            queue.done(len(found) % works, chunk.size, float(chunk.size))
+        return found

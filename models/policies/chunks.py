@@ -1,0 +1,195 @@
+"""What the next chunk is: the schedules of self-scheduled loops, as they were published, and the kernel's own.
+
+A rule is made for one task and asked under the task's lock. N is the size of the task, P the number of works, R what is
+left. Sizes are in client units; all but the last chunk are whole multiples of `min_chunk` where the rule says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class TaskShape:
+    """What a rule may know of a task. Sizes are in client units."""
+
+    size: int
+    works: int
+    min_chunk: int
+    align: int = 1
+    chunks_per_work: int = 4
+    chunk_size: int | None = None  # what the user asked for
+
+
+class ChunkRule:
+    """A rule. Your own is a subclass with `next_size`; `self.task` is the task's shape."""
+
+    def __init__(self, task: TaskShape) -> None:
+        self.task = task
+
+    def next_size(self, left: int, work: int, start: int) -> int:
+        """Return the size of the next chunk, at least 1; more than is there is cut off.
+
+        `left` is what is left of the task, `work` the number of the work that asks (0 is the caller), `start` where its
+        entry goes on.
+        """
+        raise NotImplementedError
+
+    def done(self, work: int, size: int, seconds: float) -> None:
+        """Learn that a work has done a chunk."""
+
+    def _whole(self, size: float) -> int:
+        """Return a size up to a whole multiple of `min_chunk`, at least one."""
+        least = self.task.min_chunk
+        return max(1, -(-int(-(-size // 1)) // least)) * least
+
+
+class Ktask(ChunkRule):
+    """A share of 1 / (works x chunks_per_work), down to a multiple of min_chunk; one work takes all at once.
+
+    Source: ktask RFC v1 to v4, ktask_chunk_size; chunks_per_work is 4 there, as a shift by 2.
+    """
+
+    def __init__(self, task: TaskShape) -> None:
+        super().__init__(task)
+        chunk = task.size // task.works // task.chunks_per_work
+        self.chunk = task.size if task.works == 1 else max(chunk - chunk % task.min_chunk, task.min_chunk)
+
+    def next_size(self, left: int, work: int, start: int) -> int:  # noqa: ARG002 - the same for all
+        return self.chunk
+
+
+class Padata(ChunkRule):
+    """A share of 1 / (works x chunks_per_work), at least min_chunk, up to a multiple of align; edges are absolute.
+
+    Each chunk ends at the next multiple of the chunk size, so that only the first one can be short. Source:
+    kernel/padata.c (Linux 5.8), padata_do_multithreaded and padata_mt_helper; chunks_per_work is 4 there.
+    """
+
+    def __init__(self, task: TaskShape) -> None:
+        super().__init__(task)
+        chunk = max(task.size // (task.works * task.chunks_per_work), task.min_chunk, 1)
+        self.chunk = task.size if task.works == 1 else -(-chunk // task.align) * task.align
+
+    def next_size(self, left: int, work: int, start: int) -> int:  # noqa: ARG002
+        return self.chunk if self.task.works == 1 else (start // self.chunk + 1) * self.chunk - start
+
+
+class OnePerWork(ChunkRule):
+    """One chunk for each work, all alike (static chunking): ceil(N / P)."""
+
+    def next_size(self, left: int, work: int, start: int) -> int:  # noqa: ARG002
+        return self._whole(self.task.size / self.task.works)
+
+
+class Fixed(ChunkRule):
+    """Chunks of one size (self-scheduling; Kruskal and Weiss, 1985): chunk_size, or min_chunk if none is given."""
+
+    def next_size(self, left: int, work: int, start: int) -> int:  # noqa: ARG002
+        return self.task.chunk_size or self.task.min_chunk
+
+
+class Guided(ChunkRule):
+    """Guided self-scheduling: ceil(R / P) (Polychronopoulos and Kuck, IEEE Trans. Computers 36(12), 1987)."""
+
+    def next_size(self, left: int, work: int, start: int) -> int:  # noqa: ARG002
+        return self._whole(-(-left // self.task.works))
+
+
+class Factoring(ChunkRule):
+    """Factoring with factor 2, FAC2: batches of P equal chunks, each batch half of what is left: ceil(R / 2P).
+
+    Source: Hummel, Schonberg and Flynn, Comm. ACM 35(8), 1992.
+    """
+
+    def __init__(self, task: TaskShape) -> None:
+        super().__init__(task)
+        self._in_batch = 0
+        self._chunk = 0
+
+    def next_size(self, left: int, work: int, start: int) -> int:  # noqa: ARG002
+        if not self._in_batch:
+            self._chunk = self._whole(-(-left // (2 * self.task.works)))
+            self._in_batch = self.task.works
+        self._in_batch -= 1
+        return self._chunk
+
+
+class Trapezoid(ChunkRule):
+    """Trapezoid self-scheduling: from N / 2P down to min_chunk in equal steps.
+
+    f = N / 2P, l = min_chunk, C = ceil(2N / (f + l)) chunks, each smaller by (f - l) / (C - 1) than the one before.
+    Source: Tzen and Ni, IEEE Trans. Parallel and Distributed Systems 4(1), 1993.
+    """
+
+    def __init__(self, task: TaskShape) -> None:
+        super().__init__(task)
+        first = max(task.size / (2 * task.works), task.min_chunk)
+        last = task.min_chunk
+        chunks = -(-2 * task.size // int(first + last)) if first + last >= 1 else 1
+        self._step = (first - last) / (chunks - 1) if chunks > 1 else 0.0
+        self._next = first
+
+    def next_size(self, left: int, work: int, start: int) -> int:  # noqa: ARG002
+        size = self._whole(self._next)
+        self._next = max(self._next - self._step, self.task.min_chunk)
+        return size
+
+
+class Weighted(ChunkRule):
+    """Adaptive weighted factoring, by chunk (AWF-C): FAC2's chunk times the work's speed over the mean speed.
+
+    The speed of a work is the size of all that it has done over the time; until it has done a chunk, the mean. Source:
+    Banicescu, Velusamy and Devaprasad, Cluster Computing 6(3), 2003; Carino and Banicescu, Supercomputing 44(1), 2008.
+    """
+
+    def __init__(self, task: TaskShape) -> None:
+        super().__init__(task)
+        self._sizes = [0] * task.works
+        self._seconds = [0.0] * task.works
+        self._in_batch = 0
+        self._share = 0.0
+
+    def next_size(self, left: int, work: int, start: int) -> int:  # noqa: ARG002
+        if not self._in_batch:
+            self._share = left / (2 * self.task.works)
+            self._in_batch = self.task.works
+        self._in_batch -= 1
+        return self._whole(self._share * self._weight(work))
+
+    def _weight(self, work: int) -> float:
+        speeds = [size / s for size, s in zip(self._sizes, self._seconds, strict=True) if s > 0.0]
+        if not speeds or not self._seconds[work]:
+            return 1.0
+        return self._sizes[work] / self._seconds[work] / (sum(speeds) / len(speeds))
+
+    def done(self, work: int, size: int, seconds: float) -> None:
+        self._sizes[work] += size
+        self._seconds[work] += seconds
+
+
+class SplitEnd(ChunkRule):
+    """Another rule whose last chunks are split: none is more than what is left for each work, ceil(R / P)."""
+
+    def __init__(self, task: TaskShape, rule: ChunkRule) -> None:
+        super().__init__(task)
+        self._rule = rule
+
+    def next_size(self, left: int, work: int, start: int) -> int:
+        return min(self._rule.next_size(left, work, start), self._whole(-(-left // self.task.works)))
+
+    def done(self, work: int, size: int, seconds: float) -> None:
+        self._rule.done(work, size, seconds)
+
+
+CHUNKS: Mapping[str, type[ChunkRule]] = {
+    "ktask": Ktask,
+    "padata": Padata,
+    "one-per-work": OnePerWork,
+    "fixed": Fixed,
+    "guided": Guided,
+    "factoring": Factoring,
+    "trapezoid": Trapezoid,
+    "weighted": Weighted,
+}

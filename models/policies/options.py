@@ -1,0 +1,118 @@
+"""What a scenario says of a policy: a preset, and the parts that differ from it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from models.units import MIB, Size
+
+Works = Literal[
+    "ktask",
+    "ktask-v3",
+    "padata",
+    "node",
+    "quarter-of-node",
+    "quarter",
+    "twice-nodes",
+    "cores",
+    "bandwidth",
+    "adaptive",
+]
+Chunks = Literal["ktask", "padata", "one-per-work", "fixed", "guided", "factoring", "trapezoid", "weighted"]
+HelperNode = Literal["page", "caller", "any", "round-robin"]
+NextEntryName = Literal["random", "nearest", "most", "none"]
+End = Literal["as-is", "split", "cancel"]
+Preset = Literal[
+    "ktask-v1",
+    "ktask-v2",
+    "ktask-v3",
+    "ktask-v4",
+    "padata",
+    "padata-numa-aware",
+    "hugetlb-boot-2024",
+    "hugetlb-boot-2025",
+]
+
+_V1 = {"works": "ktask", "chunks": "ktask", "helper_node": "page", "next_entry": "random", "end": "as-is"}
+_V3 = _V1 | {"works": "ktask-v3", "node_share": 0.8}
+_PADATA = {"works": "padata", "chunks": "padata", "helper_node": "caller", "next_entry": "none", "end": "as-is"}
+# Sources: the postings and kernel/padata.c, mm/hugetlb.c, as told with each rule (models.policies.works and .chunks).
+PRESETS: Mapping[str, Mapping[str, Any]] = {
+    "ktask-v1": _V1,
+    "ktask-v2": _V1,
+    "ktask-v3": _V3,
+    "ktask-v4": _V3,
+    "padata": _PADATA,
+    "padata-numa-aware": _PADATA | {"helper_node": "round-robin"},
+    "hugetlb-boot-2024": _PADATA | {"works": "twice-nodes", "chunks": "one-per-work", "helper_node": "round-robin"},
+    "hugetlb-boot-2025": _PADATA | {"works": "quarter", "chunks": "one-per-work", "helper_node": "round-robin"},
+}
+
+
+class PolicyOptions(BaseModel):
+    """The policy part of a kernel version's parameters. Parts that are not given are the preset's."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    policy: Annotated[Preset, Field(description="preset of the four decisions; parts given below differ from it")] = (
+        "ktask-v1"
+    )
+    max_threads: Annotated[
+        int | None,
+        Field(
+            ge=1,
+            le=65536,
+            description="most works for a task, the caller included; default 4 where works is ktask, else no limit",
+        ),
+    ] = None
+    min_chunk: Annotated[
+        Size, Field(gt=0, description="least amount for one call of the client (KTASK_BPGS_MINCHUNK: 256 base pages)")
+    ] = MIB
+    works: Annotated[Works | None, Field(description="how many works a task gets; default the preset's")] = None
+    growth_threshold: Annotated[
+        float, Field(ge=0, le=1, description="works: adaptive adds one while throughput grows by more than this share")
+    ] = 0.05
+    chunks: Annotated[Chunks | None, Field(description="what the next chunk is; default the preset's")] = None
+    chunks_per_work: Annotated[
+        int, Field(ge=1, le=4096, description="chunks of ktask and padata for each work (4, in ktask as a shift by 2)")
+    ] = 4
+    chunk_size: Annotated[Size | None, Field(gt=0, description="chunks: fixed; default min_chunk")] = None
+    align: Annotated[Size | None, Field(gt=0, description="chunks: padata are multiples of this; default 1 page")] = (
+        None
+    )
+    helper_node: Annotated[
+        HelperNode | None,
+        Field(
+            description="where helpers are queued: node of the data (ktask_run_numa), the caller's (ktask_run), "
+            "any, or one node after the other; default the preset's"
+        ),
+    ] = None
+    node_share: Annotated[
+        float | None,
+        Field(gt=0, le=1, description="most of a node's CPUs that a task's helpers take; the rest go anywhere"),
+    ] = None
+    next_entry: Annotated[
+        NextEntryName | None,
+        Field(description="where a work goes when its own node's part of a task is dry; default the preset's"),
+    ] = None
+    end: Annotated[
+        End | None,
+        Field(
+            description="split: no chunk is more than what is left for each work; cancel: helpers that have not started "
+            "when all is taken are not waited for; default the preset's"
+        ),
+    ] = None
+
+    def rule(self, part: str) -> str:
+        """Return the name of the rule for a part: as given, else the preset's."""
+        given = getattr(self, part)
+        name: str = PRESETS[self.policy][part] if given is None else given
+        return name
+
+    def share_of_node(self) -> float:
+        """Return the most of a node's CPUs that helpers of a task may take."""
+        preset: float = PRESETS[self.policy].get("node_share", 1.0)
+        return preset if self.node_share is None else self.node_share

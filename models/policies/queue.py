@@ -1,0 +1,76 @@
+"""The chunks of a task, taken one by one from per-node entries, under the task's lock.
+
+Terms are the kernel's: a *work* is a thread at work on the job, the caller (number 0) or a helper; a *chunk* is what
+one call of the client's function gets; sizes are in client units (base pages, for clearing).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from models.policies.chunks import ChunkRule
+
+# Chooses the next entry among those with work left, for a work on a node (None: not known); None ends the work.
+NextEntry = Callable[[Sequence["NodeEntry"], int | None], "NodeEntry | None"]
+
+
+@dataclass
+class NodeEntry:
+    """The part of a task whose data are on one node: `start` moves up as chunks are taken."""
+
+    nid: int | None  # None: no node in particular
+    start: int
+    size: int
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """A piece of a task: [start, start + size) of entry `entry`."""
+
+    entry: int
+    start: int
+    size: int
+
+
+class ChunkQueue:
+    """The chunks of one task: `rule` says how large they are, `next_entry` where a work goes when its own is dry."""
+
+    def __init__(self, entries: Sequence[NodeEntry], rule: ChunkRule, next_entry: NextEntry) -> None:
+        self._entries = [NodeEntry(entry.nid, entry.start, entry.size) for entry in entries]
+        self._rule = rule
+        self._next_entry = next_entry
+        self.size_left = sum(entry.size for entry in entries)
+
+    def take(self, entry: int, work: int = 0, nid: int | None = None) -> Chunk | None:
+        """Take the next chunk for work number `work` at `entry`; None if there is none left for it.
+
+        If the entry is empty, another is chosen for the work, which runs on node `nid`. Raises ValueError if the rule
+        gives less than one unit.
+        """
+        if not self.size_left:
+            return None
+        own = self._entries[entry]
+        if not own.size:
+            chosen = self._next_entry([other for other in self._entries if other.size], nid)
+            if chosen is None:
+                return None
+            own, entry = chosen, next(i for i, other in enumerate(self._entries) if other is chosen)
+        size = self._rule.next_size(self.size_left, work, own.start)
+        if size < 1:
+            raise ValueError(f"the chunk rule {type(self._rule).__name__} gave a chunk of {size}; at least 1 is needed")
+        size = min(int(size), own.size)
+        chunk = Chunk(entry, own.start, size)
+        own.start += size
+        own.size -= size
+        self.size_left -= size
+        return chunk
+
+    def done(self, work: int, size: int, seconds: float) -> None:
+        """Tell the rule that a work has done a chunk in so many seconds."""
+        self._rule.done(work, size, seconds)
+
+    @property
+    def nids(self) -> list[int | None]:
+        """The node of each entry."""
+        return [entry.nid for entry in self._entries]

@@ -1,0 +1,153 @@
+"""How many works a task gets, the caller included.
+
+A rule is made for one run and asked before each task. All are limited by what the task can feed, one work for each
+min_chunk, by the online CPUs, and by max_threads.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+from models.machine import Machine
+
+
+class WorksRule:
+    """A rule. Your own is a subclass with `wanted`; `self.max_threads` is the cap, or None."""
+
+    default_cap: int | None = None  # where the file gives no max_threads
+
+    def __init__(self, machine: Machine, max_threads: int | None = None, threshold: float = 0.05) -> None:
+        self.machine = machine
+        self.max_threads = self.default_cap if max_threads is None else max_threads
+        self.threshold = threshold
+
+    def n_works(self, size: int, min_chunk: int, nid: int | None) -> int:
+        """Return the number of works for a task of `size` client units, with data on node `nid` (None: anywhere)."""
+        most = min(self._most(size, min_chunk), len(self.machine.cpus))
+        if self.max_threads is not None:
+            most = min(most, self.max_threads)
+        return max(1, min(self.wanted(size, min_chunk, nid), most))
+
+    def _most(self, size: int, min_chunk: int) -> int:
+        return -(-size // min_chunk)
+
+    def wanted(self, size: int, min_chunk: int, nid: int | None) -> int:
+        """Return how many works the rule would have, before the limits."""
+        raise NotImplementedError
+
+    def task_done(self, works: int, size_bytes: int, seconds: float) -> None:
+        """Learn what a task has taken."""
+
+
+class Ktask(WorksRule):
+    """ceil(size / min_chunk), online CPUs, max_threads (4). Source: ktask RFC v1, ktask_run_numa."""
+
+    default_cap = 4
+
+    def wanted(self, size: int, min_chunk: int, nid: int | None) -> int:  # noqa: ARG002
+        return self._most(size, min_chunk)
+
+
+class KtaskV3(Ktask):
+    """As ktask, with at most 80 % of all CPUs as helpers. Source: ktask RFC v3 and v4, ktask_init (4/5 of the CPUs)."""
+
+    def wanted(self, size: int, min_chunk: int, nid: int | None) -> int:
+        return min(super().wanted(size, min_chunk, nid), 1 + 4 * len(self.machine.cpus) // 5)
+
+
+class Padata(WorksRule):
+    """floor(size / min_chunk), at least 1, and max_threads. Source: kernel/padata.c (Linux 5.8)."""
+
+    def _most(self, size: int, min_chunk: int) -> int:
+        return max(1, size // min_chunk)
+
+    def wanted(self, size: int, min_chunk: int, nid: int | None) -> int:  # noqa: ARG002
+        return self._most(size, min_chunk)
+
+
+class NodeCpus(WorksRule):
+    """All CPUs of the page's node, as deferred struct page init takes them on x86 (Linux 5.8)."""
+
+    def wanted(self, size: int, min_chunk: int, nid: int | None) -> int:  # noqa: ARG002
+        return len(self.machine.cpus_near(nid))
+
+
+class QuarterOfNode(WorksRule):
+    """A quarter of the CPUs of the page's node."""
+
+    def wanted(self, size: int, min_chunk: int, nid: int | None) -> int:  # noqa: ARG002
+        return len(self.machine.cpus_near(nid)) // 4
+
+
+class Quarter(WorksRule):
+    """A quarter of all CPUs, as hugetlb takes them at boot since 2025 (hugetlb_pages_alloc_boot)."""
+
+    def wanted(self, size: int, min_chunk: int, nid: int | None) -> int:  # noqa: ARG002
+        return len(self.machine.cpus) // 4
+
+
+class TwiceNodes(WorksRule):
+    """Twice the nodes with memory, as hugetlb took them at boot in 2024."""
+
+    def wanted(self, size: int, min_chunk: int, nid: int | None) -> int:  # noqa: ARG002
+        return 2 * sum(node.memory_bytes > 0 for node in self.machine.nodes)
+
+
+class Cores(WorksRule):
+    """The physical cores of the page's node: no two threads of one core."""
+
+    def wanted(self, size: int, min_chunk: int, nid: int | None) -> int:  # noqa: ARG002
+        return len({cpu.core_id for cpu in self.machine.cpus_near(nid)})
+
+
+class Bandwidth(WorksRule):
+    """As many as fill the memory of the page's node: its limit over what one thread clears, rounded up."""
+
+    def wanted(self, size: int, min_chunk: int, nid: int | None) -> int:  # noqa: ARG002
+        rates = self.machine.rates
+        return math.ceil(rates.memory_bytes_per_s / rates.clear_traffic / rates.clear_bytes_per_s - 1e-9)
+
+
+class Adaptive(WorksRule):
+    """Starts with two; adds a work while the throughput of tasks grows by more than `threshold`, else takes it off.
+
+    Hill climbing over the tasks of a job, the way of feedback-driven threading (Suleman, Qureshi and Patt, ASPLOS 2008).
+    A job of one task gets two works.
+    """
+
+    def __init__(self, machine: Machine, max_threads: int | None = None, threshold: float = 0.05) -> None:
+        super().__init__(machine, max_threads, threshold)
+        self._works = 2
+        self._before: tuple[int, float] | None = None  # works and throughput of the task before
+        self._settled = False
+
+    def wanted(self, size: int, min_chunk: int, nid: int | None) -> int:  # noqa: ARG002
+        return self._works
+
+    def task_done(self, works: int, size_bytes: int, seconds: float) -> None:
+        if self._settled or not seconds:
+            return
+        throughput = size_bytes / seconds
+        if self._before is None or throughput > self._before[1] * (1 + self.threshold):
+            if works < self._works:  # a limit was reached
+                self._works, self._settled = works, True
+                return
+            self._before = (works, throughput)
+            self._works = works + 1
+        else:
+            self._works, self._settled = self._before[0], True
+
+
+WORKS: Mapping[str, type[WorksRule]] = {
+    "ktask": Ktask,
+    "ktask-v3": KtaskV3,
+    "padata": Padata,
+    "node": NodeCpus,
+    "quarter-of-node": QuarterOfNode,
+    "quarter": Quarter,
+    "twice-nodes": TwiceNodes,
+    "cores": Cores,
+    "bandwidth": Bandwidth,
+    "adaptive": Adaptive,
+}
