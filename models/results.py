@@ -144,7 +144,9 @@ def provenance_of(scenario: Scenario, backend: str, *, with_traces: bool) -> dic
     """Return what identifies the runs of a scenario: backend (sim or real), digest, seeds and versions; no time."""
     machines = [machine_as_data(machine) for machine in machines_of(scenario)]
     published = None if scenario.compare_with is None else scenario.compare_with.cells.to_csv(index=False)
-    content = json.dumps([scenario.document.plain(), machines, published], sort_keys=True)
+    identity = [scenario.document.plain(), machines, published]
+    own = [[f"{rule.__module__}.{rule.__qualname__}" for rule in case.rules.values()] for case in scenario.cases]
+    content = json.dumps([*identity, own] if any(own) else identity, sort_keys=True)
     return {
         "schema_version": SCHEMA_VERSION,
         "backend": backend,

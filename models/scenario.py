@@ -148,7 +148,8 @@ class Scenario:
             except KeyError as error:
                 message = f"found no mapping to set {error.args[0]!r} in; allowed are the paths of a scenario's keys"
                 raise InputError([Problem(str(self.path), 0, 0, path, message)]) from None
-        return build_scenario(document, self.path)
+        built, own = build_scenario(document, self.path), self.cases[0].rules
+        return built.with_rules(works=own.get("works"), chunks=own.get("chunks")) if own else built
 
     @staticmethod
     def combine(title: str, question: str, parts: Sequence[Scenario]) -> Scenario:
@@ -157,7 +158,9 @@ class Scenario:
             raise ValueError("parts must be at least one scenario; found none")
         plain = {"title": title, "question": question, "parts": [part.document.plain() for part in parts]}
         values = [
-            {format_path(at): value for at, value in leaves(case.document)} for part in parts for case in part.cases
+            {format_path(at): value for at, value in leaves(case.document)} | _names(case.rules)
+            for part in parts
+            for case in part.cases
         ]
         cases = _with_choices([case for part in parts for case in part.cases], values)
         return Scenario(title, question, cases, parts[0].compare_with, locate(plain), parts[0].path)
@@ -180,13 +183,17 @@ class Scenario:
     def with_rules(self, *, works: type[WorksRule] | None = None, chunks: type[ChunkRule] | None = None) -> Scenario:
         """Return the scenario with rules of your own, subclasses of those of models.policies, in every case."""
         own: dict[str, type[Any]] = {name: rule for name, rule in (("works", works), ("chunks", chunks)) if rule}
-        named = {f"kernel.{name}": rule.__name__ for name, rule in own.items()}
-        cases = (replace(case, rules=own, choices={**case.choices, **named}) for case in self.cases)
+        cases = (replace(case, rules=own, choices={**case.choices, **_names(own)}) for case in self.cases)
         return replace(self, cases=tuple(cases))
 
     def on(self, machine: Machine) -> Scenario:
         """Return the scenario with every case on `machine`."""
         return replace(self, cases=tuple(replace(case, machine=machine) for case in self.cases))
+
+
+def _names(rules: Mapping[str, type[Any]]) -> dict[str, str]:
+    """Return the names of a user's own rules, by path."""
+    return {f"kernel.{name}": rule.__name__ for name, rule in rules.items()}
 
 
 def _set(document: Located, keys: KeyPath, value: Located, at: KeyPath = ()) -> Located:
@@ -341,13 +348,12 @@ def _check_case(file: ScenarioFile, machine: Machine, check: Checker) -> None:
     task, kernel = file.task, file.kernel
     base = machine.base_page_bytes
     pages = f"pages of {format_size(task.page_size)}"
-    found_page, found_size, found_pool, found_chunk = (
+    found_page, found_size, found_pool = (
         check.found(at, format_size(default))
         for at, default in (
             (("task", "page_size"), task.page_size),
             (("task", "size"), task.size),
             (("task", "pool"), 0),
-            (("kernel", "min_chunk"), kernel.min_chunk),
         )
     )
     largest = max(node.memory_bytes for node in machine.nodes)
@@ -360,17 +366,7 @@ def _check_case(file: ScenarioFile, machine: Machine, check: Checker) -> None:
         return  # what else is wrong may follow from this
     if task.size % task.page_size:
         check.problem(("task", "size"), f"found {found_size}; allowed is a whole number of {pages}")
-    if kernel.min_chunk > task.page_size:
-        check.problem(
-            ("kernel", "min_chunk"),
-            f"found {found_chunk}, more than the task, a page of {format_size(task.page_size)}; allowed is at most the "
-            "page",
-        )
-    elif kernel.min_chunk % base:
-        check.problem(
-            ("kernel", "min_chunk"),
-            f"found {found_chunk}; allowed is a multiple of the base page, {format_size(base)}",
-        )
+    _check_policy(kernel, task.page_size, base, check)
     room = sum(node.memory_bytes // task.page_size for node in machine.nodes) * task.page_size
     what = f"allowed is at most {format_size(room)}, the room of machine {machine.name} in {pages}"
     if task.pool is not None and task.pool > room:
@@ -388,6 +384,33 @@ def _check_case(file: ScenarioFile, machine: Machine, check: Checker) -> None:
             ("task", "caller_node"),
             f"found node {task.caller_node}; allowed are the nodes with CPUs of machine {machine.name}: {nids}",
         )
+
+
+_USED_BY = {"chunk_size": ("chunks", "fixed"), "align": ("chunks", "padata"), "growth_threshold": ("works", "adaptive")}
+
+
+def _check_policy(kernel: Kernel, page_bytes: int, base: int, check: Checker) -> None:
+    for name, (part, rule) in _USED_BY.items():
+        if name in kernel.model_fields_set and getattr(kernel, name) is not None and kernel.rule(part) != rule:
+            check.problem(
+                ("kernel", name),
+                f"found {check.found(('kernel', name))}; it is used by {part}: {rule} only, "
+                f"and {part} is {kernel.rule(part)} here",
+            )
+    for name in ("min_chunk", "chunk_size", "align"):
+        size: int | None = getattr(kernel, name)
+        if size is None:
+            continue
+        found = check.found(("kernel", name), format_size(size))
+        if size > page_bytes:
+            check.problem(
+                ("kernel", name),
+                f"found {found}, more than the task, a page of {format_size(page_bytes)}; allowed is at most the page",
+            )
+        elif size % base:
+            check.problem(
+                ("kernel", name), f"found {found}; allowed is a multiple of the base page, {format_size(base)}"
+            )
 
 
 def _check_page_node(file: ScenarioFile, machine: Machine, check: Checker) -> None:

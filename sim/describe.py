@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import inspect
+from collections.abc import Iterable, Mapping
+from typing import get_args
 
 import pandas as pd
 from tabulate import tabulate
 
 from models.machine import Machine
 from models.memory import spread_pool
+from models.policies.chunks import CHUNKS
+from models.policies.options import PRESETS, PolicyOptions
+from models.policies.works import WORKS
 from models.results import Results
 from models.scenario import Case, Scenario
 from models.units import format_rate, format_size, format_time
@@ -79,6 +84,35 @@ def describe_machine(machine: Machine, *, with_sources: bool = False) -> str:
     if with_sources:
         lines += ["  Sources:", *(f"    {what}: {source}" for what, source in machine.sources.items())]
     return "\n".join(lines)
+
+
+def describe_policies() -> str:
+    """Return the presets, and every rule of the four decisions with what it does and its source."""
+    parts = ("works", "chunks", "helper_node", "next_entry", "end")
+    presets = [
+        {"policy": name, **{part: rules[part] for part in parts}, "node_share": rules.get("node_share", 1.0)}
+        for name, rules in PRESETS.items()
+    ]
+    lines = ["Presets (kernel.policy):", tabulate(presets, headers="keys", disable_numparse=True), ""]
+    for part, rules in (("works", WORKS), ("chunks", CHUNKS)):
+        lines += [f"kernel.{part}:", _rules({name: inspect.getdoc(rule) or "" for name, rule in rules.items()}), ""]
+    fields = PolicyOptions.model_fields
+    options = [name for name in fields if name not in ("policy", "works", "chunks")]
+    rows = [(f"kernel.{name}", _allowed(fields[name].annotation), fields[name].description or "") for name in options]
+    lines += ["Parameters, and the other decisions:"]
+    lines.append(tabulate(rows, headers=["key", "values", "what it is"], maxcolwidths=[None, 24, 70]))
+    return "\n".join(lines)
+
+
+def _rules(texts: Mapping[str, str]) -> str:
+    rows = [(name, " ".join(text.split())) for name, text in texts.items()]
+    return tabulate(rows, headers=["rule", "what it does, and its source"], maxcolwidths=[None, 95])
+
+
+def _allowed(annotation: object) -> str:
+    """Return the words that an option may be, or '' for numbers and sizes."""
+    words = [str(word) for part in get_args(annotation) for word in get_args(part) if isinstance(word, str)]
+    return ", ".join(words)
 
 
 def describe_results(results: Results) -> str:

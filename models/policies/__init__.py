@@ -77,7 +77,7 @@ class Policy:
         """Return the chunks of a task in base pages, as they are taken by works that are all alike, in turn."""
         queue = self.queue([NodeEntry(None, 0, size)], works)
         found: list[int] = []
-        while (chunk := queue.take(0, len(found) % works)) is not None:
+        while (chunk := queue.take(0, work := len(found) % works)) is not None:
             found.append(chunk.size)
-            queue.done(len(found) % works, chunk.size, float(chunk.size))
+            queue.done(work, chunk.size, float(chunk.size))
         return found

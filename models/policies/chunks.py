@@ -119,16 +119,16 @@ class Factoring(ChunkRule):
 class Trapezoid(ChunkRule):
     """Trapezoid self-scheduling: from N / 2P down to min_chunk in equal steps.
 
-    f = N / 2P, l = min_chunk, C = ceil(2N / (f + l)) chunks, each smaller by (f - l) / (C - 1) than the one before.
-    Source: Tzen and Ni, IEEE Trans. Parallel and Distributed Systems 4(1), 1993.
+    f = floor(N / 2P), l = min_chunk, C = ceil(2N / (f + l)) chunks, each smaller by floor((f - l) / (C - 1)) than the
+    one before. Source: Tzen and Ni, IEEE Trans. Parallel and Distributed Systems 4(1), 1993; whole numbers as LLVM's
+    OpenMP runtime has them (kmp_sch_trapezoidal).
     """
 
     def __init__(self, task: TaskShape) -> None:
         super().__init__(task)
-        first = max(task.size / (2 * task.works), task.min_chunk)
-        last = task.min_chunk
-        chunks = -(-2 * task.size // int(first + last)) if first + last >= 1 else 1
-        self._step = (first - last) / (chunks - 1) if chunks > 1 else 0.0
+        first, last = max(task.size // (2 * task.works), task.min_chunk), task.min_chunk
+        chunks = -(-2 * task.size // (first + last))
+        self._step = (first - last) // max(1, chunks - 1)
         self._next = first
 
     def next_size(self, left: int, work: int, start: int) -> int:  # noqa: ARG002
@@ -138,25 +138,23 @@ class Trapezoid(ChunkRule):
 
 
 class Weighted(ChunkRule):
-    """Adaptive weighted factoring, by chunk (AWF-C): FAC2's chunk times the work's speed over the mean speed.
+    """Adaptive weighted factoring, by chunk (AWF-C): ceil(R / 2P) times the work's speed over the mean speed.
 
-    The speed of a work is the size of all that it has done over the time; until it has done a chunk, the mean. Source:
-    Banicescu, Velusamy and Devaprasad, Cluster Computing 6(3), 2003; Carino and Banicescu, Supercomputing 44(1), 2008.
+    R is what is left now (there are no batches); a work's first chunk is ceil(N / 2P). The speed of a work is size over
+    time of its chunks, its k-th with weight k; until it has done one, the mean. Source: Banicescu, Velusamy and
+    Devaprasad, Cluster Computing 6(3), 2003; Carino and Banicescu, Supercomputing 44(1), 2008; details as in LB4OMP
+    (kmp_sch_awf_c).
     """
 
     def __init__(self, task: TaskShape) -> None:
         super().__init__(task)
+        self._chunks = [0] * task.works
         self._sizes = [0] * task.works
         self._seconds = [0.0] * task.works
-        self._in_batch = 0
-        self._share = 0.0
 
     def next_size(self, left: int, work: int, start: int) -> int:  # noqa: ARG002
-        if not self._in_batch:
-            self._share = left / (2 * self.task.works)
-            self._in_batch = self.task.works
-        self._in_batch -= 1
-        return self._whole(self._share * self._weight(work))
+        total = left if self._chunks[work] else self.task.size
+        return self._whole(-(-total // (2 * self.task.works)) * self._weight(work))
 
     def _weight(self, work: int) -> float:
         speeds = [size / s for size, s in zip(self._sizes, self._seconds, strict=True) if s > 0.0]
@@ -165,8 +163,9 @@ class Weighted(ChunkRule):
         return self._sizes[work] / self._seconds[work] / (sum(speeds) / len(speeds))
 
     def done(self, work: int, size: int, seconds: float) -> None:
-        self._sizes[work] += size
-        self._seconds[work] += seconds
+        self._chunks[work] += 1
+        self._sizes[work] += self._chunks[work] * size
+        self._seconds[work] += self._chunks[work] * seconds
 
 
 class SplitEnd(ChunkRule):

@@ -101,8 +101,8 @@ class PolicyOptions(BaseModel):
     end: Annotated[
         End | None,
         Field(
-            description="split: no chunk is more than what is left for each work; cancel: helpers that have not started "
-            "when all is taken are not waited for; default the preset's"
+            description="split: no chunk is more than what is left for each work; cancel: helpers that have not "
+            "started when all is taken are not waited for; default the preset's"
         ),
     ] = None
 

@@ -24,7 +24,7 @@ class Places:
         self._machine = machine
         self._rule = rule
         self._node_share = node_share
-        self._round = count()
+        self._round = count(1)  # next_node_in(last_used_nid), which is 0 at first
 
     def helper_nids(self, entries: Sequence[NodeEntry], works: int, caller_nid: int) -> list[int | None]:
         """Return the node of each helper of a task, the first one's first; None is anywhere."""
@@ -40,7 +40,7 @@ class Places:
                 wanted.append(caller_nid if self._rule == "caller" or nid is None else nid)
         if self._node_share >= 1.0:
             return wanted
-        room = {nid: int(self._node_share * len(self._machine.cpus_of(nid))) for nid in self._machine.nids}
+        room = {nid: int(self._node_share * len(self._machine.cpus_of(nid)) + 1e-9) for nid in self._machine.nids}
         for i, nid in enumerate(wanted):
             if nid is not None:
                 room[nid] -= 1

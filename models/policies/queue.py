@@ -70,6 +70,11 @@ class ChunkQueue:
         """Tell the rule that a work has done a chunk in so many seconds."""
         self._rule.done(work, size, seconds)
 
+    def check_all_taken(self) -> None:
+        """Raise ValueError if something is left: an entry without a work of its own, and works that don't move."""
+        if self.size_left:
+            raise ValueError(f"{self.size_left} base pages of the task were taken by no work; set another next_entry")
+
     @property
     def nids(self) -> list[int | None]:
         """The node of each entry."""

@@ -112,8 +112,8 @@ class Bandwidth(WorksRule):
 class Adaptive(WorksRule):
     """Starts with two; adds a work while the throughput of tasks grows by more than `threshold`, else takes it off.
 
-    Hill climbing over the tasks of a job, the way of feedback-driven threading (Suleman, Qureshi and Patt, ASPLOS 2008).
-    A job of one task gets two works.
+    Hill climbing over the tasks of a job, the way of feedback-driven threading (Suleman, Qureshi and Patt, ASPLOS
+    2008). A job of one task gets two works.
     """
 
     def __init__(self, machine: Machine, max_threads: int | None = None, threshold: float = 0.05) -> None:

@@ -22,7 +22,7 @@ from models.scenario import load_scenario, scenario_schema
 from models.tables import unmatched_note
 from models.units import format_rate, format_size
 from sim.cli.hosts import host_options, real_backend, refused, stability
-from sim.describe import describe_machine, describe_results, describe_scenario
+from sim.describe import describe_machine, describe_policies, describe_results, describe_scenario
 from sim.experiment import available_cpus
 from sim.experiment import run as run_scenario
 from sim.figures import plot_speedup
@@ -140,6 +140,12 @@ def machines(name: str | None) -> None:
         for machine in iter_shipped()
     ]
     click.echo(tabulate(rows, headers="keys"))
+
+
+@click.command()
+def policies() -> None:
+    """List the policies: presets, the rules for each decision with their source, and their parameters."""
+    click.echo(describe_policies())
 
 
 @click.command()
