@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeVar, get_args
+from typing import Any, Literal, TypeVar, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
@@ -86,7 +86,7 @@ def _allowed(model: type[BaseModel], path: KeyPath, kind: str, value: Any, limit
         hint = "; put it in quotes if it is meant as text" if scalar else ""
         return _TYPES[kind] + _meaning(model, path) + hint
     if kind == "literal_error":
-        words = [str(word) for word in get_args(_annotation(model, path))] or [str(limits["expected"])]
+        words = _words(_annotation(model, path)) or [str(limits["expected"])]
         return " or ".join(words) + did_you_mean(str(value), words)
     if kind in (*_BOUNDS, "less_than_equal"):
         return f"{_BOUNDS.get(kind, 'at most')} {_number(next(iter(limits.values())))}"
@@ -126,6 +126,13 @@ def _annotation(model: type[BaseModel], path: KeyPath) -> Any:
             return None
         here = inner.model_fields[step].annotation
     return here
+
+
+def _words(annotation: Any) -> list[str]:
+    """Return the words of a Literal, of an optional one too."""
+    if get_origin(annotation) is Literal:
+        return [str(word) for word in get_args(annotation)]
+    return [word for part in get_args(annotation) for word in _words(part)]
 
 
 def _models_in(annotation: Any) -> list[type[BaseModel]]:

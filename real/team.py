@@ -221,7 +221,7 @@ class Team:
         queued_s = _clock()
         self._work(task, 0, cpu)
         with task.lock:
-            task.unfinished -= 1 + (self._cancel(works) if policy.cancels else 0)
+            task.unfinished -= 1 + (self._cancel(works) if policy.cancels and not task.queue.size_left else 0)
             slept = bool(task.unfinished)
             task.ended_s[0] = _clock()
         if slept:
@@ -232,6 +232,7 @@ class Team:
             self._placement.release(place if job is None else job[1])
         if task.failure is not None:
             raise task.failure
+        task.queue.check_all_taken()
         policy.task_done(works, size * unit, end_s - begin_s)
         self.tasks.append(TaskTimes(begin_s, queued_s, max(task.ended_s), end_s, slept, works))
         self._sum_up(task, self.tasks[-1])
@@ -276,6 +277,8 @@ class Team:
         while task.failure is None:
             with lock:
                 locked_s = _clock()
+                if steps:
+                    done(index, steps[-1].chunk.size, steps[-1].end_s - steps[-1].begin_s)
                 chunk = take(entry, index, cpu.nid)
             if chunk is None:
                 return
@@ -287,7 +290,6 @@ class Team:
             begin_s = _clock()
             clear(task.offset + chunk.start * unit, chunk.size * unit)
             end_s = _clock()
-            done(index, chunk.size, end_s - begin_s)
             steps.append(_Step(cpu.cpu_id, cpu.nid if nid is None else nid, chunk, asked_s, locked_s, begin_s, end_s))
             asked_s = _clock()
 

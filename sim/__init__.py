@@ -14,6 +14,7 @@ from models.scenario import Scenario
 from sim.calibration import Calibration, CalibrationError, calibrate, describe_calibration
 from sim.experiment import load, run, trace
 from sim.figures import plot_speedup, plot_validation
+from sim.sweep import sweep
 from sim.validation import Validation, describe_validation, validate
 
 __all__ = [
@@ -30,6 +31,7 @@ __all__ = [
     "plot_speedup",
     "plot_validation",
     "run",
+    "sweep",
     "trace",
     "validate",
 ]

@@ -33,7 +33,8 @@ def run(
 ) -> Results:
     """Simulate every case of a scenario, `replications` times each.
 
-    `jobs` processes share the work; the results are the same for any number. With `traces`, replication 0 of each case
+    `jobs` processes share the work; the results are the same for any number. Cases with a rule of your own that other
+    processes can't import (of a notebook or a script) all run in this one. With `traces`, replication 0 of each case
     keeps who did what when. `on_done` is called after each run. Raises ValueError for less than one job.
     """
     if jobs < 1:
@@ -63,18 +64,25 @@ def _ignore_interrupt() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
+def is_local(case: Case) -> bool:
+    """Return whether a case has rules that another process could not import."""
+    return any(rule.__module__ == "__main__" or "<locals>" in rule.__qualname__ for rule in case.rules.values())
+
+
 def _results(
     cases: tuple[Case, ...], wanted: list[tuple[int, int]], jobs: int, traces: bool
 ) -> Iterator[tuple[tuple[int, int], RunResult]]:
     """Yield the results of the wanted runs in any order."""
-    if min(jobs, len(wanted)) == 1:
-        for number, i in wanted:
-            yield (number, i), run_case(cases[number], i, with_slices=traces and i == 0)
+    local = [min(jobs, len(wanted)) == 1 or is_local(case) for case in cases]
+    for number, i in (key for key in wanted if local[key[0]]):
+        yield (number, i), run_case(cases[number], i, with_slices=traces and i == 0)
+    away = [key for key in wanted if not local[key[0]]]
+    if not away:
         return
     # The longest runs first, so that no process is left with one at the end.
-    first = sorted(wanted, key=lambda key: -cases[key[0]].task.size * cases[key[0]].n_works)
+    first = sorted(away, key=lambda key: -cases[key[0]].task.size * cases[key[0]].n_works)
     with ProcessPoolExecutor(
-        min(jobs, len(wanted)), multiprocessing.get_context("spawn"), initializer=_ignore_interrupt
+        min(jobs, len(away)), multiprocessing.get_context("spawn"), initializer=_ignore_interrupt
     ) as pool:
         futures = {
             pool.submit(run_case, cases[number], i, with_slices=traces and i == 0): (number, i) for number, i in first

@@ -101,13 +101,14 @@ class Ktask:
                 env.process(self._helper(task, i, nid))
         yield from self._work(task, 0, caller.cpu, is_helper=False)
         self._end(task, 0, caller.cpu)
-        if self._policy.cancels:
+        if self._policy.cancels and not task.queue.size_left:
             task.cancel_waiting()
         if task.unfinished:
             yield from self._sleep(task, caller)
         elif task.helper_cpu is not None and self._wake.random() < kernel.stray_block:
             self._hardware.release(caller.cpu)
             caller.cpu = self._hardware.occupy(self._node_after_wakeup(caller, task.helper_cpu), previous=caller.cpu)
+        task.queue.check_all_taken()
         self._policy.task_done(works, size * self._page_bytes, env.now - began_s)
         self._sum_up(task)
 

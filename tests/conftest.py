@@ -23,8 +23,7 @@ def root() -> Path:
     return ROOT
 
 
-@pytest.fixture
-def quiet_machine() -> Machine:
+def make_quiet_machine() -> Machine:
     """The 8-socket machine with round figures and no noise, for sums worked by hand."""
     machine = load_machine("xeon-e7-8895v3-8s")
     rates = replace(
@@ -37,6 +36,12 @@ def quiet_machine() -> Machine:
         chunk_noise=0.0,
     )
     return replace(machine, rates=rates)
+
+
+@pytest.fixture
+def quiet_machine() -> Machine:
+    """The machine of `make_quiet_machine`."""
+    return make_quiet_machine()
 
 
 QUIET_KERNEL = KtaskV1(setup_time="0s", start_latency="0s", wake_latency="0s", lock_hold_time="0s", stray_block=0.0)

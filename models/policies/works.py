@@ -130,9 +130,6 @@ class Adaptive(WorksRule):
             return
         throughput = size_bytes / seconds
         if self._before is None or throughput > self._before[1] * (1 + self.threshold):
-            if works < self._works:  # a limit was reached
-                self._works, self._settled = works, True
-                return
             self._before = (works, throughput)
             self._works = works + 1
         else:

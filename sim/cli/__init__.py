@@ -13,7 +13,7 @@ import click
 
 from models.problems import InputError
 from models.results import FolderTakenError
-from sim.cli import hosts, scenarios
+from sim.cli import hosts, scenarios, sweeps
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -24,9 +24,11 @@ def cli() -> None:
 
 for command in (
     scenarios.run,
+    sweeps.sweep,
     scenarios.show,
     scenarios.describe,
     scenarios.machines,
+    scenarios.policies,
     scenarios.schema,
     hosts.host,
     hosts.import_machine,

@@ -83,7 +83,7 @@ def run(
         results = execute(progress.update)
     results.save(folder)
     plot_speedup(results, folder / _FIGURE)
-    _print(results, style)
+    print_results(results, style)
     note = unmatched_note(loaded, results.summary)
     if note:
         click.echo(f"note: {note}", err=True)
@@ -105,7 +105,7 @@ def show(folder: Path, style: str) -> None:
     except (ValueError, KeyError) as error:
         raise click.UsageError(f"{folder} is no result folder that can be read: {error}") from None
     plot_speedup(results, folder / _FIGURE)
-    _print(results, style)
+    print_results(results, style)
     click.echo(f"figure: {folder / _FIGURE}", err=True)
 
 
@@ -173,7 +173,7 @@ def _free_folder(folder: Path, provenance: dict[str, object]) -> Path:
         number += 1
 
 
-def _print(results: Results, style: str) -> None:
+def print_results(results: Results, style: str) -> None:
     if style == "csv":
         click.echo(results.summary.to_csv(index=False), nl=False)
     elif style == "json":

@@ -149,7 +149,8 @@ def run_entries(case: Case, sizes_gib: dict[int, float]) -> tuple[float, list[Sl
     env = Environment()
     hardware = Hardware(env, case.machine)
     record = Record(with_slices=True)
-    ktask = Ktask(hardware, case.kernel, Streams(1, 0), record)
+    streams = Streams(1, 0)
+    ktask = Ktask(hardware, case.kernel, case.policy(streams["next_entry"].randrange), streams, record)
     assert case.task.caller_node is not None
     caller = Caller(hardware.occupy(case.task.caller_node))
     entries = [NodeEntry(nid, 0, int(size * GIB) // 4096) for nid, size in sizes_gib.items()]

@@ -1,0 +1,112 @@
+"""The command for sweeps."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+
+import click
+from tqdm import tqdm
+
+from models.run_store import FILE
+from models.scenario import load_scenario
+from models.tables import unmatched_note
+from sim.cli.scenarios import print_results
+from sim.executors import LostWorkersError, SchedulerError
+from sim.experiment import available_cpus
+from sim.sweep import FIGURE
+from sim.sweep import sweep as make_sweep
+
+
+@click.command()
+@click.argument("scenario", type=click.Path(path_type=Path))
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="Folder; default results/SCENARIO-sweep.")
+@click.option("--format", "style", type=click.Choice(["table", "csv", "json"]), default="table", show_default=True)
+@click.option("--jobs", type=click.IntRange(min=1), help="Processes; default the CPUs this process may use.")
+@click.option("--scheduler", metavar="ADDRESS", help="Dask scheduler, such as tcp://host:8786, in place of processes.")
+@click.option("--ci", type=click.FloatRange(0, 1, min_open=True, max_open=True), metavar="SHARE",
+              help="Replicate until half the 95 % confidence interval is at most this share of the mean.")  # fmt: skip
+@click.option("--max-replications", type=click.IntRange(min=2), default=100, show_default=True,
+              help="With --ci, the most runs of a case.")  # fmt: skip
+def sweep(
+    scenario: Path,
+    output: Path | None,
+    style: str,
+    jobs: int | None,
+    scheduler: str | None,
+    ci: float | None,
+    max_replications: int,
+) -> None:
+    """Run every case of SCENARIO, storing each run at once: the same command goes on where it was stopped."""
+    loaded = load_scenario(scenario)
+    folder = output or Path("results") / f"{scenario.stem}-sweep"
+    _refuse_idle_options(ci, jobs, scheduler)
+    bar = "{desc}: {percentage:3.0f}% |{bar}| {n_fmt}/{total_fmt} runs, {remaining} left"
+    with (
+        _stoppable(folder),
+        tqdm(desc=scenario.stem, total=0, bar_format=bar, disable=None, leave=False) as progress,
+    ):
+
+        def show(n_made: int, n_in_all: int) -> None:
+            if not progress.total:
+                progress.initial = progress.n = n_made  # those of earlier calls say nothing of the speed
+            progress.total = n_in_all
+            progress.update(n_made - progress.n)
+
+        try:
+            results = make_sweep(
+                loaded,
+                folder,
+                jobs=jobs or available_cpus(),
+                scheduler=scheduler,
+                ci=ci,
+                max_replications=max_replications,
+                on_done=show,
+            )
+        except (SchedulerError, ValueError) as error:
+            raise click.UsageError(str(error)) from None
+        except LostWorkersError as error:
+            raise click.ClickException(f"{error}; {_go_on(folder)}") from None
+    print_results(results, style)
+    note = unmatched_note(loaded, results.summary)
+    if note:
+        click.echo(f"note: {note}", err=True)
+    if (folder / FIGURE).exists():
+        click.echo(f"figure: {folder / FIGURE}", err=True)
+    click.echo(f"results: {folder}", err=True)
+
+
+def _refuse_idle_options(ci: float | None, jobs: int | None, scheduler: str | None) -> None:
+    """Raise UsageError if an option was given that means nothing with the others."""
+    given = click.get_current_context().get_parameter_source("max_replications")
+    if ci is None and given is not click.core.ParameterSource.DEFAULT:
+        raise click.UsageError("--max-replications is of --ci; the scenario says how many replications there are else")
+    if scheduler is not None and jobs is not None:
+        raise click.UsageError("--jobs is of this host; with --scheduler, the cluster says how many workers it has")
+
+
+def _go_on(folder: Path) -> str:
+    return f"the runs that were done are in {folder / FILE}, and the same command goes on"
+
+
+@contextmanager
+def _stoppable(folder: Path) -> Iterator[None]:
+    """On Ctrl-C or SIGTERM, stop at once, say what is kept, and exit with the status that a shell gives for it."""
+    status = 128 + signal.SIGINT
+
+    def terminate(number: int, _frame: FrameType | None) -> None:
+        nonlocal status
+        status = 128 + number
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, terminate)
+    try:
+        yield
+    except KeyboardInterrupt:
+        click.echo(f"stopped; {_go_on(folder)}", err=True)
+        click.get_current_context().exit(status)
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -1,0 +1,57 @@
+"""Sweeps that are killed or stopped in the middle, as the user meets them."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import sim
+from models.scenario import Scenario
+from tests.sweep.conftest import n_stored, wait_until
+from tests.unit.test_cli import ktask_sim
+from tests.unit.test_sweep import bytes_of, stored
+
+
+@pytest.mark.parametrize(
+    ("sent", "status", "jobs"),
+    [
+        (signal.SIGKILL, -signal.SIGKILL, "1"),
+        (signal.SIGKILL, -signal.SIGKILL, "2"),
+        (signal.SIGTERM, 143, "2"),
+        (signal.SIGINT, 130, "2"),
+    ],
+)
+def test_nothing_is_lost_or_made_twice(
+    sent: signal.Signals, status: int, jobs: str, long_file: Path, long_scenario: Scenario, tmp_path: Path
+) -> None:
+    """After kill -9, SIGTERM and Ctrl-C no process is left, and the same command makes just the other runs."""
+    arguments = ["sweep", long_file.name, "-o", "out", "--jobs", jobs]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "sim.cli", *arguments],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+    folder = tmp_path / "out"
+    wait_until(lambda: n_stored(folder) >= 5 or process.poll() is not None)
+    process.send_signal(sent)
+    output, errors = process.communicate(timeout=300)  # ends when no process has the pipe any more
+    assert (process.returncode, output) == (status, "")
+    if sent != signal.SIGKILL:
+        assert f"stopped; the runs that were done are in {Path('out') / 'runs.sqlite'}" in errors
+        assert "Traceback" not in errors
+    before = stored(folder)
+    assert 5 <= len(before) < 90
+    done = ktask_sim(*arguments, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    after = stored(folder)
+    assert len(after) == 90
+    assert {key for key, session in after.items() if session == 1} == set(before)
+    sim.sweep(long_scenario, tmp_path / "whole", jobs=2)
+    assert bytes_of(folder) == bytes_of(tmp_path / "whole")
