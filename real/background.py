@@ -51,10 +51,10 @@ class Background:
         try:
             time.sleep(_SETTLE_S)
             yield
-            if any(process.poll() is not None for process in self._processes):
-                raise OSError("background load has ended by itself: no memory left?")
         finally:
             self.pause()
+        if any(process.poll() is not None for process in self._processes):
+            raise OSError("background load has ended by itself: no memory left?")
 
     def pause(self) -> None:
         """Stop the load for now."""
@@ -62,7 +62,7 @@ class Background:
             process.send_signal(signal.SIGSTOP)
         for process in self._processes:
             if process.poll() is None:
-                os.waitid(os.P_PID, process.pid, os.WSTOPPED | os.WNOWAIT)
+                os.waitid(os.P_PID, process.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)  # or it is about to end
 
     def __exit__(self, *_: object) -> None:
         for process in self._processes:
@@ -73,6 +73,6 @@ class Background:
         self._processes.clear()
 
 
-def budget_bytes(n_cpus: int) -> int:
-    """Return the memory that background load needs on a number of CPUs."""
-    return REGION_BYTES * n_cpus
+def budget_bytes(n_cpus: int, page_bytes: int = 1) -> int:
+    """Return the memory that background load needs on a number of CPUs, in whole pages for each."""
+    return -(-REGION_BYTES // page_bytes) * page_bytes * n_cpus

@@ -5,7 +5,8 @@ from __future__ import annotations
 import random
 import resource
 import time
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -20,6 +21,7 @@ from models.tables import make_results
 from models.units import format_size
 from models.validation import Checker
 from real.background import Background, budget_bytes
+from real.clear_gigantic_page import free_pages
 from real.host import host_machine
 from real.host_state import as_data, read_host_state, what_changed
 from real.huge_pages import GrownPool
@@ -78,8 +80,11 @@ def plan(
     size_bytes = max(case.task.size for case in here.cases)
     n_busy = max(_busy_cpus(case) for case in here.cases)
     check_budget(size_bytes + budget_bytes(n_busy), share=share, what="the job with its background load")
-    sizes = sorted({chunk for case in here.cases for chunk in case.chunk_bytes()[:1]})
-    choice = choose(size_bytes, sizes, wanted=method, allow_pool=allow_pool, share=share)
+    sizes = sorted({chunk for case in here.cases for chunk in case.chunk_bytes()[:-1] or case.chunk_bytes()})
+    by_nid = _bytes_by_nid(here.cases)
+    choice = choose(
+        size_bytes + budget_bytes(n_busy), sizes, wanted=method, allow_pool=allow_pool, share=share, by_nid=by_nid
+    )
     return Plan(here, choice, size_bytes, share, allow_pool)
 
 
@@ -163,8 +168,10 @@ def _arena(ready: Plan) -> Iterator[Arena]:
     with ExitStack() as stack:
         if method.from_pool and ready.allow_pool:
             n_busy = max(_busy_cpus(case) for case in ready.scenario.cases)
-            size_bytes = ready.size_bytes + budget_bytes(n_busy)
-            stack.enter_context(GrownPool(method.page_bytes, -(-size_bytes // method.page_bytes), share=ready.share))
+            size_bytes = ready.size_bytes + budget_bytes(n_busy, method.page_bytes)
+            for nid, of_node_bytes in (_bytes_by_nid(ready.scenario.cases) or {None: size_bytes}).items():
+                n_pages = -(-of_node_bytes // method.page_bytes)
+                stack.enter_context(GrownPool(method.page_bytes, n_pages, nid, share=ready.share))
         arena = method.open(ready.size_bytes)
         stack.callback(arena.close)
         arena.clear(0, arena.size_bytes)
@@ -175,6 +182,20 @@ def _own_cpu_s() -> float:
     """Return the CPU time of this process, and of its children that have ended."""
     children = resource.getrusage(resource.RUSAGE_CHILDREN)
     return time.process_time() + children.ru_utime + children.ru_stime
+
+
+def _bytes_by_nid(cases: Sequence[Case]) -> dict[int | None, int]:
+    """Return the most that a run may take from each node, wherever its caller goes; nothing if there is one node."""
+    found: Counter[int | None] = Counter()
+    for case in cases if len(cases[0].machine.nids) > 1 else ():
+        task, machine = case.task, case.machine
+        busy = Counter(cpu.nid for cpu in machine.cpus if _busy_cpus(case) and cpu.cpu_id in case.background.cpus)
+        for start_nid in machine.cpu_nids if task.page_node is None else (task.page_node,):
+            pool = free_pages(case)
+            n_pages = Counter(pool.take(start_nid) for _ in range(task.size // task.page_size))
+            for nid in n_pages | busy:
+                found[nid] = max(found[nid], n_pages[nid] * task.page_size + budget_bytes(busy[nid]))
+    return dict(found)
 
 
 def _busy_cpus(case: Case) -> int:
@@ -205,6 +226,13 @@ def _check_case(case: Case, machine: Machine, check: Checker) -> None:
     if task.caller_node is not None and task.caller_node not in machine.cpu_nids:
         nids = ", ".join(str(nid) for nid in machine.cpu_nids)
         refuse("task.caller_node", f"node {task.caller_node}", f"this host's nodes with CPUs are {nids}")
+    memory_bytes = {node.nid: node.memory_bytes for node in machine.nodes if node.memory_bytes}
+    if task.page_node is not None and task.page_node not in memory_bytes:
+        nids = ", ".join(str(nid) for nid in memory_bytes)
+        refuse("task.page_node", f"node {task.page_node}", f"this host's nodes with memory are {nids}")
+    elif task.page_node is not None and task.size > memory_bytes[task.page_node]:
+        room_text = format_size(memory_bytes[task.page_node])
+        refuse("task.size", format_size(task.size), f"the page_node, {task.page_node}, has {room_text} on this host")
     base = machine.base_page_bytes
     if task.page_size % base:
         page = format_size(task.page_size)

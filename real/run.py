@@ -46,8 +46,8 @@ def run_case(
     gc_was_on = gc.isenabled()
     gc.disable()
     # Given back just now, and kept after the run: memory that lies free goes back to a hypervisor within seconds, and
-    # is then 50 times slower.
-    arena.give_back(0, case.task.size)
+    # is then 50 times slower. Not so pages of the pool: those beyond this case's size may be wanted on their node.
+    arena.give_back(0, arena.size_bytes if method.from_pool else case.task.size)
     try:
         with nullcontext() if background is None else background.running():
             placed = fallocate(case, team, arena, streams, record)

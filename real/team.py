@@ -14,6 +14,7 @@ import statistics
 import threading
 import time
 from collections.abc import Collection, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -94,11 +95,11 @@ class Team:
         for lock in self._go:
             lock.acquire()
         self._bound: list[int | None] = [None] * (helpers + 1)  # the CPU that each thread is bound to
-        self._thread_ids = [threading.get_native_id()] + [0] * helpers
         self._threads = [
             threading.Thread(target=self._helper, args=(index,), name=f"helper {index}", daemon=True)
             for index in range(1, helpers + 1)
         ]
+        self._thread_ids: list[int] = []  # of the system
         self._cpus = {cpu.cpu_id: cpu for cpu in machine.cpus}
         self._caller_cpu: Cpu
         self._original = os.sched_getaffinity(0)
@@ -113,12 +114,14 @@ class Team:
     def __enter__(self) -> Team:
         for thread in self._threads:
             thread.start()
+        self._thread_ids = [threading.get_native_id(), *(thread.native_id or 0 for thread in self._threads)]
         return self
 
     def __exit__(self, *_: object) -> None:
         for index in range(1, len(self._jobs)):
             self._jobs[index] = None
-            self._go[index].release()
+            with suppress(RuntimeError):  # an interrupt came before it took the job it was told of: it sees this one
+                self._go[index].release()
         for thread in self._threads:
             thread.join()
         os.sched_setaffinity(0, self._original)
@@ -243,7 +246,6 @@ class Team:
 
     def _helper(self, index: int) -> None:
         """A helper's thread: waits to be queued, works, waits again."""
-        self._thread_ids[index] = threading.get_native_id()
         while True:
             self._go[index].acquire()
             job = self._jobs[index]

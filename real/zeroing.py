@@ -11,9 +11,9 @@ import errno
 import mmap
 import os
 import resource
-import threading
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -89,7 +89,9 @@ class MappedArena(Arena):
             system_calls.want_huge_pages(self._address, self.size_bytes, page_bytes > mmap.PAGESIZE)
 
     def place(self, start: int, size_bytes: int, nid: int) -> None:
-        system_calls.bind_memory(self._address + start, size_bytes, nid)
+        low, high = self._whole(start), self._whole(start + size_bytes)  # as `clear` does; pages can't be cut
+        if high > low:
+            system_calls.bind_memory(self._address + low, high - low, nid)
 
     def _clear(self, start: int, size_bytes: int) -> None:
         try:
@@ -126,7 +128,7 @@ class FilledArena(MappedArena):
         huge = transparent_huge_page_bytes()
         super().__init__(size_bytes, mmap.PAGESIZE if huge is None else huge)
         self._wanted_bytes = size_bytes
-        self._placed: dict[int, int] = {}
+        self._placed: dict[int, tuple[int, int]] = {}  # start -> (end, node) of what is placed
         system_calls.populate(self._address, self.size_bytes)
         self._mark(0, self.size_bytes)
         self.page_bytes = 1  # of what `clear` can do
@@ -137,14 +139,15 @@ class FilledArena(MappedArena):
         view[:: mmap.PAGESIZE] = b"\xa5" * -(-size_bytes // mmap.PAGESIZE)
 
     def place(self, start: int, size_bytes: int, nid: int) -> None:
-        if self._placed.get(start) != nid:
-            low = start // mmap.PAGESIZE * mmap.PAGESIZE
-            high = -(-(start + size_bytes) // mmap.PAGESIZE) * mmap.PAGESIZE
+        low = start // mmap.PAGESIZE * mmap.PAGESIZE
+        high = -(-(start + size_bytes) // mmap.PAGESIZE) * mmap.PAGESIZE
+        if self._placed.get(low) != (high, nid):
             system_calls.discard(self._address + low, high - low)
             system_calls.bind_memory(self._address + low, high - low, nid)
             system_calls.populate(self._address + low, high - low)
             system_calls.fill(self._address + low, 0xA5, high - low)
-            self._placed[start] = nid
+            apart = {at: other for at, other in self._placed.items() if other[0] <= low or high <= at}
+            self._placed = apart | {low: (high, nid)}
 
     def _clear(self, start: int, size_bytes: int) -> None:
         system_calls.fill(self._address + start, 0, size_bytes)
@@ -166,21 +169,18 @@ class FileArena(Arena):
     def __init__(self, size_bytes: int, page_bytes: int) -> None:
         super().__init__(-(-size_bytes // page_bytes) * page_bytes, page_bytes)
         self._files: dict[int, tuple[int, int]] = {}  # start -> (descriptor, size)
-        self._nids: dict[int, tuple[int, int]] = {}  # start -> (end, node) of what is placed
-        self._policy = threading.local()
+        self._nids: dict[int, int] = {}  # number of a page that is placed -> node
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         if soft != hard:
             resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
     def place(self, start: int, size_bytes: int, nid: int) -> None:
-        self._nids[start] = (start + size_bytes, nid)
+        system_calls.bind_thread_memory(nid)  # raises OSError if there is no such node
+        system_calls.bind_thread_memory(None)
+        pages = range(self._whole(start) // self.page_bytes, self._whole(start + size_bytes) // self.page_bytes)
+        self._nids.update(dict.fromkeys(pages, nid))
 
     def _clear(self, start: int, size_bytes: int) -> None:
-        # The memory policy of the caller of fallocate counts, not that of a mapping.
-        nid = next((nid for low, (high, nid) in self._nids.items() if low <= start < high), None)
-        if getattr(self._policy, "nid", None) != nid:
-            system_calls.bind_thread_memory(nid)
-            self._policy.nid = nid
         try:
             descriptor = system_calls.huge_memory_file(self.page_bytes, size_bytes)
         except OSError as error:
@@ -192,12 +192,18 @@ class FileArena(Arena):
                 ) from None
             raise
         self._files[start] = (descriptor, size_bytes)
+        nid = self._nids.get(start // self.page_bytes)
         try:
+            if nid is not None:  # the memory policy of the caller of fallocate counts, not that of a mapping
+                system_calls.bind_thread_memory(nid)
             os.posix_fallocate(descriptor, 0, size_bytes)
         except OSError as error:
             if error.errno in (errno.ENOSPC, errno.ENOMEM):
                 raise MemoryError(f"no page of {format_size(self.page_bytes)} is left to clear") from None
             raise
+        finally:
+            if nid is not None:  # what this thread and its child processes allocate later comes from anywhere
+                system_calls.bind_thread_memory(None)
 
     def give_back(self, start: int, size_bytes: int) -> None:
         for low, (descriptor, length) in list(self._files.items()):
@@ -352,10 +358,12 @@ def choose(
     wanted: str | None = None,
     allow_pool: bool = False,
     share: float = DEFAULT_SHARE,
+    by_nid: Mapping[int | None, int] | None = None,
 ) -> Choice:
     """Return the best method for memory of a size, cleared in chunks of such sizes; or the wanted one, if it can.
 
     `allow_pool`: the huge-page pool may be grown. `share`: the most of the available memory that may be used.
+    `by_nid`: the bytes that must be free on each node, where pages are taken from certain nodes.
     Raises NoMethodError with the reason for each, NotEnoughMemoryError if memory is too small for any.
     """
     check_budget(size_bytes, share=share, what="the job")
@@ -367,7 +375,7 @@ def choose(
     for method in known:
         if wanted not in (None, method.name):
             continue
-        reason = why_not(method, size_bytes, chunk_bytes, allow_pool=allow_pool, share=share)
+        reason = why_not(method, size_bytes, chunk_bytes, allow_pool=allow_pool, share=share, by_nid=by_nid)
         if reason is None:
             return Choice(method, tuple(passed_over))
         passed_over.append((method.name, reason))
@@ -381,6 +389,7 @@ def why_not(
     *,
     allow_pool: bool = False,
     share: float = DEFAULT_SHARE,
+    by_nid: Mapping[int | None, int] | None = None,
 ) -> str | None:
     """Return why a method can't clear memory of a size in such chunks, or None if it can."""
     page = method.page_bytes
@@ -389,11 +398,13 @@ def why_not(
         return f"chunks of {format_size(min(poor))} would be cut out of pages of {format_size(page)}"
     if method.from_pool:
         try:
-            if not allow_pool:
-                check_huge_pages(size_bytes, page)
-            else:  # whether it can be grown is known only when it has been
-                with GrownPool(page, -(-size_bytes // page), share=share):
-                    return _refusal(method)
+            with ExitStack() as pools:
+                for nid, needed_bytes in (by_nid or {None: size_bytes}).items():
+                    if not allow_pool:
+                        check_huge_pages(needed_bytes, page, nid)
+                    else:  # whether it can be grown is known only when it has been
+                        pools.enter_context(GrownPool(page, -(-needed_bytes // page), nid, share=share))
+                return _refusal(method)
         except (NotEnoughMemoryError, PoolError) as error:
             return str(error)
     return _refusal(method)

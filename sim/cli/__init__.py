@@ -61,6 +61,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
-    except OSError as error:
+    except (OSError, MemoryError) as error:
         click.echo(f"error: {error}", err=True)
         sys.exit(1)

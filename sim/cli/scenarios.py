@@ -55,6 +55,8 @@ def run(
     allow_hugepage_pool: bool,
 ) -> None:
     """Run SCENARIO, a YAML file: print its table, write its result folder and figure."""
+    if backend == "sim":
+        _refuse_host_options()
     loaded = load_scenario(scenario)
     changes = {"replications": replications, "seed": seed}
     loaded = loaded.with_values({key: value for key, value in changes.items() if value is not None})
@@ -62,7 +64,6 @@ def run(
     folder = _free_folder(Path("results") / scenario.stem, provenance) if output is None else output
     check_folder(folder, provenance)
     if backend == "sim":
-        _refuse_host_options()
 
         def execute(on_done: Callable[[], object]) -> Results:
             return run_scenario(loaded, jobs=jobs or available_cpus(), traces=trace, on_done=on_done)
