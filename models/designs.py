@@ -13,6 +13,8 @@ from models.units import KIB, MIB
 
 LEAST_CHUNK = 2 * MIB
 
+_CALIBRATED = (2 * MIB, 8 * MIB, 64 * MIB)  # chunks of the calibration, where memory comes in no larger pieces
+
 
 def calibration_design(machine: Machine, granularity_bytes: int, replications: int, seed: int = 1) -> Scenario:
     """Return the cases that a machine's rates are fitted to: threads x chunk sizes, each long enough to be timed.
@@ -33,7 +35,8 @@ def calibration_design(machine: Machine, granularity_bytes: int, replications: i
 
 def validation_design(machine: Machine, granularity_bytes: int, replications: int, seed: int = 2) -> Scenario:
     """Return cases that are none of the calibration's: other chunks, sizes and thread counts, and background load."""
-    tiny, small, large = _chunk_sizes(granularity_bytes, (4 * MIB, 32 * MIB, 128 * MIB))
+    known = _chunk_sizes(granularity_bytes, _CALIBRATED)
+    tiny, small, large = _chunk_sizes(granularity_bytes, (4 * MIB, 32 * MIB, 128 * MIB), known)
     used = thread_counts(machine)
     n_cpus = len(machine.cpus_of(machine.cpu_nids[0]))
     between = sorted({max(2, (a + b) // 2) for a, b in zip([1, *used], [*used, n_cpus], strict=False)} - set(used))
@@ -73,12 +76,14 @@ def thread_counts(machine: Machine) -> list[int]:
     return sorted(counts - {1})
 
 
-def _chunk_sizes(granularity_bytes: int, wanted: Sequence[int]) -> list[int]:
-    """Return sizes that are multiples of what memory comes in, each larger than the one before."""
+def _chunk_sizes(granularity_bytes: int, wanted: Sequence[int], known: Sequence[int] = ()) -> list[int]:
+    """Return sizes that are multiples of what memory comes in, each twice the one before or more, none of the known."""
     found: list[int] = []
     for size in wanted:
         least = 2 * found[-1] if found else granularity_bytes
         found.append(max(least, -(-size // granularity_bytes) * granularity_bytes))
+        while found[-1] in known:
+            found[-1] += granularity_bytes
     return found
 
 
@@ -126,10 +131,12 @@ def _scenario(
     granularity_bytes: int,
 ) -> Scenario:
     local = machine.cpu_nids[0]
+    room = min(node.memory_bytes for node in machine.nodes if node.memory_bytes)
     scenarios = []
     seen: list[Mapping[str, Any]] = []
-    for part in parts:
-        if part in seen:
+    for wanted in parts:
+        part = {**wanted, "tasks": min(wanted["tasks"], room // wanted["page"])}
+        if part in seen or not part["tasks"]:  # large pages on a small machine: what fits
             continue
         seen.append(part)
         task = {

@@ -73,6 +73,9 @@ def _build(file: MachineFile, check: Checker) -> Machine:
     distances = _distances(file, nids, routes, check)
     rates = _rates(file, set(distances.values()), check)
     _check_fits(file, check)
+    if file.team is not None and not 0 <= file.team.start_latency_cv.value <= 5:
+        at = ("team", "start_latency_cv", "value")
+        check.problem(at, f"found {check.found(at)}; allowed is 0 to 5")
     check.stop()
     sources = {"distances": (file.distances or file.distance_matrix or Sourced(value=0, source="one node")).source}
     sources |= {f"nodes[{i}]": group.source for i, group in enumerate(file.nodes)}

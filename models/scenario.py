@@ -16,6 +16,7 @@ from models.document import NOTHING, KeyPath, Located, combinations, format_path
 from models.kernels import VERSIONS, Kernel, KtaskV1
 from models.machine import Machine
 from models.machine_file import find_machine_file, load_machine
+from models.memory import spread_pool
 from models.policies import ChunkRule, Policy, WorksRule
 from models.problems import InputError, Problem
 from models.published_table import PublishedTable, load_table
@@ -420,11 +421,13 @@ def _check_page_node(file: ScenarioFile, machine: Machine, check: Checker) -> No
         nids = ", ".join(str(node.nid) for node in machine.nodes if node.memory_bytes)
         message = f"found node {task.page_node}; allowed are the nodes with memory of machine {machine.name}: {nids}"
         check.problem(("task", "page_node"), message)
-    elif task.size > node.memory_bytes:
-        check.problem(
-            ("task", "size"),
-            f"found {check.found(('task', 'size'))}; the page_node, {node.nid}, has {format_size(node.memory_bytes)}",
-        )
+        return
+    room = sum(node.memory_bytes // task.page_size for node in machine.nodes)
+    n_pages = room if task.pool is None else min(room, task.pool // task.page_size)
+    here = spread_pool(machine, n_pages, task.page_size)[node.nid] * task.page_size
+    if task.size > here:
+        what = format_size(here) if task.pool is None else f"{format_size(here)} of the pool"
+        check.problem(("task", "size"), f"found {check.found(('task', 'size'))}; the page_node, {node.nid}, has {what}")
 
 
 def _check_background(background: Background, machine: Machine, check: Checker) -> None:

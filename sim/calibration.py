@@ -24,9 +24,15 @@ from sim.run import run_case
 DEFAULT_KNEE = 6.0
 # A log-scale standard error above this says that the data do not determine a parameter: a factor of 1.35 either way.
 _LARGEST_STDERR = 0.3
+_STEP = 1e-3  # of a derivative, on the scale of the fit
+_WIDEST_STDERR = 1e3  # that of a parameter that changes nothing
 _LEAST_STDERR = 0.002  # of a median of times; more exact than the clock and the host's drift is nothing
 _LEAST_RUNS = 3
+_MOST_VARIATION, _MOST_NOISE = 5.0, 0.5  # that a machine file may have
+_PRIOR_RUNS = 4  # how many runs of a case what is known of the others is worth
 _BOOST = 1.25  # standard deviation of a median over that of a mean (normal distribution, sqrt(pi / 2))
+
+Vector = np.ndarray[Any, np.dtype[np.float64]]
 
 
 class CalibrationError(ValueError):
@@ -103,13 +109,13 @@ def calibrate(scenario: Scenario, runs: pd.DataFrame, machine: Machine) -> Calib
     """Fit the rates of `machine` to measured `runs` of a scenario (`results.runs`, with the columns of a real run).
 
     Unstable runs are left out where enough others are left. Weights are the errors of the medians; parameters that the
-    data do not determine keep the value of `machine`, and say so. Raises CalibrationError.
+    data do not determine keep the value of `machine` (a knee the usual one), and say so. Raises CalibrationError.
     """
     cells = measured_cells(scenario, runs)
     cases = [replace(scenario.cases[number], machine=machine) for number in cells["case"]]
     usable = runs[runs["unstable"] == ""] if "unstable" in runs else runs
     team = _team_costs(usable if len(usable) else runs, scenario)
-    fit = _Fit(cases, cells, machine, team)
+    fit = _Fit(cases, cells, _deviations(cells, runs), machine, team)
     parameters = [*fit.parameters(), *team, *_noises(usable if len(usable) else runs)]
     fitted = fit.machine_with(parameters)
     predicted = [_predict(case, fitted) for case in cases]
@@ -170,21 +176,40 @@ class _Free:
     default: float
 
 
+@dataclass(frozen=True)
+class _Found:
+    """The end of a fit."""
+
+    free: list[_Free]
+    undetermined: list[_Free]
+    base: Machine  # with what is not free in place
+    result: lmfit.minimizer.MinimizerResult
+    stderrs: Vector
+
+
 class _Fit:
     """The parameters that a set of cases may determine, fitted together."""
 
-    def __init__(self, cases: Sequence[Case], cells: pd.DataFrame, machine: Machine, team: Sequence[Parameter]) -> None:
+    def __init__(
+        self,
+        cases: Sequence[Case],
+        cells: pd.DataFrame,
+        deviations: Vector,
+        machine: Machine,
+        team: Sequence[Parameter],
+    ) -> None:
         self._cases = cases
         self._log_times = np.log(cells["time_s"].to_numpy(float))
-        self._stderrs = cells["stderr"].to_numpy(float)
+        self._stderrs = _steadied(cells["stderr"].to_numpy(float), cells["n_runs"].to_numpy(float))
+        self._deviations = deviations / self._stderrs
         costs = {p.name.partition(".")[2]: 0.0 if math.isnan(p.value) else p.value for p in team}
         rates = replace(
             machine.rates,
-            memory_curve=CapacityCurve(machine.rates.memory_curve.knee or DEFAULT_KNEE),
+            memory_curve=CapacityCurve(DEFAULT_KNEE),
             cache_bytes_per_s=None,
             share_exponent=1.0,
         )
-        self._base = replace(machine, rates=rates, team={**costs, "chunk_time": 0.0})
+        base = replace(machine, rates=rates, team={**costs, "chunk_time": 0.0})
         self._n_threads = {case.n_works for case in cases}
         throughputs = [case.task.size / time_s for case, time_s in zip(cases, cells["time_s"], strict=True)]
         alone = [t for case, t in zip(cases, throughputs, strict=True) if case.n_works == 1]
@@ -196,7 +221,7 @@ class _Fit:
         ]
         if max(self._n_threads) > 1:
             traffic = machine.rates.clear_traffic
-            kept = max(machine.rates.memory_bytes_per_s, 1.5 * max(throughputs) * traffic)
+            kept = max(machine.rates.memory_bytes_per_s, 2 * max(throughputs) * traffic)
             words = f"memory never limited clearing here, which reached {format_rate(max(throughputs))}"
             free.append(
                 _Free(
@@ -219,45 +244,79 @@ class _Fit:
             free.append(_Free("rates.core_throughput", default, 0.5, 4.0, _put_core, words, default))
         distances = sorted({machine.distances[a, b] for a, b in map(_nodes_of, cases) if a != b})
         free += [_remote(distance, machine.rates.remote_factors.get(distance, 1.0)) for distance in distances]
-        self._free = free
-        self._undetermined: list[_Free] = []
-        self._result = self._minimise()
+        fits = [self._minimise(free, base)]
+        if any(each.name == "rates.core_throughput" for each in free):
+            # Cores may be what limits all threads together as well as memory, and what does not limit has no slope: so
+            # begin from either. The better one is that of the least chi-square with 2 for each parameter (Akaike).
+            most = {"rates.memory_bandwidth": 2.0, "rates.core_throughput": max(throughputs) / max(alone) / len(cores)}
+            starts = {"rates.memory_bandwidth": max(throughputs) * traffic, "rates.core_throughput": 1.0}
+            other = [
+                replace(each, start=most[each.name] * starts[each.name]) if each.name in most else each for each in free
+            ]
+            fits.append(self._minimise(other, base))
+        best = min(fits, key=lambda fit: float(fit.result.chisqr) + 2 * len(fit.free))
+        self._free, self._undetermined, self._base = best.free, best.undetermined, best.base
+        self._result, self._errors_found = best.result, best.stderrs
 
-    def _minimise(self) -> lmfit.minimizer.MinimizerResult:
+    def _minimise(self, free: Sequence[_Free], base: Machine) -> _Found:
         """Fit; fix what the data do not determine at its default, one at a time, the least determined first."""
+        free = list(free)
+        undetermined: list[_Free] = []
         while True:
             parameters = lmfit.Parameters()
-            for number, free in enumerate(self._free):
-                low, high = (_to(free, free.low), _to(free, free.high))
-                start = min(max(_to(free, free.start), low), high)
+            for number, each in enumerate(free):
+                low, high = (_to(each, each.low), _to(each, each.high))
+                start = min(max(_to(each, each.start), low), high)
                 parameters.add(f"p{number}", value=start, min=low, max=high)
             result = lmfit.minimize(
-                self._residuals, parameters, method="least_squares", diff_step=1e-4, x_scale="jac", max_nfev=60
+                self._residuals,
+                parameters,
+                args=(free, base),
+                method="least_squares",
+                diff_step=1e-4,
+                x_scale="jac",
+                ftol=1e-6,
+                xtol=1e-6,
+                max_nfev=100 * (len(free) + 1),  # those for derivatives count too
             )
-            poor = {n: self._poorness(result, n) for n in range(1, len(self._free))}  # the rate is always determined
+            stderrs = self._errors(result, free, base)
+            # The rate of one thread is always determined.
+            poor = {n: _poorness(result.params[f"p{n}"], free[n], stderrs[n]) for n in range(1, len(free))}
             worst = max(poor, key=lambda n: poor[n], default=None)
             if worst is None or poor[worst] <= _LARGEST_STDERR:
-                return result
-            gone = self._free.pop(worst)
-            self._undetermined.append(gone)
-            self._base = gone.put(self._base, gone.default)
+                return _Found(free, undetermined, base, result, stderrs)
+            free = [replace(each, start=_from(each, result.params[f"p{n}"].value)) for n, each in enumerate(free)]
+            gone = [free.pop(worst)]
+            if gone[0].name == "rates.memory_bandwidth":  # whose knee is then anything
+                gone += [free.pop(n) for n, each in enumerate(free) if each.name == "rates.memory_knee"]
+            for each in gone:
+                undetermined.append(each)
+                base = each.put(base, each.default)
 
-    def _poorness(self, result: lmfit.minimizer.MinimizerResult, number: int) -> float:
-        """Return the standard error of a parameter on a log scale; inf if there is none, or it runs into a bound."""
-        found = result.params[f"p{number}"]
-        free = self._free[number]
-        if found.stderr is None or not math.isfinite(found.stderr):
-            return math.inf
-        if free.low == 0.0:  # a cost: 0 is an answer like any other
-            return 0.0 if found.stderr < 20.0 else math.inf
-        if min(found.value - found.min, found.max - found.value) < 1e-3 and not free.name.startswith("rates.remote"):
-            return math.inf
-        return float(found.stderr)
+    def _errors(self, result: lmfit.minimizer.MinimizerResult, free: Sequence[_Free], base: Machine) -> Vector:
+        """Return the standard error of each parameter, on the scale of the fit.
 
-    def _residuals(self, parameters: lmfit.Parameters) -> np.ndarray[Any, np.dtype[np.float64]]:
-        machine = self._base
-        for number, free in enumerate(self._free):
-            machine = free.put(machine, _from(free, parameters[f"p{number}"].value))
+        From the Jacobian, as lmfit's, which has none at all where one parameter changes nothing; the very wide prior
+        gives that one a very large error, and leaves the others theirs. Where the model is off by more than the noise
+        of the measurements, that counts as noise. A block of runs that is slow as a whole moves all cases, and is no
+        noise that the number of cases makes smaller: so the error is at least what blocks make of it.
+        """
+        found = self._residuals(result.params, free, base)
+        slopes = []
+        for name in result.params:
+            moved = result.params.copy()
+            step = _STEP if moved[name].value + _STEP <= moved[name].max else -_STEP
+            moved[name].value += step
+            slopes.append((self._residuals(moved, free, base) - found) / step)
+        covariance = np.linalg.inv(np.array(slopes) @ np.array(slopes).T + np.eye(len(slopes)) / _WIDEST_STDERR**2)
+        excess = max(1.0, result.redchi) if result.nfree > 0 else 1.0
+        of_blocks = [_stderr(column) for column in (self._deviations @ (covariance @ np.array(slopes)).T).T]
+        return np.maximum(np.sqrt(excess * np.diag(covariance)), of_blocks)
+
+    def _residuals(self, parameters: lmfit.Parameters, free: Sequence[_Free], base: Machine) -> Vector:
+        machine = base
+        for number, each in enumerate(free):
+            machine = each.put(machine, _from(each, parameters[f"p{number}"].value))
         predicted = np.log([_predict(case, machine) for case in self._cases])
         return np.asarray((predicted - self._log_times) / self._stderrs, dtype=float)
 
@@ -267,7 +326,7 @@ class _Fit:
         for number, free in enumerate(self._free):
             entry = self._result.params[f"p{number}"]
             value = _from(free, entry.value)
-            stderr = float(entry.stderr) * (1e-6 if free.low == 0.0 else value)
+            stderr = float(self._errors_found[number]) * (1e-6 if free.low == 0.0 else value)
             found.append(Parameter(free.name, value, stderr, "fitted"))
         found += [
             Parameter(free.name, free.default, None, f"not determined by the measurements: {free.otherwise}")
@@ -275,8 +334,8 @@ class _Fit:
         ]
         names = [parameter.name for parameter in found]
         if "rates.memory_bandwidth" in names and "rates.memory_knee" not in names:
-            knee = self._base.rates.memory_curve.knee or DEFAULT_KNEE
-            found.append(Parameter("rates.memory_knee", knee, None, f"not determined by the measurements: {_NO_KNEE}"))
+            how = f"not determined by the measurements: {_NO_KNEE}"
+            found.append(Parameter("rates.memory_knee", DEFAULT_KNEE, None, how))
         return found
 
     def machine_with(self, parameters: Sequence[Parameter]) -> Machine:
@@ -299,6 +358,30 @@ class _Fit:
             },
         }
         return replace(machine, rates=rates, team=team)
+
+
+def _poorness(found: lmfit.Parameter, free: _Free, stderr: float) -> float:
+    """Return the standard error of a parameter on a log scale; inf if it runs into a bound."""
+    if free.low == 0.0:  # a cost: 0 is an answer like any other
+        return 0.0 if stderr < 20.0 else math.inf
+    if min(found.value - found.min, found.max - found.value) < 1e-3 and not free.name.startswith("rates.remote"):
+        return math.inf
+    return stderr
+
+
+def _deviations(cells: pd.DataFrame, runs: pd.DataFrame) -> Vector:
+    """Return how far each run is from the median of its case, as a share: a row for each replication; 0 if not run."""
+    stable = runs[runs["unstable"] == ""] if "unstable" in runs else runs
+    medians = cells.set_index("case")["time_s"]
+    logs = np.log(stable["time_s"] / stable["case"].map(medians))
+    table = stable.assign(log=logs).pivot_table(index="replication", columns="case", values="log")
+    return table.reindex(columns=medians.index).fillna(0.0).to_numpy(float)
+
+
+def _steadied(stderrs: Vector, n_runs: Vector) -> Vector:
+    """Return the errors of medians, each drawn towards that of most cases: a spread of five runs is hardly known."""
+    weight = _PRIOR_RUNS / (_PRIOR_RUNS + n_runs - 1)
+    return np.asarray(np.sqrt(weight * np.median(stderrs) ** 2 + (1 - weight) * stderrs**2), dtype=float)
 
 
 _NO_KNEE = "too few numbers of threads for the shape of the knee; the best exponent on 25 published curves"
@@ -373,7 +456,9 @@ def _team_costs(runs: pd.DataFrame, scenario: Scenario) -> list[Parameter]:
         if not len(values):
             found.append(Parameter(f"team.{name}", 0.0, None, f"never seen: {what}"))
             continue
-        found.append(Parameter(f"team.{name}", float(np.median(values)), _stderr(values), f"measured: {what}"))
+        value = float(np.median(values))
+        value = min(value, _MOST_VARIATION) if name.endswith("_cv") else value
+        found.append(Parameter(f"team.{name}", value, _stderr(values), f"measured: {what}"))
     return found
 
 
@@ -383,7 +468,7 @@ def _noises(runs: pd.DataFrame) -> list[Parameter]:
     chunk = alone["chunk_cv"].dropna().to_numpy(float) if "chunk_cv" in alone else np.array([])
     found = []
     if len(chunk):
-        value = float(np.median(chunk))
+        value = min(float(np.median(chunk)), _MOST_NOISE)
         found.append(
             Parameter("rates.chunk_noise", value, _stderr(chunk), "measured: chunks of one thread within a run")
         )
@@ -399,7 +484,7 @@ def _noises(runs: pd.DataFrame) -> list[Parameter]:
     if spreads:
         stderr = _stderr(np.array(spreads))
         words = "measured: runs of a case with one thread, without the noise of their chunks"
-        found.append(Parameter("rates.run_noise", float(np.median(spreads)), stderr, words))
+        found.append(Parameter("rates.run_noise", min(float(np.median(spreads)), _MOST_NOISE), stderr, words))
     else:
         found.append(Parameter("rates.run_noise", 0.0, None, "too few runs of a case to tell"))
     return found

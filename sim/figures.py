@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Hashable, Mapping
 from pathlib import Path
 from typing import Any
@@ -175,7 +176,9 @@ def plot_validation(validation: Validation, path: str | Path | None = None) -> F
     axis.set_xlabel("predicted over measured time (%), bars: spread of measured runs")
     axis.grid(axis="x", color="#dddddd", linewidth=0.6)
     figure.legend(loc="outside lower center", ncols=4, fontsize="small")
-    figure.suptitle(f"Predicted and measured: mean error {validation.mean_error_pct:.1f} %")
+    decided = not math.isnan(validation.mean_error_pct)
+    words = f"mean error {validation.mean_error_pct:.1f} %" if decided else "nothing decided"
+    figure.suptitle(f"Predicted and measured: {words}")
     if path is not None:
         figure.savefig(path, dpi=110)
     return figure

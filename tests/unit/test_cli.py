@@ -167,3 +167,111 @@ def test_unmatched_table_is_said(scenario: Path, tmp_path: Path) -> None:
     done = ktask_sim("run", str(scenario), cwd=tmp_path)
     assert done.returncode == 0
     assert "note: no case matches a row of vfio_pin_xeon_8160" in done.stderr
+
+
+NUMACTL = """available: 2 nodes (0-1)
+node 0 cpus: 0 1 2 3
+node 0 size: 8192 MB
+node 0 free: 8000 MB
+node 1 cpus: 4 5 6 7
+node 1 size: 8192 MB
+node 1 free: 8000 MB
+node distances:
+node   0   1
+  0:  10  21
+  1:  21  10
+"""
+
+
+@pytest.fixture
+def numactl(tmp_path: Path) -> Path:
+    """What numactl -H prints on a machine of two nodes of 4 CPUs."""
+    path = tmp_path / "two_nodes.txt"
+    path.write_text(NUMACTL)
+    return path
+
+
+def test_import_prints_a_machine_file(numactl: Path, tmp_path: Path) -> None:
+    """import makes a machine file of numactl's text on stdout, named as its file; notes go to stderr."""
+    done = ktask_sim("import", numactl.name, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    document = yaml.safe_load(done.stdout)
+    assert document["machine"] == "two_nodes"
+    assert document["distance_matrix"]["value"] == [[10, 21], [21, 10]]
+    assert "note: the rates are not measured" in done.stderr
+    (tmp_path / "copy.yaml").write_text(done.stdout)
+    told = ktask_sim("machines", "copy.yaml", cwd=tmp_path)
+    assert "2 NUMA nodes" in told.stdout and "8 CPUs" in told.stdout, told.stderr
+
+
+def test_import_writes_a_file_once(numactl: Path, tmp_path: Path) -> None:
+    """-o writes the same file, with --name as its name; what is there is only overwritten with --force."""
+    printed = ktask_sim("import", numactl.name, "--name", "big-one", cwd=tmp_path)
+    done = ktask_sim("import", numactl.name, "--name", "big-one", "-o", "big.yaml", cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (0, "")
+    assert "machine file: big.yaml" in done.stderr
+    assert (tmp_path / "big.yaml").read_text() == printed.stdout
+    assert yaml.safe_load(printed.stdout)["machine"] == "big-one"
+    again = ktask_sim("import", numactl.name, "-o", "big.yaml", cwd=tmp_path)
+    assert again.returncode == 2
+    assert "big.yaml exists; give another file (-o), or --force to overwrite it" in again.stderr
+    assert (tmp_path / "big.yaml").read_text() == printed.stdout
+    forced = ktask_sim("import", numactl.name, "-o", "big.yaml", "--force", cwd=tmp_path)
+    assert forced.returncode == 0
+    assert yaml.safe_load((tmp_path / "big.yaml").read_text())["machine"] == "two_nodes"
+
+
+def test_import_takes_rates_of_a_machine(numactl: Path, tmp_path: Path) -> None:
+    """--rates-of says whose rates stand in, and the file says so too; an unknown machine is refused."""
+    done = ktask_sim("import", numactl.name, "--rates-of", "laptop-ryzen-4800u", cwd=tmp_path)
+    rate = yaml.safe_load(done.stdout)["rates"]["clear_rate"]
+    assert rate["value"] == "11.33GB/s"
+    assert rate["source"].startswith("not measured: taken from laptop-ryzen-4800u")
+    refused = ktask_sim("import", numactl.name, "--rates-of", "laptop", cwd=tmp_path)
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert "found 'laptop'; allowed is a shipped machine" in refused.stderr
+
+
+@pytest.mark.parametrize(
+    ("content", "arguments", "words"),
+    [
+        ("nothing of a machine\n", [], ""),
+        ("", [], ""),
+        (NUMACTL.replace("node 0 cpus: 0 1 2 3", "node 0 cpus: x"), [], ""),
+        (NUMACTL, ["--name", "a name with spaces"], "allowed is a name of letters, digits"),
+        (None, [], "does not exist"),
+    ],
+)
+def test_import_refuses(content: str | None, arguments: list[str], words: str, tmp_path: Path) -> None:
+    """What is no machine gives a message, status 2, no traceback and no file."""
+    if content is not None:
+        (tmp_path / "input.txt").write_text(content)
+    done = ktask_sim("import", "input.txt", "-o", "out.yaml", *arguments, cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (2, ""), done.stderr
+    assert words in done.stderr and "Traceback" not in done.stderr
+    assert not (tmp_path / "out.yaml").exists()
+
+
+@pytest.mark.parametrize(
+    "options", [["--method", "memset"], ["--memory-share", "0.5"], ["--allow-hugepage-pool"]], ids=lambda o: o[0]
+)
+def test_options_of_the_host_are_refused_in_a_simulation(options: list[str], scenario: Path, tmp_path: Path) -> None:
+    """An option that means nothing in a simulation is refused before anything is run, even with its default."""
+    done = ktask_sim("run", str(scenario), *options, cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert f"{options[0]} is of the real backend; add --backend real" in done.stderr
+    assert not (tmp_path / "results").exists()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the real backend needs Linux")
+def test_validate_refuses_a_machine_without_team(tmp_path: Path) -> None:
+    """A machine that was not calibrated says nothing of what threads of Python cost, so it can't be validated."""
+    for machine in ("laptop-ryzen-4800u", "no-such-machine"):
+        done = ktask_sim("validate", "--machine", machine, cwd=tmp_path)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert "Traceback" not in done.stderr
+    done = ktask_sim("validate", "--machine", "laptop-ryzen-4800u", cwd=tmp_path)
+    assert (
+        "laptop-ryzen-4800u is not of a calibration (it has no `team`); `ktask-sim calibrate` makes one" in done.stderr
+    )
+    assert not list(tmp_path.iterdir())
