@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -258,6 +258,7 @@ def build_scenario(document: Located, path: Path, *, machine: Machine | None = N
             cases.append(
                 Case(where, file.task, file.kernel, file.replications, file.seed, file.background, document=spelled)
             )
+    problems += _find_unused(cases, name)
     if problems:
         raise InputError(problems)
     assert first is not None
@@ -387,17 +388,32 @@ def _check_case(file: ScenarioFile, machine: Machine, check: Checker) -> None:
         )
 
 
-_USED_BY = {"chunk_size": ("chunks", "fixed"), "align": ("chunks", "padata"), "growth_threshold": ("works", "adaptive")}
+# Options of a policy, and the rules that use them.
+_USED_BY = {
+    "chunk_size": ("chunks", ("fixed",)),
+    "align": ("chunks", ("padata",)),
+    "chunks_per_work": ("chunks", ("ktask", "padata")),
+    "growth_threshold": ("works", ("adaptive",)),
+    "node_share": ("helper_node", ("page", "caller", "round-robin")),
+}
+
+
+def _find_unused(cases: Sequence[Case], name: str) -> Iterator[Problem]:
+    """Find options of a policy that no case uses: in a list of rules, one that does is enough."""
+    for option, (part, rules) in _USED_BY.items():
+        given = [case for case in cases if getattr(case.kernel, option) is not None]
+        given = [case for case in given if option in case.kernel.model_fields_set]
+        found = sorted({case.kernel.rule(part) for case in given})
+        if given and not set(found) & set(rules):
+            document = given[0].document
+            value = describe(document.at(("kernel", option)))
+            message = (
+                f"found {value}; it is used by {part}: {' or '.join(rules)}, and {part} is {', '.join(found)} here"
+            )
+            yield Problem(name, *document.place(("kernel", option)), f"kernel.{option}", message)
 
 
 def _check_policy(kernel: Kernel, page_bytes: int, base: int, check: Checker) -> None:
-    for name, (part, rule) in _USED_BY.items():
-        if name in kernel.model_fields_set and getattr(kernel, name) is not None and kernel.rule(part) != rule:
-            check.problem(
-                ("kernel", name),
-                f"found {check.found(('kernel', name))}; it is used by {part}: {rule} only, "
-                f"and {part} is {kernel.rule(part)} here",
-            )
     for name in ("min_chunk", "chunk_size", "align"):
         size: int | None = getattr(kernel, name)
         if size is None:
