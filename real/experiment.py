@@ -78,7 +78,7 @@ def plan(
     check.stop()
     here = scenario.on(machine)
     size_bytes = max(case.task.size for case in here.cases)
-    n_busy = max(_busy_cpus(case) for case in here.cases)
+    n_busy = _n_clearing(here.cases)
     check_budget(size_bytes + budget_bytes(n_busy), share=share, what="the job with its background load")
     sizes = sorted({chunk for case in here.cases for chunk in case.chunk_bytes()[:-1] or case.chunk_bytes()})
     by_nid = _bytes_by_nid(here.cases)
@@ -167,7 +167,7 @@ def _arena(ready: Plan) -> Iterator[Arena]:
     method = ready.choice.method
     with ExitStack() as stack:
         if method.from_pool and ready.allow_pool:
-            n_busy = max(_busy_cpus(case) for case in ready.scenario.cases)
+            n_busy = _n_clearing(ready.scenario.cases)
             size_bytes = ready.size_bytes + budget_bytes(n_busy, method.page_bytes)
             for nid, of_node_bytes in (_bytes_by_nid(ready.scenario.cases) or {None: size_bytes}).items():
                 n_pages = -(-of_node_bytes // method.page_bytes)
@@ -196,6 +196,11 @@ def _bytes_by_nid(cases: Sequence[Case]) -> dict[int | None, int]:
             for nid in n_pages | busy:
                 found[nid] = max(found[nid], n_pages[nid] * task.page_size + budget_bytes(busy[nid]))
     return dict(found)
+
+
+def _n_clearing(cases: Sequence[Case]) -> int:
+    """Return how many threads of background load hold memory: those of all cases are there all the time."""
+    return sum(len(cpus) for cpus in {case.background.cpus for case in cases if _busy_cpus(case)})
 
 
 def _busy_cpus(case: Case) -> int:

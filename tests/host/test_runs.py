@@ -250,6 +250,18 @@ def test_a_share_that_is_too_small_is_refused(write: Callable[..., Path]) -> Non
         real.plan(loaded, method="memset", share=1e-6)
 
 
+def test_load_of_every_case_is_budgeted(write: Callable[..., Path]) -> None:
+    """Load of all cases is there all the time, so cases with load on other CPUs add up."""
+    if len(real.host_machine().cpus) < 2:
+        pytest.skip("one CPU has load of one kind only")
+    first, second = (cpu.cpu_id for cpu in real.host_machine().cpus[:2])
+    load = f'background: {{load: clear, cpus: ["{first}", "{second}"]}}'
+    loaded = load_scenario(write(("background: {load: none}", load)))
+    needed = format_size(16 * MIB + 2 * REGION_BYTES)
+    with pytest.raises(real.NotEnoughMemoryError, match=f"the job with its background load needs {needed} of"):
+        real.plan(loaded, method="memset", share=1e-6)
+
+
 def test_huge_pages_must_do_for_the_load_too(pool: int, write: Callable[..., Path], tmp_path: Path) -> None:
     """Where a method needs huge pages, its background load does; a pool for the job alone is too small."""
     assert pool >= 0
