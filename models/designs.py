@@ -11,9 +11,8 @@ from models.machine import Machine
 from models.scenario import Scenario, build_scenario
 from models.units import KIB, MIB
 
-LEAST_CHUNK = 2 * MIB
-
 _CALIBRATED = (2 * MIB, 8 * MIB, 64 * MIB)  # chunks of the calibration, where memory comes in no larger pieces
+LEAST_CHUNK = _CALIBRATED[0]
 
 
 def calibration_design(machine: Machine, granularity_bytes: int, replications: int, seed: int = 1) -> Scenario:
@@ -22,7 +21,7 @@ def calibration_design(machine: Machine, granularity_bytes: int, replications: i
     `granularity_bytes` is what memory comes in: no chunk is smaller. Threads double from one to all CPUs, and take in
     the number of cores. With several nodes, one thread also clears memory of each distance.
     """
-    small, middle, large = _chunk_sizes(granularity_bytes, (LEAST_CHUNK, 8 * MIB, 64 * MIB))
+    small, middle, large = _chunk_sizes(granularity_bytes, _CALIBRATED)
     parts = [_one_thread(chunk) for chunk in (small, middle, large, 8 * large)]
     for threads in thread_counts(machine):
         parts += [_many(threads, chunk) for chunk in (small, middle, large)]

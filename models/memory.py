@@ -28,6 +28,16 @@ def spread_pool(machine: Machine, n_pages: int, page_bytes: int) -> dict[int, in
     return pages
 
 
+def free_pages(machine: Machine, page_bytes: int, pool_bytes: int | None) -> PagePool:
+    """Return a pool of so many bytes, none of it taken yet; None is all memory of every node.
+
+    Raises ValueError if the machine has too little memory.
+    """
+    room = sum(node.memory_bytes // page_bytes for node in machine.nodes)
+    n_pages = room if pool_bytes is None else pool_bytes // page_bytes
+    return PagePool(machine, spread_pool(machine, n_pages, page_bytes))
+
+
 class PagePool:
     """The pages that are free, taken by the default (local) policy: the own node first, then by distance."""
 

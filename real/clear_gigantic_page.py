@@ -2,21 +2,13 @@
 
 from __future__ import annotations
 
-from models.memory import PagePool, spread_pool
+from models.memory import free_pages
 from models.policies import NodeEntry
 from models.run import Record
 from models.scenario import Case
 from models.streams import Streams
 from real.team import Team
 from real.zeroing import Arena
-
-
-def free_pages(case: Case) -> PagePool:
-    """Return the pages that a run may take, none of them taken yet."""
-    machine, task = case.machine, case.task
-    room = sum(node.memory_bytes // task.page_size for node in machine.nodes)
-    n_pages = room if task.pool is None else task.pool // task.page_size
-    return PagePool(machine, spread_pool(machine, n_pages, task.page_size))
 
 
 def fallocate(case: Case, team: Team, arena: Arena, streams: Streams, record: Record) -> list[int]:
@@ -26,7 +18,7 @@ def fallocate(case: Case, team: Team, arena: Arena, streams: Streams, record: Re
     """
     machine, task = case.machine, case.task
     n_pages = task.size // task.page_size
-    pool = free_pages(case)
+    pool = free_pages(machine, task.page_size, task.pool)
     start_nid = streams["caller_node"].choice(machine.cpu_nids) if task.caller_node is None else task.caller_node
     team.begin_run(start_nid, record, case.background.cpus if case.background.load != "none" else ())
     base_pages = task.page_size // machine.base_page_bytes

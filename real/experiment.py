@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 
 from models.cpu_list import format_cpu_list
 from models.machine import Machine
+from models.memory import free_pages
 from models.problems import Problem
 from models.results import Results, provenance_of
 from models.run import RunResult
@@ -21,7 +22,6 @@ from models.tables import make_results
 from models.units import format_size
 from models.validation import Checker
 from real.background import Background, budget_bytes
-from real.clear_gigantic_page import free_pages
 from real.host import host_machine
 from real.host_state import as_data, read_host_state, what_changed
 from real.huge_pages import GrownPool
@@ -191,7 +191,7 @@ def _bytes_by_nid(cases: Sequence[Case]) -> dict[int | None, int]:
         task, machine = case.task, case.machine
         busy = Counter(cpu.nid for cpu in machine.cpus if _busy_cpus(case) and cpu.cpu_id in case.background.cpus)
         for start_nid in machine.cpu_nids if task.page_node is None else (task.page_node,):
-            pool = free_pages(case)
+            pool = free_pages(machine, task.page_size, task.pool)
             n_pages = Counter(pool.take(start_nid) for _ in range(task.size // task.page_size))
             for nid in n_pages | busy:
                 found[nid] = max(found[nid], n_pages[nid] * task.page_size + budget_bytes(busy[nid]))

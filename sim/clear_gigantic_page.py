@@ -6,7 +6,7 @@ and cleared by one synchronous task with one entry, the page's node. Nothing run
 
 from __future__ import annotations
 
-from models.memory import PagePool, spread_pool
+from models.memory import free_pages
 from models.policies import NodeEntry
 from models.scenario import Task
 from models.streams import Streams
@@ -17,9 +17,7 @@ from sim.ktask import Caller, Ktask, Process
 def fallocate(task: Task, hardware: Hardware, ktask: Ktask, streams: Streams) -> Process:
     """The calling user thread, from the first page to the last."""
     machine = hardware.machine
-    room = sum(node.memory_bytes // task.page_size for node in machine.nodes)
-    n_pool_pages = room if task.pool is None else task.pool // task.page_size
-    pool = PagePool(machine, spread_pool(machine, n_pool_pages, task.page_size))
+    pool = free_pages(machine, task.page_size, task.pool)
     start_nid = streams["caller_node"].choice(machine.cpu_nids) if task.caller_node is None else task.caller_node
     caller = Caller(hardware.occupy(start_nid))
     base_pages = task.page_size // machine.base_page_bytes

@@ -10,7 +10,7 @@ from models.policies.queue import NextEntry, NodeEntry
 
 
 class Places:
-    """The nodes of helpers: `rule` is one of PLACES.
+    """The nodes of helpers: `rule` is a HelperNode of models.policies.options.
 
     * page: the node of the data, helper i at entry i modulo their number (ktask_run_numa);
     * caller: the caller's node (ktask_run; padata's queue_work on the unbound workqueue);
@@ -49,11 +49,8 @@ class Places:
         return wanted
 
 
-PLACES = ("page", "caller", "any", "round-robin")
-
-
 def next_entry_rule(name: str, machine: Machine, pick: Callable[[int], int]) -> NextEntry:
-    """Return the rule of NEXT_ENTRIES by name; `pick(n)` returns a random number in [0, n)."""
+    """Return the rule by its NextEntryName; `pick(n)` returns a random number in [0, n)."""
 
     def random(entries: Sequence[NodeEntry], nid: int | None) -> NodeEntry | None:  # noqa: ARG001
         return entries[pick(len(entries))]
@@ -71,7 +68,3 @@ def next_entry_rule(name: str, machine: Machine, pick: Callable[[int], int]) -> 
 
     rules: Mapping[str, NextEntry] = {"random": random, "nearest": nearest, "most": most, "none": none}
     return rules[name]
-
-
-NEXT_ENTRIES = ("random", "nearest", "most", "none")
-ENDS = ("as-is", "split", "cancel")

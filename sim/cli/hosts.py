@@ -148,15 +148,14 @@ def calibrate(
         measurement = _measure(real, machine, [calibration_design], usage, seconds)
         design, runs = measurement.parts[0].scenario, measurement.parts[0].runs
         calibration = fit(design, runs, machine)
-        others = _other_methods(real, machine, usage)
     write_machine(_document(real, calibration, measurement), output)
     runs.to_csv(table, index=False)
     click.echo(stability(runs, measurement.results))
     click.echo("\n" + describe_calibration(calibration))
     errors = calibration.cells["error_pct"].abs()
     click.echo(f"Fitted cases: mean error {errors.mean():.1f} %, worst {errors.max():.1f} %.\n")
-    click.echo(others)
     click.echo(f"machine file: {output}\nmeasurements: {table}", err=True)
+    click.echo(_other_methods(real, machine, usage))
 
 
 @click.command()

@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from random import Random
+from typing import get_args
 
 import pytest
 from hypothesis import given, settings
@@ -17,8 +18,7 @@ from models.machine import Machine
 from models.machine_file import build_machine
 from models.policies import Chunk, NodeEntry, Policy, PolicyOptions
 from models.policies.chunks import CHUNKS
-from models.policies.options import PRESETS
-from models.policies.places import ENDS, NEXT_ENTRIES, PLACES
+from models.policies.options import PRESETS, End, HelperNode, NextEntryName
 from models.policies.works import WORKS
 from models.scenario import Case, Task
 from models.units import GIB, KIB, MIB
@@ -56,9 +56,9 @@ def option_values(draw: st.DrawFn, page: int) -> dict[str, object]:
         "policy": draw(st.sampled_from(sorted(PRESETS))),
         "works": draw(st.sampled_from(sorted(WORKS))),
         "chunks": draw(st.sampled_from(sorted(CHUNKS))),
-        "helper_node": draw(st.sampled_from(PLACES)),
-        "next_entry": draw(st.sampled_from(NEXT_ENTRIES)),
-        "end": draw(st.sampled_from(ENDS)),
+        "helper_node": draw(st.sampled_from(get_args(HelperNode))),
+        "next_entry": draw(st.sampled_from(get_args(NextEntryName))),
+        "end": draw(st.sampled_from(get_args(End))),
         "node_share": draw(st.sampled_from([0.1, 0.5, 0.8, 1.0])),
         "max_threads": draw(st.none() | st.integers(1, 40)),
         "min_chunk": draw(st.integers(1, page)) * BASE,
