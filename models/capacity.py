@@ -3,6 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
+
+
+class Curve(Protocol):
+    """How much of a nominal capacity remains; a flat curve leaves all of it at every load."""
+
+    @property
+    def is_flat(self) -> bool: ...
+
+    def effective(self, capacity: float, offered: float, flows: int = 1) -> float:
+        """Return the effective capacity when so many flows offer so much together."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -32,7 +44,7 @@ class CapacityCurve:
         """True if the capacity is the nominal one at every load."""
         return self.knee is None and self.decline == 0.0
 
-    def effective(self, capacity: float, offered: float) -> float:
+    def effective(self, capacity: float, offered: float, flows: int = 1) -> float:  # noqa: ARG002 - any number alike
         """Return the effective capacity at an offered load (may be inf), both in the unit of ``capacity``."""
         peak = capacity
         if self.decline and offered > capacity:

@@ -85,6 +85,14 @@ class Located:
                 break
         return place
 
+    def has(self, path: KeyPath) -> bool:
+        """Return whether there is a value at `path`."""
+        try:
+            self.at(path)
+        except KeyError:
+            return False
+        return True
+
     def at(self, path: KeyPath) -> Any:
         """Return the value at `path`, without places. Raises KeyError if there is none."""
         here = self

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 
 from models.capacity import CapacityCurve
@@ -84,6 +84,7 @@ class Machine:
     rates: Rates
     fits: tuple[Fit, ...] = ()
     team: Mapping[str, float] | None = None  # kernel parameter -> its value for the real backend's threads here
+    clients: Mapping[str, Mapping[str, float]] = field(default_factory=dict)  # client -> cost -> its value here
 
     @cached_property
     def nids(self) -> tuple[int, ...]:
@@ -119,20 +120,24 @@ class Machine:
         """Return the rate of a store stream from one node's CPUs to another's memory, relative to local."""
         return self.rates.remote_factors.get(self.distances[cpu_nid, memory_nid], 1.0)
 
-    def traffic(self, cpu_nid: int, memory_nid: int) -> tuple[tuple[str, float], ...]:
-        """Return what a stream that clears memory of a node moves through memory and links: (name, bytes a byte) pairs.
+    def traffic(self, cpu_nid: int, memory_nids: Sequence[int], traffic: float) -> tuple[tuple[str, float], ...]:
+        """Return what a stream moves through memory and links, for each byte of its work: (name, bytes) pairs.
 
-        Names are those of `bandwidths`. The lines written go one way over each link of the route; those read before
-        (all of `clear_traffic` but the write) come the other. Between nodes without a link nothing limits them.
+        `traffic` is what crosses the memory bus for a byte, spread evenly over the nodes. Names are those of
+        `bandwidths`. Of it, as with clearing (`clear_traffic`), one part is written and goes out over each link of the
+        route, the others were read before and come in. Between nodes without a link nothing limits them.
         """
-        uses = [(f"memory{memory_nid}", self.rates.clear_traffic)]
-        for a, b in itertools.pairwise(self.routes[cpu_nid, memory_nid]):
-            if f"link{a}-{b}" not in self.bandwidths:
-                continue
-            uses.append((f"link{a}-{b}", 1.0))
-            if self.rates.clear_traffic > 1.0:
-                uses.append((f"link{b}-{a}", self.rates.clear_traffic - 1.0))
-        return tuple(uses)
+        written = traffic / self.rates.clear_traffic if self.rates.clear_traffic > 1.0 else traffic
+        uses: dict[str, float] = {}
+        for memory_nid in memory_nids:
+            ways = [(f"memory{memory_nid}", traffic)]
+            for a, b in itertools.pairwise(self.routes[cpu_nid, memory_nid]):
+                if f"link{a}-{b}" in self.bandwidths:
+                    ways += [(f"link{a}-{b}", written), (f"link{b}-{a}", traffic - written)]
+            for name, share in ways:
+                if share > 0.0:
+                    uses[name] = uses.get(name, 0.0) + share / len(memory_nids)
+        return tuple(uses.items())
 
     @cached_property
     def bandwidths(self) -> Mapping[str, float]:

@@ -12,7 +12,7 @@ from typing import Any
 from models.capacity import CapacityCurve
 from models.document import KeyPath, Located, is_file, is_folder, read
 from models.machine import Cpu, Fit, Link, Machine, Node, Rates
-from models.machine_schema import MAX_CPUS, MAX_NODES, MachineFile, NodeGroup, RatesPart, Sourced, TeamPart
+from models.machine_schema import COST_NAMES, MAX_CPUS, MAX_NODES, MachineFile, NodeGroup, RatesPart, Sourced, TeamPart
 from models.problems import did_you_mean
 from models.published_table import shipped_tables
 from models.topology import MAX_DISTANCE
@@ -84,6 +84,12 @@ def _build(file: MachineFile, check: Checker) -> Machine:
         sourced = getattr(file.rates, name)
         if sourced is not None:
             sources[f"rates.{name}"] = sourced.source
+    clients: dict[str, dict[str, float]] = {}
+    for client, costs in file.clients or ():
+        for name, sourced in costs or ():
+            if sourced is not None:
+                clients.setdefault(client, {})[name] = sourced.value
+                sources[f"clients.{client}.{name}"] = sourced.source
     if file.team is not None:
         sources |= {f"team.{name}": getattr(file.team, name).source for name in TeamPart.model_fields}
     return Machine(
@@ -99,12 +105,13 @@ def _build(file: MachineFile, check: Checker) -> Machine:
         distances=distances,
         rates=rates,
         team=None if file.team is None else {name: getattr(file.team, name).value for name in TeamPart.model_fields},
+        clients=clients,
         fits=tuple(Fit(fit.table, tuple(fit.parameters), tuple(fit.cells)) for fit in file.fits),
     )
 
 
 def _check_fits(file: MachineFile, check: Checker) -> None:
-    known = (*RatesPart.model_fields, "kernel.stray_block")
+    known = (*RatesPart.model_fields, "kernel.stray_block", *COST_NAMES)
     tables = shipped_tables()
     for i, fit in enumerate(file.fits):
         for j, parameter in enumerate(fit.parameters):

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Generic, Literal, TypeVar
+from typing import Annotated, Any, Generic, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, create_model
 
+from models.clients import CLIENTS, Costs
 from models.cpu_list import CoreCpus
 from models.units import KIB, Rate, Size, Time
 
@@ -146,6 +147,32 @@ class TeamPart(_Part):
     chunk_time: Sourced[Time]
 
 
+def _costs_part(client: str, costs: type[Costs]) -> type[BaseModel]:
+    """Return what a machine file may say of a client: any of its costs, each with its source."""
+    fields: dict[str, Any] = {}
+    for name, field in costs.model_fields.items():
+        kind: Any = field.annotation
+        for bound in field.metadata:
+            kind = Annotated[kind, bound]
+        fields[name] = (Annotated[Sourced[kind] | None, Field(description=field.description)], None)
+    return create_model(f"{client}_costs", __base__=_Part, __doc__=f"Costs of {client} here.", **fields)
+
+
+_COSTS: dict[str, Any] = {
+    name: (Annotated[_costs_part(name, type(field.default)) | None, Field(description=f"costs of {name} here")], None)
+    for name, client in CLIENTS.items()
+    if (field := client.model_fields.get("costs")) is not None
+}
+ClientsPart = create_model("ClientsPart", __base__=_Part, __doc__="What clients cost on this machine.", **_COSTS)
+
+
+COST_NAMES = tuple(
+    f"clients.{client}.{name}"
+    for client in _COSTS
+    for name in type(CLIENTS[client].model_fields["costs"].default).model_fields
+)
+
+
 class FitPart(_Part):
     """Which published cells the rates were fitted to."""
 
@@ -197,5 +224,9 @@ class MachineFile(_Part):
     team: Annotated[
         TeamPart | None,
         Field(description="costs of the real backend's threads here, to predict its runs; `calibrate` measures them"),
+    ] = None
+    clients: Annotated[
+        ClientsPart | None,
+        Field(description="what clients cost here; where nothing is said, a client has its own figures"),
     ] = None
     fits: list[FitPart] = []

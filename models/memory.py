@@ -55,3 +55,13 @@ class PagePool:
                 self._free[other] -= 1
                 return other
         raise MemoryError("no page is free on any node")
+
+    def take_some(self, nid: int, most: int) -> tuple[int, int]:
+        """Take up to `most` pages of one node for a thread on node `nid`; return (their node, how many).
+
+        Raises MemoryError if none is left.
+        """
+        found = self.take(nid)
+        more = min(most - 1, self._free[found])
+        self._free[found] -= more
+        return found, 1 + more

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 class Slice(NamedTuple):
     """A stretch of a worker's time. Chunks have a start and size within their task, in bytes; other kinds have none."""
 
-    kind: str  # chunk, lock (wait and hold), queued (a helper not yet started) or asleep (the caller, waiting)
+    kind: str  # chunk, lock (wait and hold), queued (a helper not yet started), asleep, alone or undo (the caller)
     task: int
     worker: int  # 0 is the caller
     cpu: int | None
@@ -19,6 +19,7 @@ class Slice(NamedTuple):
     size_bytes: int | None
     begin_s: float
     end_s: float
+    traffic: float = 0.0  # of a chunk: bytes over the memory bus for a byte of it
 
 
 @dataclass
@@ -30,6 +31,7 @@ class WorkerTotals:
     size_bytes: int = 0
     working_s: float = 0.0  # within the client's function
     lock_wait_s: float = 0.0  # for the task's lock, without the time in it
+    client_lock_wait_s: float = 0.0  # within the client's function, for the locks that it takes
     start_wait_s: float = 0.0  # from being queued to running
     end_wait_s: float = 0.0  # from its own last chunk to the end of the task
 
@@ -41,7 +43,9 @@ class Record:
     with_slices: bool = False
     slices: list[Slice] = field(default_factory=list)
     workers: list[WorkerTotals] = field(default_factory=list)
+    alone_s: dict[str, float] = field(default_factory=dict)  # what callers did that nobody helps with -> seconds
     n_tasks: int = 0
+    n_failed: int = 0
     imbalance_sum: float = 0.0  # over tasks: longest working time of a work over the mean
 
     def worker(self, index: int) -> WorkerTotals:

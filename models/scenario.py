@@ -4,23 +4,24 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Union
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, create_model
 
+from models.clients import CLIENTS, ClearGigantic, Client
 from models.cpu_list import CpuList, format_cpu_list
 from models.document import NOTHING, KeyPath, Located, combinations, format_path, leaves, locate, read
-from models.kernels import VERSIONS, Kernel, KtaskV1
+from models.kernels import VERSIONS, Kernel
 from models.machine import Machine
 from models.machine_file import find_machine_file, load_machine
-from models.memory import spread_pool
 from models.policies import ChunkRule, Policy, WorksRule
 from models.problems import InputError, Problem
 from models.published_table import PublishedTable, load_table
-from models.units import GIB, Size, describe, format_size
+from models.units import describe, format_size
 from models.validation import Checker, validate
 
 MAX_CASES = 100_000
@@ -32,27 +33,6 @@ EMPTY = Located({}, 0, 0, {})
 
 class _Part(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
-
-class Task(_Part):
-    """The job."""
-
-    client: Annotated[Literal["clear_gigantic_page"], Field(description="the kernel code that has the job done")]
-    size: Annotated[Size, Field(gt=0, description="memory to clear")]
-    page_size: Annotated[Size, Field(gt=0, description="size of a huge page; each page is one synchronous task")] = GIB
-    pool: Annotated[
-        Size | None,
-        Field(description="huge pages set aside, spread evenly over the nodes; default: all memory of every node"),
-    ] = None
-    caller_node: Annotated[
-        int | None, Field(ge=0, description="node on which the calling thread starts; default: a random one each time")
-    ] = None
-    page_node: Annotated[
-        int | None,
-        Field(
-            ge=0, description="node that all pages come from, as numactl --membind; default: the caller's, then near"
-        ),
-    ] = None
 
 
 class Background(_Part):
@@ -78,8 +58,8 @@ class ScenarioFile(_Part):
         Field(min_length=1, description="what the scenario is to answer"),
     ]
     machine: Annotated[str, Field(description="a shipped machine, or the path of a machine file")]
-    task: Annotated[Task, Field(description="the job")]
-    kernel: Annotated[KtaskV1, Field(description="a version, or a version and what differs from it")]
+    task: Annotated[Client, Field(description="the job")]
+    kernel: Annotated[Kernel, Field(description="a version, or a version and what differs from it")]
     background: Annotated[Background, Field(description="other load on the machine; default none")] = NO_BACKGROUND
     replications: Annotated[int, Field(ge=1, le=1_000_000)] = 10
     seed: Annotated[int, Field(ge=0, lt=2**63, description="seed of all random streams")] = 1
@@ -97,7 +77,7 @@ class Case:
     """One combination of a scenario's values: what is run `replications` times."""
 
     machine: Machine
-    task: Task
+    task: Client
     kernel: Kernel
     replications: int
     seed: int
@@ -108,22 +88,34 @@ class Case:
 
     def policy(self, pick: Callable[[int], int]) -> Policy:
         """Return the policy of a run; `pick(n)` returns a random number in [0, n)."""
-        return Policy(self.kernel, self.machine, pick, self.rules)
+        return Policy(self.kernel, self.machine, pick, self.rules, self.task.unit_bytes(self.machine))
+
+    @property
+    def clearing(self) -> ClearGigantic:
+        """The task as one that clears pages, which is what a host can be measured by. Raises TypeError for others."""
+        if not isinstance(self.task, ClearGigantic):
+            raise TypeError(f"client {self.task.client} clears no pages")
+        return self.task
+
+    @property
+    def size_bytes(self) -> int:
+        """The size of the whole job."""
+        return self.task.size_bytes(self.machine)
+
+    @property
+    def _task_size(self) -> int:
+        return self.task.task_bytes(self.machine) // self.task.unit_bytes(self.machine)
 
     @property
     def n_works(self) -> int:
-        """The number of works of the first task, its page on the caller's node (the first with CPUs, if random)."""
-        task = self.task
-        nid = task.page_node if task.page_node is not None else task.caller_node
-        if nid is None:
-            nid = self.machine.cpu_nids[0]
-        return self.policy(_first).n_works(task.page_size // self.machine.base_page_bytes, nid)
+        """The number of works of the first task, its data near the caller (on the first node with CPUs, if random)."""
+        nid = self.task.data_nid(self.machine)
+        return self.policy(_first).n_works(self._task_size, nid)
 
     def chunk_bytes(self) -> list[int]:
         """Return the chunks of the first task, as works that are all alike would take them in turn."""
-        base = self.machine.base_page_bytes
-        sizes = self.policy(_first).chunk_sizes(self.task.page_size // base, self.n_works)
-        return [size * base for size in sizes]
+        unit = self.task.unit_bytes(self.machine)
+        return [size * unit for size in self.policy(_first).chunk_sizes(self._task_size, self.n_works)]
 
 
 @dataclass(frozen=True)
@@ -244,7 +236,7 @@ def build_scenario(document: Located, path: Path, *, machine: Machine | None = N
     for chosen in combinations(document, _LISTS):
         spelled = _spell_out(chosen)
         try:
-            file = validate(ScenarioFile, spelled, name)
+            file = validate(_model_of(spelled), spelled, name)
         except InputError as error:
             problems += error.problems
             continue
@@ -256,7 +248,15 @@ def build_scenario(document: Located, path: Path, *, machine: Machine | None = N
             problems += check.problems
             values.append({format_path(at): value for at, value in leaves(spelled)})
             cases.append(
-                Case(where, file.task, file.kernel, file.replications, file.seed, file.background, document=spelled)
+                Case(
+                    where,
+                    file.task,
+                    file.kernel.for_client(file.task.client),
+                    file.replications,
+                    file.seed,
+                    file.background,
+                    document=spelled,
+                )
             )
     problems += _find_unused(cases, name)
     if problems:
@@ -344,48 +344,46 @@ def _spell_out(document: Located) -> Located:
     return replace(document, value={**document.value, "kernel": spelled})
 
 
+@cache
+def scenario_model(client: str | None, version: str | None) -> type[ScenarioFile]:
+    """Return the model of a scenario file with this client and kernel version; for unknown ones, one that says so."""
+    task = CLIENTS.get(client or "") or _one_of(Client, "client", CLIENTS)
+    kernel = VERSIONS.get(version or "") or _one_of(Kernel, "version", VERSIONS)
+    return _scenario_model(task, kernel)
+
+
+def _scenario_model(task: Any, kernel: Any) -> type[ScenarioFile]:
+    parts: dict[str, Any] = {
+        name: (Annotated[kind, Field(description=ScenarioFile.model_fields[name].description)], ...)
+        for name, kind in (("task", task), ("kernel", kernel))
+    }
+    return create_model("ScenarioFile", __base__=ScenarioFile, **parts)
+
+
+def _one_of(base: type[BaseModel], key: str, names: Iterable[str]) -> type[BaseModel]:
+    """Return what stands for a part whose `key` is missing or unknown: only that is found wrong with it."""
+    words: Any = Literal[tuple(names)]
+    free = type("_Free", (base,), {"model_config": ConfigDict(extra="allow"), "__module__": __name__})
+    field: Any = (Annotated[words, Field(description=base.model_fields[key].description)], ...)
+    return create_model(base.__name__, __base__=free, **{key: field})
+
+
+def _model_of(document: Located) -> type[ScenarioFile]:
+    names = []
+    for part, key in (("task", "client"), ("kernel", "version")):
+        inner = document.value.get(part)
+        given = inner.value.get(key) if inner is not None and isinstance(inner.value, dict) else None
+        names.append(given.value if given is not None and isinstance(given.value, str) else None)
+    return scenario_model(*names)
+
+
 def _check_case(file: ScenarioFile, machine: Machine, check: Checker) -> None:
     """Find what is impossible in one case: values that are fine alone and wrong together."""
     _check_background(file.background, machine, check)
-    task, kernel = file.task, file.kernel
-    base = machine.base_page_bytes
-    pages = f"pages of {format_size(task.page_size)}"
-    found_page, found_size, found_pool = (
-        check.found(at, format_size(default))
-        for at, default in (
-            (("task", "page_size"), task.page_size),
-            (("task", "size"), task.size),
-            (("task", "pool"), 0),
-        )
-    )
-    largest = max(node.memory_bytes for node in machine.nodes)
-    if task.page_size % base or task.page_size > largest:
-        check.problem(
-            ("task", "page_size"),
-            f"found {found_page}; allowed is a multiple of the base page, {format_size(base)}, up to the memory of a "
-            f"node, {format_size(largest)}",
-        )
-        return  # what else is wrong may follow from this
-    if task.size % task.page_size:
-        check.problem(("task", "size"), f"found {found_size}; allowed is a whole number of {pages}")
-    _check_policy(kernel, task.page_size, base, check)
-    room = sum(node.memory_bytes // task.page_size for node in machine.nodes) * task.page_size
-    what = f"allowed is at most {format_size(room)}, the room of machine {machine.name} in {pages}"
-    if task.pool is not None and task.pool > room:
-        check.problem(("task", "pool"), f"found {found_pool}; {what}")
-    elif task.pool is not None and task.pool % task.page_size:
-        check.problem(("task", "pool"), f"found {found_pool}; allowed is a whole number of {pages}")
-    elif task.size > (room if task.pool is None else task.pool):
-        limit = what if task.pool is None else f"allowed is at most the pool, {found_pool}"
-        check.problem(("task", "size"), f"found {found_size}; {limit}")
-    if task.page_node is not None:
-        _check_page_node(file, machine, check)
-    if task.caller_node is not None and task.caller_node not in machine.cpu_nids:
-        nids = ", ".join(str(nid) for nid in machine.cpu_nids)
-        check.problem(
-            ("task", "caller_node"),
-            f"found node {task.caller_node}; allowed are the nodes with CPUs of machine {machine.name}: {nids}",
-        )
+    before = len(check.problems)
+    file.task.check(machine, check)
+    if len(check.problems) == before:
+        _check_policy(file, machine, check)
 
 
 # Options of a policy, and the rules that use them.
@@ -401,8 +399,8 @@ _USED_BY = {
 def _find_unused(cases: Sequence[Case], name: str) -> Iterator[Problem]:
     """Find options of a policy that no case uses: in a list of rules, one that does is enough."""
     for option, (part, rules) in _USED_BY.items():
-        given = [case for case in cases if getattr(case.kernel, option) is not None]
-        given = [case for case in given if option in case.kernel.model_fields_set]
+        given = [case for case in cases if case.document.has(("kernel", option))]
+        given = [case for case in given if getattr(case.kernel, option) is not None]
         found = sorted({case.kernel.rule(part) for case in given})
         if given and not set(found) & set(rules):
             document = given[0].document
@@ -413,37 +411,23 @@ def _find_unused(cases: Sequence[Case], name: str) -> Iterator[Problem]:
             yield Problem(name, *document.place(("kernel", option)), f"kernel.{option}", message)
 
 
-def _check_policy(kernel: Kernel, page_bytes: int, base: int, check: Checker) -> None:
+def _check_policy(file: ScenarioFile, machine: Machine, check: Checker) -> None:
+    """Find sizes of a policy that don't fit the task: only those that the scenario gives itself."""
+    task_bytes, unit = file.task.task_bytes(machine), file.task.unit_bytes(machine)
     for name in ("min_chunk", "chunk_size", "align"):
-        size: int | None = getattr(kernel, name)
-        if size is None:
+        size: int | None = getattr(file.kernel, name)
+        if size is None or (name not in file.kernel.model_fields_set and size <= task_bytes):
             continue
         found = check.found(("kernel", name), format_size(size))
-        if size > page_bytes:
+        if size > task_bytes:
             check.problem(
                 ("kernel", name),
-                f"found {found}, more than the task, a page of {format_size(page_bytes)}; allowed is at most the page",
+                f"found {found}, more than a task, which is {format_size(task_bytes)} here; allowed is at most that",
             )
-        elif size % base:
+        elif size % unit:
             check.problem(
-                ("kernel", name), f"found {found}; allowed is a multiple of the base page, {format_size(base)}"
+                ("kernel", name), f"found {found}; allowed is a multiple of what tasks are made of, {format_size(unit)}"
             )
-
-
-def _check_page_node(file: ScenarioFile, machine: Machine, check: Checker) -> None:
-    task = file.task
-    node = next((node for node in machine.nodes if node.nid == task.page_node), None)
-    if node is None or not node.memory_bytes:
-        nids = ", ".join(str(node.nid) for node in machine.nodes if node.memory_bytes)
-        message = f"found node {task.page_node}; allowed are the nodes with memory of machine {machine.name}: {nids}"
-        check.problem(("task", "page_node"), message)
-        return
-    room = sum(node.memory_bytes // task.page_size for node in machine.nodes)
-    n_pages = room if task.pool is None else min(room, task.pool // task.page_size)
-    here = spread_pool(machine, n_pages, task.page_size)[node.nid] * task.page_size
-    if task.size > here:
-        what = format_size(here) if task.pool is None else f"{format_size(here)} of the pool"
-        check.problem(("task", "size"), f"found {check.found(('task', 'size'))}; the page_node, {node.nid}, has {what}")
 
 
 def _check_background(background: Background, machine: Machine, check: Checker) -> None:
@@ -462,7 +446,11 @@ def _check_background(background: Background, machine: Machine, check: Checker) 
 
 def scenario_schema() -> dict[str, Any]:
     """Return the JSON Schema of a scenario file: each value may be a list, and `kernel` a version's name."""
-    schema = ScenarioFile.model_json_schema()
+    every = _scenario_model(
+        Annotated[Union[tuple(CLIENTS.values())], Field(discriminator="client")],  # noqa: UP007
+        Annotated[Union[tuple(VERSIONS.values())], Field(discriminator="version")],  # noqa: UP007
+    )
+    schema = every.model_json_schema()
     for part in (schema, *schema.get("$defs", {}).values()):
         for key, value in part.get("properties", {}).items():
             if (key,) not in _LISTS:

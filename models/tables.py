@@ -52,6 +52,7 @@ def make_results(
                 "n_chunks": result.n_chunks,
                 "imbalance": result.imbalance,
                 "lock_wait_s": sum(worker.lock_wait_s for worker in totals),
+                "client_lock_wait_s": sum(worker.client_lock_wait_s for worker in totals),
                 "start_wait_s": sum(worker.start_wait_s for worker in totals),
                 "end_wait_s": sum(worker.end_wait_s for worker in totals),
                 **result.extra,
@@ -100,15 +101,18 @@ def _loads(case: Case, trace: pd.DataFrame, time_s: float) -> pd.DataFrame:
     edges = np.linspace(0.0, time_s, N_BINS + 1)
     served: dict[str, np.ndarray[Any, np.dtype[np.float64]]] = {}
 
+    with_memory = [node.nid for node in case.machine.nodes if node.memory_bytes]
     chunks = trace[trace["kind"] == "chunk"]
     nids = chunks["cpu"].map(nid_of)
-    for nid, memory_nid in sorted(set(zip(nids, chunks["memory_node"].astype(int), strict=True))):
-        group = chunks[(nids == nid) & (chunks["memory_node"] == memory_nid)]
+    keys: Any
+    for keys, group in chunks.groupby([nids, "memory_node", "traffic"], dropna=False, sort=True):
+        nid, memory_nid, traffic = keys
         begin_s, end_s, size_bytes = (group[name].to_numpy(float) for name in ("begin_s", "end_s", "size_bytes"))
-        # Each chunk spread evenly from its begin to its end: what is cleared up to each edge, then the differences.
-        cleared = np.diff(np.clip((edges[:, None] - begin_s) / (end_s - begin_s), 0.0, 1.0) @ size_bytes)
-        for name, usage in case.machine.traffic(nid, memory_nid):
-            served[name] = served.get(name, np.zeros(N_BINS)) + cleared * usage
+        # Each chunk spread evenly from its begin to its end: what is done up to each edge, then the differences.
+        done = np.diff(np.clip((edges[:, None] - begin_s) / (end_s - begin_s), 0.0, 1.0) @ size_bytes)
+        memory_nids = with_memory if pd.isna(memory_nid) else [int(memory_nid)]
+        for name, usage in case.machine.traffic(nid, memory_nids, traffic):
+            served[name] = served.get(name, np.zeros(N_BINS)) + done * usage
     step_s = time_s / N_BINS
     return pd.concat(
         [
@@ -127,7 +131,7 @@ def _loads(case: Case, trace: pd.DataFrame, time_s: float) -> pd.DataFrame:
 
 def case_columns(case: Case) -> dict[str, Any]:
     """Return the columns that identify a case, in order: machine, client, kernel, nthreads, size_gib, then the rest."""
-    size_gib = case.task.size / GIB
+    size_gib = case.size_bytes / GIB
     columns: dict[str, Any] = {
         "machine": case.machine.name,
         "client": case.task.client,

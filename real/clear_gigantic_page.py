@@ -16,7 +16,7 @@ def fallocate(case: Case, team: Team, arena: Arena, streams: Streams, record: Re
 
     Return the node that each page was to come from.
     """
-    machine, task = case.machine, case.task
+    machine, task = case.machine, case.clearing
     n_pages = task.size // task.page_size
     pool = free_pages(machine, task.page_size, task.pool)
     start_nid = streams["caller_node"].choice(machine.cpu_nids) if task.caller_node is None else task.caller_node

@@ -11,6 +11,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from models.clients import ClearGigantic
 from models.cpu_list import format_cpu_list
 from models.machine import Machine
 from models.memory import free_pages
@@ -73,11 +74,15 @@ def plan(
     names = {case.machine.name for case in scenario.cases}
     if len(names) > 1:
         check.problem(("machine",), f"found {len(names)} machines; on this host there is one, so give one")
+    others = sorted({case.task.client for case in scenario.cases if not isinstance(case.task, ClearGigantic)})
+    if others:
+        check.problem(("task", "client"), f"found {others[0]}; on a host pages are cleared: clear_gigantic_page")
+        check.stop()
     for case in scenario.cases:
         _check_case(case, machine, check)
     check.stop()
     here = scenario.on(machine)
-    size_bytes = max(case.task.size for case in here.cases)
+    size_bytes = max(case.clearing.size for case in here.cases)
     n_busy = _n_clearing(here.cases)
     check_budget(size_bytes + budget_bytes(n_busy), share=share, what="the job with its background load")
     sizes = sorted({chunk for case in here.cases for chunk in case.chunk_bytes()[:-1] or case.chunk_bytes()})
@@ -188,7 +193,7 @@ def _bytes_by_nid(cases: Sequence[Case]) -> dict[int | None, int]:
     """Return the most that a run may take from each node, wherever its caller goes; nothing if there is one node."""
     found: Counter[int | None] = Counter()
     for case in cases if len(cases[0].machine.nids) > 1 else ():
-        task, machine = case.task, case.machine
+        task, machine = case.clearing, case.machine
         busy = Counter(cpu.nid for cpu in machine.cpus if _busy_cpus(case) and cpu.cpu_id in case.background.cpus)
         for start_nid in machine.cpu_nids if task.page_node is None else (task.page_node,):
             pool = free_pages(machine, task.page_size, task.pool)
@@ -220,7 +225,7 @@ def _check_case(case: Case, machine: Machine, check: Checker) -> None:
         line, column = case.document.place(tuple(path.split(".")))
         check.problems.append(Problem(check.file, line, column, path, f"found {found}; {allowed}"))
 
-    task = case.task
+    task = case.clearing
     known = [cpu.cpu_id for cpu in machine.cpus]
     if (case.kernel.max_threads or 1) > len(known):
         refuse(

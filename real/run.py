@@ -47,7 +47,7 @@ def run_case(
     gc.disable()
     # Given back just now, and kept after the run: memory that lies free goes back to a hypervisor within seconds, and
     # is then 50 times slower. Not so pages of the pool: those beyond this case's size may be wanted on their node.
-    arena.give_back(0, arena.size_bytes if method.from_pool else case.task.size)
+    arena.give_back(0, arena.size_bytes if method.from_pool else case.clearing.size)
     try:
         with nullcontext() if background is None else background.running():
             placed = fallocate(case, team, arena, streams, record)
@@ -94,8 +94,8 @@ def _doubts(case: Case, team: Team, method: Method, faults: int, steal_s: float,
                 f"something else had CPU {format_cpu_list(cpu_ids)} for {1 - cpu_s / working_s:.0%} of a worker's time"
             )
     if method.page_bytes > case.machine.base_page_bytes and not method.from_pool:
-        n_pages = case.task.size // method.page_bytes
-        small = max(0, faults - n_pages) * case.machine.base_page_bytes / case.task.size
+        n_pages = case.clearing.size // method.page_bytes
+        small = max(0, faults - n_pages) * case.machine.base_page_bytes / case.clearing.size
         if small > _MOST_SMALL_PAGES:
             found.append(f"{small:.0%} of the memory came in small pages, for lack of huge ones")
     if steal_s > max(1 / _TICKS_PER_S, (1 - _LEAST_CPU_SHARE) * time_s):
@@ -107,7 +107,7 @@ def _misplaced(case: Case, arena: Arena, placed: Sequence[int]) -> list[str]:
     """Ask the kernel where the memory is: its beginning and middle, for each page of the job."""
     if len(case.machine.nids) == 1:
         return []
-    size = case.task.page_size
+    size = case.clearing.page_size
     starts = [number * size + offset for number in range(len(placed)) for offset in (0, size // 2)]
     found = arena.nodes(starts)
     wrong = sum(nid != placed[i // 2] for i, nid in enumerate(found))

@@ -210,12 +210,14 @@ class Team:
         """
         unit = self._machine.base_page_bytes
         size = sum(entry.size for entry in entries)
-        works = policy.n_works(size, entries[0].nid)
-        if works > len(self._jobs):
-            raise ValueError(f"{works} works asked for; the team has {len(self._jobs)}")
-        task = _Task(policy.queue(entries, works), offset, unit, works)
+        wanted = policy.n_works(size, entries[0].nid)
+        if wanted > len(self._jobs):
+            raise ValueError(f"{wanted} works asked for; the team has {len(self._jobs)}")
         cpu = self.caller_cpu()
-        places = [self._placement.occupy(nid) for nid in policy.helper_nids(entries, works, cpu.nid)]
+        nids = policy.place_helpers(entries, wanted, cpu.nid)
+        works = 1 + len(nids)
+        task = _Task(policy.queue(entries, works), offset, unit, works)
+        places = [self._placement.occupy(nid) for nid in nids]
         task.started_s[0] = begin_s = _clock()
         for index, place in enumerate(places, 1):
             self._jobs[index] = (task, place)
@@ -236,7 +238,7 @@ class Team:
         if task.failure is not None:
             raise task.failure
         task.queue.check_all_taken()
-        policy.task_done(works, size * unit, end_s - begin_s)
+        policy.task_done(works, size * unit, end_s - begin_s, nids)
         self.tasks.append(TaskTimes(begin_s, queued_s, max(task.ended_s), end_s, slept, works))
         self._sum_up(task, self.tasks[-1])
 
@@ -347,6 +349,7 @@ class Team:
 
     def _slices(self, task: _Task, number: int, index: int, zero_s: float) -> list[Slice]:
         found = []
+        traffic = self._machine.rates.clear_traffic
         if index and task.started_s[index]:
             queued_s, started_s = task.queued_s[index] - zero_s, task.started_s[index] - zero_s
             found.append(Slice("queued", number, index, None, None, None, None, queued_s, started_s))
@@ -354,7 +357,18 @@ class Team:
             start_bytes, size_bytes = chunk.start * task.unit_bytes, chunk.size * task.unit_bytes
             found += [
                 Slice("lock", number, index, cpu_id, None, None, None, asked_s - zero_s, begin_s - zero_s),
-                Slice("chunk", number, index, cpu_id, nid, start_bytes, size_bytes, begin_s - zero_s, end_s - zero_s),
+                Slice(
+                    "chunk",
+                    number,
+                    index,
+                    cpu_id,
+                    nid,
+                    start_bytes,
+                    size_bytes,
+                    begin_s - zero_s,
+                    end_s - zero_s,
+                    traffic,
+                ),
             ]
         return found
 

@@ -14,6 +14,7 @@ from typing import Any
 from simpy import Event
 from simpy.resources.resource import Request, Resource
 
+from models.clients.clear_gigantic_page import clearing
 from models.machine import Cpu
 from models.scenario import Background
 from sim.flows import Route
@@ -93,7 +94,7 @@ def _run_for_ever(load: str, cpu: Cpu, hardware: Hardware, turns: Turns, slice_s
     machine = hardware.machine
     with_memory = [node.nid for node in machine.nodes if node.memory_bytes]
     nid = min(with_memory, key=lambda other: machine.distances[cpu.nid, other])
-    route = hardware.clear_route(cpu, nid, machine.rates.clear_bytes_per_s)
+    route = hardware.route(cpu, (nid,), clearing(machine.rates)[0])
     if load == "spin":
         route = hardware.spin_route(cpu)
     while True:

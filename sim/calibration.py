@@ -158,9 +158,9 @@ def _predict(case: Case, machine: Machine) -> float:
         case,
         machine=replace(machine, rates=rates),
         kernel=case.kernel.model_copy(update=update),
-        task=case.task.model_copy(update={"size": case.task.page_size}),
+        task=case.task.model_copy(update={"size": case.clearing.page_size}),
     )
-    return run_case(quiet, 0).time_s * (case.task.size // case.task.page_size)
+    return run_case(quiet, 0).time_s * (case.clearing.size // case.clearing.page_size)
 
 
 @dataclass(frozen=True)
@@ -211,7 +211,7 @@ class _Fit:
         )
         base = replace(machine, rates=rates, team={**costs, "chunk_time": 0.0})
         self._n_threads = {case.n_works for case in cases}
-        throughputs = [case.task.size / time_s for case, time_s in zip(cases, cells["time_s"], strict=True)]
+        throughputs = [case.clearing.size / time_s for case, time_s in zip(cases, cells["time_s"], strict=True)]
         alone = [t for case, t in zip(cases, throughputs, strict=True) if case.n_works == 1]
         if not alone:
             raise CalibrationError("no case with one thread was measured; a calibration needs some")
@@ -427,7 +427,7 @@ def _put_remote(distance: int) -> Callable[[Machine, float], Machine]:
 def _nodes_of(case: Case) -> tuple[int, int]:
     """Return the nodes of the caller and of the pages, the first node where a case does not say."""
     first = case.machine.cpu_nids[0]
-    task = case.task
+    task = case.clearing
     caller = first if task.caller_node is None else task.caller_node
     return caller, caller if task.page_node is None else task.page_node
 

@@ -10,7 +10,6 @@ import pandas as pd
 from tabulate import tabulate
 
 from models.machine import Machine
-from models.memory import spread_pool
 from models.policies.chunks import CHUNKS
 from models.policies.options import PRESETS, PolicyOptions
 from models.policies.works import WORKS
@@ -90,7 +89,7 @@ def describe_policies() -> str:
     """Return the presets, and every rule of the four decisions with what it does and its source."""
     parts = ("works", "chunks", "helper_node", "next_entry", "end")
     presets = [
-        {"policy": name, **{part: rules[part] for part in parts}, "node_share": rules.get("node_share", 1.0)}
+        {"policy": name, **{part: rules[part] for part in parts}, "node_share": rules.get("node_share", "")}
         for name, rules in PRESETS.items()
     ]
     lines = ["Presets (kernel.policy):", tabulate(presets, headers="keys", disable_numparse=True), ""]
@@ -153,30 +152,23 @@ def _rounded(values: pd.Series) -> list[str]:
 
 def _task(case: Case) -> str:
     task = case.task
-    room = sum(node.memory_bytes // task.page_size for node in case.machine.nodes)
-    pool = spread_pool(case.machine, room if task.pool is None else task.pool // task.page_size, task.page_size)
-    shares = sorted(set(pool.values()))
-    share = f"{shares[0]}" if len(shares) == 1 else f"{shares[0]} to {shares[-1]}"
     start = "a random node, another in each replication" if task.caller_node is None else f"node {task.caller_node}"
-    return (
-        f"Task: {task.client}. The calling thread starts on {start}, and clears pages of {format_size(task.page_size)} "
-        f"one by one, each as one synchronous task. Pages come from where it runs at that moment: its own node first, "
-        f"then by distance. The pool has {_n(sum(pool.values()), 'page')}, {share} on each node."
-    )
+    return f"Task: {task.client}. The calling thread starts on {start}. {task.words(case.machine)}"
 
 
 def _row(case: Case) -> dict[str, object]:
-    task, kernel = case.task, case.kernel
+    kernel = case.kernel
     chunks = case.chunk_bytes()
+    n_tasks = max(1, case.size_bytes // case.task.task_bytes(case.machine))
     return {
         "machine": case.machine.name,
-        "size": format_size(task.size),
-        "tasks": task.size // task.page_size,
+        "size": format_size(case.size_bytes),
+        "tasks": n_tasks,
         "max_threads": kernel.max_threads or "",
         "works": case.n_works,
         "first chunk": format_size(chunks[0]),
         "chunks a task": len(chunks),
-        "chunks in all": len(chunks) * (task.size // task.page_size),
+        "chunks in all": len(chunks) * n_tasks,
         "runs": case.replications,
     }
 

@@ -80,7 +80,7 @@ def _results(
     if not away:
         return
     # The longest runs first, so that no process is left with one at the end.
-    first = sorted(away, key=lambda key: -cases[key[0]].task.size * cases[key[0]].n_works)
+    first = sorted(away, key=lambda key: -cases[key[0]].size_bytes * cases[key[0]].n_works)
     with ProcessPoolExecutor(
         min(jobs, len(away)), multiprocessing.get_context("spawn"), initializer=_ignore_interrupt
     ) as pool:

@@ -23,7 +23,7 @@ from simpy import Environment, Event
 from simpy.core import StopSimulation
 from simpy.events import NORMAL
 
-from models.capacity import CapacityCurve
+from models.capacity import CapacityCurve, Curve
 
 _SLACK = 1e-9  # relative: loads this close to a capacity count as within it (rounding of sums)
 _MEMORY = 10_000  # solved populations that are kept
@@ -36,7 +36,7 @@ class Resource:
 
     __slots__ = ("_active", "_demand", "_index", "_limit", "_pinned", "_routes", "_tight", "capacity", "curve", "name")
 
-    def __init__(self, name: str, capacity: float, curve: CapacityCurve, index: int) -> None:
+    def __init__(self, name: str, capacity: float, curve: Curve, index: int) -> None:
         self.name = name
         self.capacity = capacity
         self.curve = curve
@@ -60,6 +60,16 @@ class Resource:
     def served(self) -> float:
         """Units used so far."""
         return sum(r.served * usage for r in self._routes for q, usage in r.uses if q is self)
+
+    @property
+    def granted(self) -> float:
+        """The share that the curve leaves now of what the flows would take alone, at most 1; 1 for a flat curve."""
+        if not self._pinned or not self._active:
+            return 1.0
+        uses = [(cls, usage) for cls in self._active for q, usage in cls.uses if q is self]
+        offered = sum(cls.count * cls.cap * usage for cls, usage in uses)
+        limit = self.curve.effective(self.capacity, offered, sum(cls.count for cls, _ in uses))
+        return min(1.0, limit / offered)
 
 
 class Route:
@@ -159,7 +169,7 @@ class FlowNetwork:
         self._completing = False
         self._vacated: Route | None = None  # the route of the flow that is just ending, until its place is taken
 
-    def resource(self, name: str, capacity: float, curve: CapacityCurve | None = None) -> Resource:
+    def resource(self, name: str, capacity: float, curve: Curve | None = None) -> Resource:
         """Add a resource of `capacity` units per second (> 0, finite).
 
         Raises ValueError for a capacity that is not positive and finite.
@@ -445,18 +455,21 @@ class FlowNetwork:
                 load = only.count * usage
                 limit = resource.capacity
                 if resource._pinned:
-                    limit = resource.curve.effective(limit, load * only.cap)
+                    limit = resource.curve.effective(limit, load * only.cap, only.count)
                 if load * rate > limit:
                     rate = limit / load
             return [rate]
         offered: dict[Resource, float] = {}
+        flows: dict[Resource, int] = {}
         weights: dict[Resource, float] = {}
         for cls in classes:
             for resource, usage in cls.uses:
                 load = cls.count * usage
                 offered[resource] = offered.get(resource, 0.0) + load * cls.cap
+                flows[resource] = flows.get(resource, 0) + cls.count
                 weights[resource] = weights.get(resource, 0.0) + load * cls.weight
-        left = {resource: resource.curve.effective(resource.capacity, load) for resource, load in offered.items()}
+        limits = {r: r.curve.effective(r.capacity, load, flows[r]) for r, load in offered.items()}
+        left = dict(limits)
         rates = [0.0] * len(classes)
         rising = list(range(len(classes)))
         while rising:
@@ -482,8 +495,7 @@ class FlowNetwork:
             for i in rising:
                 for resource, usage in classes[i].uses:
                     weights[resource] += classes[i].count * usage * classes[i].weight
-            for resource in left:
-                left[resource] = resource.curve.effective(resource.capacity, offered[resource])
+            left = dict(limits)
             frozen = set(range(len(classes))).difference(rising)
             for i in sorted(frozen):
                 for resource, usage in classes[i].uses:

@@ -3,7 +3,8 @@
 The resources that a clearing stream passes through, and what it uses of each for a byte cleared (design and figures
 in MODEL.md): the hardware thread (the time the byte takes alone), the core (the time it takes with local memory; the
 threads of a core together do `core_throughput` of one), the last-level cache, the memory of the node (`clear_traffic`
-bytes), and on the way to a remote node each link: the line read comes one way, the line written goes the other.
+bytes), and on the way to a remote node each link: the line read comes one way, the line written goes the other. Other
+streams likewise, with what their client says of them; the locks they take are one resource (`models.locks`).
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ from __future__ import annotations
 from simpy import Environment
 from simpy import Resource as SimpyResource
 
+from models.clients import Stream
+from models.locks import LockCurve, lock_curve
 from models.machine import Cpu, Machine
 from models.placement import Placement
 from sim.flows import FlowNetwork, Resource, Route
@@ -39,7 +42,8 @@ class Hardware:
             name: network.resource(name, rate, rates.memory_curve if name.startswith("memory") else None)
             for name, rate in machine.bandwidths.items()
         }
-        self._routes: dict[tuple[int, int, float], Route] = {}
+        self._locks: dict[str, Resource] = {}
+        self._routes: dict[tuple[int, tuple[int, ...], Stream], Route] = {}
         self._placement = Placement(machine)
         self._threads_on = dict.fromkeys(self._cpu, 0)  # of the job, without background load
         self._shared: dict[int, SimpyResource] = {}  # CPUs that background load wants too: who has the turn
@@ -70,16 +74,26 @@ class Hardware:
         """Return what a thread has to hold while it runs on a CPU; None if the job has the CPU for itself."""
         return self._shared.get(cpu.cpu_id)
 
-    def clear_route(self, cpu: Cpu, nid: int, local_bytes_per_s: float) -> Route:
-        """Return the route of a stream that clears memory of node `nid` from `cpu`.
-
-        `local_bytes_per_s` is what the thread does alone with local memory on a core of speed 1.
-        """
-        key = (cpu.cpu_id, nid, local_bytes_per_s)
+    def route(self, cpu: Cpu, nids: tuple[int, ...], stream: Stream) -> Route:
+        """Return the route of a stream from `cpu` over memory of some nodes, evenly."""
+        key = (cpu.cpu_id, nids, stream)
         route = self._routes.get(key)
         if route is None:
-            route = self._routes[key] = self._make_route(cpu, nid, local_bytes_per_s)
+            route = self._routes[key] = self._make_route(cpu, nids, stream)
         return route
+
+    def locks_of(self, nids: tuple[int, ...], stream: Stream) -> list[Resource]:
+        """Return the locks that a stream over memory of some nodes takes, as resources."""
+        found = []
+        for scope in ("job", "node"):
+            locks = tuple(lock for lock in stream.locks if lock.scope == scope)
+            if not locks:
+                continue
+            name = "locks of " + stream.name + (f", node {nids[0]}" if scope == "node" else "")
+            if name not in self._locks:
+                self._locks[name] = self.network.resource(name, 1.0, lock_curve(locks, stream.rate_bytes_per_s))
+            found.append(self._locks[name])
+        return found
 
     def spin_route(self, cpu: Cpu) -> Route:
         """Return the route of a thread that computes on `cpu`, and uses no memory; its work is in seconds."""
@@ -88,16 +102,21 @@ class Hardware:
             uses.append((self._core[cpu.core_id], 1.0))
         return self.network.route(uses, cap=1.0, weight=1.0 / self.machine.rates.clear_bytes_per_s)
 
-    def _make_route(self, cpu: Cpu, nid: int, local_bytes_per_s: float) -> Route:
+    def _make_route(self, cpu: Cpu, nids: tuple[int, ...], stream: Stream) -> Route:
         machine, rates = self.machine, self.machine.rates
-        local = local_bytes_per_s * cpu.speed
-        cap = local * machine.remote_factor(cpu.nid, nid)
+        local = stream.rate_bytes_per_s * cpu.speed
+        far = sum(1.0 / machine.remote_factor(cpu.nid, nid) - 1.0 for nid in nids) / len(nids)
+        cap = local / (1.0 + stream.memory_share * far)
         uses = [(self._cpu[cpu.cpu_id], 1.0 / cap)]
         if cpu.core_id in self._core:
             uses.append((self._core[cpu.core_id], 1.0 / local))
-        if self._cache:
-            uses.append((self._cache[cpu.cache_id], 1.0))
-        uses += [(self._moved_through[name], usage) for name, usage in machine.traffic(cpu.nid, nid)]
+        if self._cache and stream.traffic:
+            uses.append((self._cache[cpu.cache_id], stream.traffic / rates.clear_traffic))
+        uses += [(self._moved_through[name], usage) for name, usage in machine.traffic(cpu.nid, nids, stream.traffic)]
+        for resource in self.locks_of(nids, stream):
+            curve = resource.curve
+            assert isinstance(curve, LockCurve)
+            uses.append((resource, curve.held / stream.rate_bytes_per_s))
         # At a bottleneck streams get shares in proportion to what they ask for: a remote stream has as many lines under
         # way as a local one, each for longer (Afzal, Hager and Wellein's sharing of bandwidth by request fraction; and
         # equal time on a shared CPU).

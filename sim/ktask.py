@@ -1,21 +1,22 @@
-"""ktask v1 over simulated time: one task from fork to join, as the posted code does it.
+"""The framework over simulated time: tasks from fork to join, as the posted code does it.
 
 The caller computes the number of works and the chunk size, queues the helpers on an unbound workqueue, takes chunks
-like any of them, and sleeps until the last work has ended. Rules and figures are those of `models.kernels.ktask_v1`.
+like any of them, and sleeps until the last work has ended. Rules and figures are those of a kernel version
+(`models.kernels`), the work that of a client (`models.clients`).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Generator, Sequence
-from dataclasses import dataclass
+from collections.abc import Generator, Iterable
 from typing import Any
 
-from simpy import Environment, Event
+from simpy import Environment, Event, Resource
 
+from models.clients import Step, Task
 from models.kernels import Kernel
 from models.machine import Cpu
-from models.policies import ChunkQueue, NodeEntry, Policy
+from models.policies import Chunk, ChunkQueue, Policy
 from models.run import Record, Slice
 from models.streams import Streams
 from sim.background import Turns
@@ -24,43 +25,59 @@ from sim.hardware import Hardware
 Process = Generator[Event, Any, None]
 
 
-@dataclass
-class Caller:
-    """The user thread that has the job done. It is put on another CPU only by its own sleep and wake-up."""
+class RunningThread:
+    """A thread that calls the framework. It is put on another CPU only by its own sleep and wake-up."""
 
-    cpu: Cpu
+    def __init__(self, cpu: Cpu, *, bound: bool = False) -> None:
+        self.cpu = cpu
+        self.bound = bound  # to its node: no wake-up moves it
+
+    @property
+    def nid(self) -> int:
+        """The node that it runs on."""
+        return self.cpu.nid
 
 
-class Mutex:
-    """A lock that is held for the same time by everybody, in the order of arrival."""
+class TaskLock:
+    """The lock of a task, given in the order of arrival; who had to wait gets it a hand-over later."""
 
-    def __init__(self, env: Environment, hold_s: float) -> None:
+    def __init__(self, env: Environment, hold_s: float, handover_s: float) -> None:
         self._env = env
         self._hold_s = hold_s
+        self._handover_s = handover_s
         self._free_at = 0.0
 
-    def pass_through(self) -> tuple[float, float]:
-        """Queue for the lock; return (seconds until it is given back, seconds of them waited for others)."""
+    def pass_through(self, more_s: float = 0.0) -> tuple[float, float]:
+        """Queue for the lock, to hold it so much longer; return (seconds until it is free, seconds waited)."""
         now = self._env.now
-        wait_s = max(0.0, self._free_at - now)
-        self._free_at = now + wait_s + self._hold_s
-        return wait_s + self._hold_s, wait_s
+        wait_s = self._free_at - now
+        wait_s = wait_s + self._handover_s if wait_s > 0.0 else 0.0
+        hold_s = self._hold_s + more_s
+        self._free_at = now + wait_s + hold_s
+        return wait_s + hold_s, wait_s
 
 
-class _Task:
+class _Running:
     """One task under way."""
 
-    def __init__(self, env: Environment, number: int, queue: ChunkQueue, hold_s: float, works: int) -> None:
+    def __init__(
+        self, env: Environment, number: int, task: Task, queue: ChunkQueue, lock: TaskLock, works: int
+    ) -> None:
         self.number = number
+        self.task = task
         self.queue = queue
         self.nids = queue.nids
-        self.lock = Mutex(env, hold_s)
+        self.stream = task.stream if works > 1 or task.serial is None else task.serial
+        self.lock = lock
+        self.walk = Resource(env) if task.iterate_s else None  # the lock, where it is held for longer than a moment
         self.unfinished = works
         self.last_ended: Event = env.event()  # its value is the CPU on which the last work ended
         self.helper_cpu: Cpu | None = None  # of the last helper that ended
         self.waiting = set(range(1, works))  # helpers that have not started
         self.ended_at: list[tuple[int, float]] = []  # (worker, time) in order
         self.working_s = [0.0] * works
+        self.handed_out = 0  # client units of chunks that did not fail
+        self.failed = False
 
     def cancel_waiting(self) -> None:
         """Take helpers that have not started out of the task."""
@@ -69,7 +86,7 @@ class _Task:
 
 
 class Ktask:
-    """Runs tasks one after the other on simulated hardware."""
+    """Runs tasks on simulated hardware."""
 
     def __init__(self, hardware: Hardware, kernel: Kernel, policy: Policy, streams: Streams, record: Record) -> None:
         self._env = hardware.env
@@ -77,7 +94,6 @@ class Ktask:
         self._machine = hardware.machine
         self._kernel = kernel
         self._record = record
-        self._page_bytes = hardware.machine.base_page_bytes
         self._policy = policy
         self._start_latency = streams["start_latency"]
         self._chunk_noise = streams["chunk_noise"]
@@ -87,147 +103,226 @@ class Ktask:
         self._run_factor = streams["run_noise"].lognormvariate(*_lognormal(rates.run_noise))
         self._noise = _lognormal(rates.chunk_noise)
 
-    def run(self, caller: Caller, entries: Sequence[NodeEntry]) -> Process:
-        """Run one task (ktask_run_numa) in the caller's name; `entries` are in base pages, one for each node."""
-        env, kernel, record = self._env, self._kernel, self._record
+    def run_steps(self, caller: RunningThread, steps: Iterable[Step]) -> Process:
+        """Do what a caller does, one step after the other; its CPU is free at the end."""
+        for step in steps:
+            if isinstance(step, Task):
+                yield from self.run(caller, step)
+            else:
+                began_s = self._env.now
+                yield self._env.timeout(step.seconds)
+                self._record.alone_s[step.what] = self._record.alone_s.get(step.what, 0.0) + step.seconds
+                if self._record.with_slices:
+                    self._record.slices.append(
+                        Slice("alone", -1, 0, caller.cpu.cpu_id, None, None, None, began_s, self._env.now)
+                    )
+        self._hardware.release(caller.cpu)
+
+    def run(self, caller: RunningThread, task: Task) -> Process:
+        """Run one task (ktask_run_numa, padata_do_multithreaded) in the caller's name."""
+        env, kernel, record, entries = self._env, self._kernel, self._record, task.entries
         size = sum(entry.size for entry in entries)
+        if not size:
+            return
         began_s = env.now
-        works = self._policy.n_works(size, entries[0].nid)
-        task = _Task(env, record.n_tasks, self._policy.queue(entries, works), kernel.lock_hold_time, works)
+        wanted = self._policy.n_works(size, entries[0].nid) if task.helps else 1
+        nids = self._policy.place_helpers(entries, wanted, caller.nid)
+        works = 1 + len(nids)
+        lock = TaskLock(env, kernel.lock_hold_time, kernel.lock_handover_time)
+        running = _Running(env, record.n_tasks, task, self._policy.queue(entries, works), lock, works)
         record.n_tasks += 1
         if works > 1:
             yield env.timeout(kernel.setup_time)
-            for i, nid in enumerate(self._policy.helper_nids(entries, works, caller.cpu.nid), 1):
-                env.process(self._helper(task, i, nid))
-        yield from self._work(task, 0, caller.cpu, is_helper=False)
-        self._end(task, 0, caller.cpu)
-        if self._policy.cancels and not task.queue.size_left:
-            task.cancel_waiting()
-        if task.unfinished:
-            yield from self._sleep(task, caller)
-        elif task.helper_cpu is not None and self._wake.random() < kernel.stray_block:
+            for i, nid in enumerate(nids, 1):
+                if kernel.start == "kthread" and kernel.kthread_time:
+                    yield env.timeout(kernel.kthread_time)
+                env.process(self._helper(running, i, nid))
+        yield from self._work(running, 0, caller.cpu)
+        self._end(running, 0, caller.cpu)
+        if self._policy.cancels and not running.queue.size_left:
+            running.cancel_waiting()
+        if running.unfinished:
+            yield from self._sleep(running, caller)
+        elif running.helper_cpu is not None and not caller.bound and self._wake.random() < kernel.stray_block:
             self._hardware.release(caller.cpu)
-            caller.cpu = self._hardware.occupy(self._node_after_wakeup(caller, task.helper_cpu), previous=caller.cpu)
-        task.queue.check_all_taken()
-        self._policy.task_done(works, size * self._page_bytes, env.now - began_s)
-        self._sum_up(task)
+            caller.cpu = self._hardware.occupy(self._node_after_wakeup(caller, running.helper_cpu), previous=caller.cpu)
+        if running.failed:
+            yield from self._undo(running, caller)
+        else:
+            running.queue.check_all_taken()
+        self._policy.task_done(works, size * self._policy.unit_bytes, env.now - began_s, nids)
+        self._sum_up(running)
 
-    def _helper(self, task: _Task, index: int, nid: int | None) -> Process:
+    def _helper(self, running: _Running, index: int, nid: int | None) -> Process:
         """One helper: queued, started on an idle worker of the node (or anywhere), at work until no chunk is left."""
         env = self._env
         queued_at = env.now
-        mean, cv = self._kernel.start_latency, self._kernel.start_latency_cv
-        if mean and cv:
-            yield env.timeout(self._start_latency.gammavariate(1.0 / (cv * cv), mean * cv * cv))
-        elif mean:
-            yield env.timeout(mean)
-        if index not in task.waiting:
+        yield from self._wait_for_worker()
+        if index not in running.waiting:
             return  # cancelled
-        task.waiting.remove(index)
+        running.waiting.remove(index)
         cpu = self._hardware.occupy(nid)
         self._record.worker(index).start_wait_s += env.now - queued_at
-        self._note("queued", task, index, None, queued_at)
-        cpu = yield from self._work(task, index, cpu, is_helper=True)
+        self._note("queued", running, index, None, queued_at)
+        cpu = yield from self._work(running, index, cpu)
         self._hardware.release(cpu)
-        self._end(task, index, cpu)
+        self._end(running, index, cpu)
 
-    def _work(self, task: _Task, index: int, cpu: Cpu, *, is_helper: bool) -> Generator[Event, Any, Cpu]:
+    def _wait_for_worker(self) -> Process:
+        """The time from queueing a work to its start."""
+        mean, cv = self._kernel.start_latency, self._kernel.start_latency_cv
+        if mean and cv:
+            yield self._env.timeout(self._start_latency.gammavariate(1.0 / (cv * cv), mean * cv * cv))
+        elif mean:
+            yield self._env.timeout(mean)
+
+    def _work(self, running: _Running, index: int, cpu: Cpu) -> Generator[Event, Any, Cpu]:
         """Take chunks until none is left (ktask_thread); return the CPU on which the work ends."""
-        env, hardware, rates = self._env, self._hardware, self._hardware.machine.rates
+        env, hardware = self._env, self._hardware
         totals = self._record.worker(index)
-        noise = self._chunk_noise.lognormvariate
-        chunk_time = self._kernel.chunk_time
-        local = rates.clear_bytes_per_s if len(task.working_s) > 1 else rates.serial_clear_bytes_per_s
         turns = Turns(hardware, self._kernel.time_slice, self._ticks)
-        entry = self._first_entry(task, cpu)
+        entry = self._first_entry(running, cpu)
         while True:
             asked_at = env.now
-            delay_s, wait_s = task.lock.pass_through()
-            if delay_s:
-                yield env.timeout(delay_s)
-                totals.lock_wait_s += wait_s
-                self._note("lock", task, index, cpu, asked_at)
-            chunk = task.queue.take(entry, index, cpu.nid)
+            if running.walk is None:
+                delay_s, wait_s = running.lock.pass_through()
+                if delay_s:
+                    yield env.timeout(delay_s)
+                    totals.lock_wait_s += wait_s
+                    self._note("lock", running, index, cpu, asked_at)
+                chunk = running.queue.take(entry, index, cpu.nid)
+            else:
+                with running.walk.request() as turn:
+                    yield turn
+                    totals.lock_wait_s += env.now - asked_at
+                    chunk = running.queue.take(entry, index, cpu.nid)
+                    steps = 0 if chunk is None else chunk.size
+                    yield env.timeout(self._kernel.lock_hold_time + running.task.iterate_s * steps)
+                self._note("lock", running, index, cpu, asked_at)
             if chunk is None:
                 turns.give_up()
                 return cpu
-            nid = task.nids[chunk.entry]
-            memory_nid = cpu.nid if nid is None else nid
+            nid = running.nids[chunk.entry]
             if chunk.entry != entry:
                 entry = chunk.entry
-                if is_helper and nid is not None and nid != cpu.nid:
-                    # v1 changes the helper's own cpumask; user threads are never moved.
+                if index and nid is not None and nid != cpu.nid and self._kernel.migration != "none":
+                    # By its own CPU mask (v1), or as a work queued again there (v3); user threads are never moved.
                     turns.give_up()
                     hardware.release(cpu)
+                    if self._kernel.migration == "requeue":
+                        queued_at = env.now
+                        yield from self._wait_for_worker()
+                        totals.start_wait_s += env.now - queued_at
                     cpu = hardware.occupy(nid)
             begin_s = env.now
-            size_bytes = chunk.size * self._page_bytes
-            work = size_bytes * self._run_factor
-            if rates.chunk_noise:
-                work *= noise(*self._noise)
-            route = hardware.clear_route(cpu, memory_nid, local)
+            done = yield from self._do_chunk(running, index, cpu, chunk, turns)
+            totals.n_chunks += 1
+            totals.size_bytes += done * self._policy.unit_bytes
+            running.working_s[index] += env.now - begin_s
+            if done < chunk.size:
+                running.failed = True
+                running.queue.stop()
+            else:
+                running.handed_out += chunk.size
+                running.queue.done(index, chunk.size, env.now - begin_s)
+
+    def _do_chunk(
+        self, running: _Running, index: int, cpu: Cpu, chunk: Chunk, turns: Turns
+    ) -> Generator[Event, Any, int]:
+        """Do the client's work on a chunk; return its size, or how far it came if it failed."""
+        env, hardware, task, stream = self._env, self._hardware, running.task, running.stream
+        unit = self._policy.unit_bytes
+        nid = running.nids[chunk.entry]
+        size = chunk.size
+        if task.fails_at is not None and chunk.start <= task.fails_at < chunk.start + size:
+            size = task.fails_at - chunk.start
+        start = chunk.start
+        for nids, part in task.memory.pieces(nid, cpu.nid, size):
+            begin_s = env.now
+            work = part * unit * self._run_factor
+            if self._machine.rates.chunk_noise:
+                work *= self._chunk_noise.lognormvariate(*self._noise)
+            route = hardware.route(cpu, nids, stream)
             if hardware.sharing(cpu) is None:
                 yield hardware.network.start(route, work)
             else:
                 yield from turns.run(cpu, route, work)
-            if chunk_time:
-                yield env.timeout(chunk_time)
-            totals.n_chunks += 1
-            totals.size_bytes += size_bytes
-            task.working_s[index] += env.now - begin_s
-            task.queue.done(index, chunk.size, env.now - begin_s)
+            if stream.locks:
+                granted = min(resource.granted for resource in hardware.locks_of(nids, stream))
+                took_s = env.now - begin_s
+                waited_s = max(0.0, min(took_s - work / route.cap, took_s * (1.0 - granted)))
+                self._record.worker(index).client_lock_wait_s += waited_s
+            if self._kernel.chunk_time:
+                yield env.timeout(self._kernel.chunk_time)
             if self._record.with_slices:
-                start_bytes = chunk.start * self._page_bytes
+                memory_nid = nids[0] if len(nids) == 1 else None
+                place = (cpu.cpu_id, memory_nid, start * unit, part * unit)
                 self._record.slices.append(
-                    Slice(
-                        "chunk", task.number, index, cpu.cpu_id, memory_nid, start_bytes, size_bytes, begin_s, env.now
-                    )
+                    Slice("chunk", running.number, index, *place, begin_s, env.now, stream.traffic)
                 )
+            start += part
+        return size
 
-    def _first_entry(self, task: _Task, cpu: Cpu) -> int:
+    def _undo(self, running: _Running, caller: RunningThread) -> Process:
+        """After an error: the caller alone undoes all chunks that were done, where the version does that."""
+        self._record.n_failed += 1
+        if not self._kernel.undo or not running.task.undo_bytes_per_s or not running.handed_out:
+            return
+        began_s = self._env.now
+        seconds = running.handed_out * self._policy.unit_bytes / running.task.undo_bytes_per_s
+        yield self._env.timeout(seconds)
+        self._record.alone_s["undo"] = self._record.alone_s.get("undo", 0.0) + seconds
+        self._note("undo", running, 0, caller.cpu, began_s)
+
+    def _first_entry(self, running: _Running, cpu: Cpu) -> int:
         """Return the entry that a work begins with: its CPU's node, else one of no node, else the first."""
-        return next((task.nids.index(nid) for nid in (cpu.nid, None) if nid in task.nids), 0)
+        return next((running.nids.index(nid) for nid in (cpu.nid, None) if nid in running.nids), 0)
 
-    def _end(self, task: _Task, index: int, cpu: Cpu) -> None:
-        task.ended_at.append((index, self._env.now))
-        task.unfinished -= 1
+    def _end(self, running: _Running, index: int, cpu: Cpu) -> None:
+        running.ended_at.append((index, self._env.now))
+        running.unfinished -= 1
         if index:
-            task.helper_cpu = cpu
-            if not task.unfinished:
-                task.last_ended.succeed(cpu)
+            running.helper_cpu = cpu
+            if not running.unfinished:
+                running.last_ended.succeed(cpu)
 
-    def _sleep(self, task: _Task, caller: Caller) -> Process:
+    def _sleep(self, running: _Running, caller: RunningThread) -> Process:
         """Wait for the last helper. Its wake-up may pull the caller over to its node (wake-affine)."""
         env, hardware, kernel = self._env, self._hardware, self._kernel
         slept_at = env.now
         hardware.release(caller.cpu)
-        waker: Cpu = yield task.last_ended
+        waker: Cpu = yield running.last_ended
         nid = self._node_after_wakeup(caller, waker)
         if kernel.wake_latency:
             yield env.timeout(kernel.wake_latency)
         caller.cpu = hardware.occupy(nid, previous=caller.cpu)
-        self._note("asleep", task, 0, None, slept_at)
+        self._note("asleep", running, 0, None, slept_at)
 
-    def _node_after_wakeup(self, caller: Caller, waker: Cpu) -> int:
+    def _node_after_wakeup(self, caller: RunningThread, waker: Cpu) -> int:
         """Return where the caller goes on: at home, or on the waker's node if that is near enough (wake-affine)."""
-        home = caller.cpu.nid
-        if waker.nid == home or self._machine.distances[home, waker.nid] > self._kernel.wake_pull_max_distance:
+        home = caller.nid
+        if (
+            caller.bound
+            or waker.nid == home
+            or self._machine.distances[home, waker.nid] > self._kernel.wake_pull_max_distance
+        ):
             return home
         return waker.nid if self._wake.random() < self._kernel.wake_pull else home
 
-    def _sum_up(self, task: _Task) -> None:
-        last_s = task.ended_at[-1][1]
-        for index, ended_s in task.ended_at:
+    def _sum_up(self, running: _Running) -> None:
+        last_s = running.ended_at[-1][1]
+        for index, ended_s in running.ended_at:
             totals = self._record.worker(index)
             totals.end_wait_s += last_s - ended_s
-            totals.working_s += task.working_s[index]
-        self._record.imbalance_sum += max(task.working_s) * len(task.working_s) / sum(task.working_s)
+            totals.working_s += running.working_s[index]
+        if any(running.working_s):
+            self._record.imbalance_sum += max(running.working_s) * len(running.working_s) / sum(running.working_s)
 
-    def _note(self, kind: str, task: _Task, index: int, cpu: Cpu | None, begin_s: float) -> None:
+    def _note(self, kind: str, running: _Running, index: int, cpu: Cpu | None, begin_s: float) -> None:
         if self._record.with_slices:
             cpu_id = None if cpu is None else cpu.cpu_id
             self._record.slices.append(
-                Slice(kind, task.number, index, cpu_id, None, None, None, begin_s, self._env.now)
+                Slice(kind, running.number, index, cpu_id, None, None, None, begin_s, self._env.now)
             )
 
 

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from simpy import Environment
+from simpy import AllOf, Environment
 
 from models.run import Record, RunResult
 from models.scenario import Case
 from models.streams import Streams
 from sim.background import start_background
-from sim.clear_gigantic_page import fallocate
 from sim.hardware import Hardware
-from sim.ktask import Ktask
+from sim.ktask import Ktask, RunningThread
 
 
 def run_case(case: Case, replication: int, *, with_slices: bool = False) -> RunResult:
@@ -22,7 +21,11 @@ def run_case(case: Case, replication: int, *, with_slices: bool = False) -> RunR
     start_background(case.background, hardware, case.kernel.time_slice, streams["ticks"])
     policy = case.policy(streams["next_entry"].randrange)
     ktask = Ktask(hardware, case.kernel, policy, streams, record)
-    env.run(until=env.process(fallocate(case.task, hardware, ktask, streams)))
+    callers = []
+    for caller in case.task.callers(case.machine, case.kernel, streams["caller_node"]):
+        thread = RunningThread(hardware.occupy(caller.nid), bound=caller.is_kthread)
+        callers.append(env.process(ktask.run_steps(thread, caller.steps(thread))))
+    env.run(until=AllOf(env, callers))
     time_s = float(env.now)
     utilisation = {
         resource.name: resource.served / resource.capacity / time_s for resource in hardware.network.resources
@@ -33,7 +36,7 @@ def run_case(case: Case, replication: int, *, with_slices: bool = False) -> RunR
         cpu_s=sum(hardware.occupied_s.values()),
         n_tasks=record.n_tasks,
         n_chunks=sum(worker.n_chunks for worker in record.workers),
-        imbalance=record.imbalance_sum / record.n_tasks,
+        imbalance=record.imbalance_sum / max(1, record.n_tasks),
         workers=record.workers,
         utilisation={name: share for name, share in utilisation.items() if share > 0.0},
         slices=record.slices,

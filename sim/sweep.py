@@ -53,7 +53,7 @@ def sweep(
     cases = scenario.cases
     runs = Replications(
         [case.replications for case in cases],
-        [case.task.size * case.n_works for case in cases],
+        [case.size_bytes * case.n_works for case in cases],
         ci=ci,
         most=max_replications,
     )

@@ -128,8 +128,8 @@ def _identity(cases: Sequence[Case]) -> dict[str, list[object]]:
     return {
         "nthreads": [case.n_works for case in cases],
         "chunk_bytes": [case.chunk_bytes()[0] for case in cases],
-        "task_bytes": [case.task.page_size for case in cases],
-        "size_bytes": [case.task.size for case in cases],
+        "task_bytes": [case.clearing.page_size for case in cases],
+        "size_bytes": [case.clearing.size for case in cases],
         "background": [case.background.load for case in cases],
     }
 

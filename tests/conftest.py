@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from models.clients import ClearGigantic
 from models.kernels import KtaskV1
 from models.machine import Machine
 from models.machine_file import load_machine
-from models.scenario import Case, Scenario, Task, load_scenario
+from models.scenario import Case, Scenario, load_scenario
 from models.units import GIB
 
 ROOT = Path(__file__).parent.parent
@@ -54,7 +55,7 @@ def case_of(quiet_machine: Machine) -> Callable[..., Case]:
     def make(
         max_threads: int, size_gib: int = 1, caller_node: int | None = 0, pool: str | None = None, **kernel: object
     ) -> Case:
-        task = Task(client="clear_gigantic_page", size=f"{size_gib}GiB", caller_node=caller_node, pool=pool)
+        task = ClearGigantic(client="clear_gigantic_page", size=f"{size_gib}GiB", caller_node=caller_node, pool=pool)
         return Case(quiet_machine, task, QUIET_KERNEL.model_copy(update={"max_threads": max_threads, **kernel}), 1, 1)
 
     return make

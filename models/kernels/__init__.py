@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
+from models.kernels.kernel import ClientRules, Kernel
 from models.kernels.ktask_v1 import KtaskV1
 
-Kernel = KtaskV1
-VERSIONS: dict[str, type[Kernel]] = {"ktask-v1": KtaskV1}
+VERSIONS: Mapping[str, type[Kernel]] = {"ktask-v1": KtaskV1}
 
-__all__ = ["VERSIONS", "Kernel", "KtaskV1"]
+__all__ = ["VERSIONS", "ClientRules", "Kernel", "KtaskV1"]

@@ -30,30 +30,33 @@ class Policy:
         machine: Machine,
         pick: Callable[[int], int],
         rules: Mapping[str, type[Any]] | None = None,
+        unit_bytes: int | None = None,
     ) -> None:
         self._options = options
-        self._unit = machine.base_page_bytes
-        self.min_chunk = max(1, options.min_chunk // self._unit)
+        self.unit_bytes = unit_bytes or machine.base_page_bytes  # what tasks are counted in
+        self.min_chunk = max(1, options.min_chunk // self.unit_bytes)
         own = rules or {}
         works_rule: type[WorksRule] = own.get("works", WORKS[options.rule("works")])
         self._works = works_rule(machine, options.max_threads, options.growth_threshold)
         self._chunk_rule: type[ChunkRule] = own.get("chunks", CHUNKS[options.rule("chunks")])
-        self._places = Places(machine, options.rule("helper_node"), options.share_of_node())
+        self._places = Places(
+            machine, options.rule("helper_node"), options.share("node_share"), options.share("system_share")
+        )
         self._next_entry = next_entry_rule(options.rule("next_entry"), machine, pick)
         self._splits = options.rule("end") == "split"
         self.cancels = options.rule("end") == "cancel"  # helpers that have not started are not waited for
 
     def n_works(self, size: int, nid: int | None) -> int:
-        """Return the number of works for a task of `size` base pages whose data are on a node."""
+        """Return the number of works for a task of `size` client units whose data are on a node."""
         return self._works.n_works(size, self.min_chunk, nid)
 
     def queue(self, entries: Sequence[NodeEntry], works: int) -> ChunkQueue:
-        """Return the chunks of a task with so many works; entries are in base pages."""
+        """Return the chunks of a task with so many works; entries are in client units."""
         return ChunkQueue(entries, self.chunk_rule(sum(entry.size for entry in entries), works), self._next_entry)
 
     def chunk_rule(self, size: int, works: int) -> ChunkRule:
         """Return the rule for the chunks of a task."""
-        options, unit = self._options, self._unit
+        options, unit = self._options, self.unit_bytes
         task = TaskShape(
             size=size,
             works=works,
@@ -65,16 +68,20 @@ class Policy:
         rule = self._chunk_rule(task)
         return SplitEnd(task, rule) if self._splits else rule
 
-    def helper_nids(self, entries: Sequence[NodeEntry], works: int, caller_nid: int) -> list[int | None]:
-        """Return the node of each helper, the first one's first; None is anywhere."""
-        return self._places.helper_nids(entries, works, caller_nid)
+    def place_helpers(self, entries: Sequence[NodeEntry], works: int, caller_nid: int) -> list[int | None]:
+        """Return the node of each helper of a task, the first one's first; None is anywhere.
 
-    def task_done(self, works: int, size_bytes: int, seconds: float) -> None:
-        """Learn what a task has taken."""
+        They are fewer than wanted where other tasks have taken what all may have together.
+        """
+        return self._places.place_helpers(entries, works, caller_nid)
+
+    def task_done(self, works: int, size_bytes: int, seconds: float, helper_nids: Sequence[int | None]) -> None:
+        """Learn what a task has taken; its helpers are gone."""
         self._works.task_done(works, size_bytes, seconds)
+        self._places.give_back(helper_nids)
 
     def chunk_sizes(self, size: int, works: int) -> list[int]:
-        """Return the chunks of a task in base pages, as they are taken by works that are all alike, in turn."""
+        """Return the chunks of a task in client units, as they are taken by works that are all alike, in turn."""
         queue = self.queue([NodeEntry(None, 0, size)], works)
         found: list[int] = []
         while (chunk := queue.take(0, work := len(found) % works)) is not None:

@@ -37,7 +37,7 @@ Preset = Literal[
 ]
 
 _V1 = {"works": "ktask", "chunks": "ktask", "helper_node": "page", "next_entry": "random", "end": "as-is"}
-_V3 = _V1 | {"works": "ktask-v3", "node_share": 0.8}
+_V3 = _V1 | {"works": "ktask-v3", "node_share": 0.8, "system_share": 0.8}
 _PADATA = {"works": "padata", "chunks": "padata", "helper_node": "caller", "next_entry": "none", "end": "as-is"}
 # Sources: the postings and kernel/padata.c, mm/hugetlb.c, as told with each rule (models.policies.works and .chunks).
 PRESETS: Mapping[str, Mapping[str, Any]] = {
@@ -92,7 +92,11 @@ class PolicyOptions(BaseModel):
     ] = None
     node_share: Annotated[
         float | None,
-        Field(gt=0, le=1, description="most of a node's CPUs that a task's helpers take; the rest go anywhere"),
+        Field(gt=0, le=1, description="most of a node's CPUs that helpers take; the rest go anywhere"),
+    ] = None
+    system_share: Annotated[
+        float | None,
+        Field(gt=0, le=1, description="most of all CPUs that helpers of all tasks take; there are no more then"),
     ] = None
     next_entry: Annotated[
         NextEntryName | None,
@@ -112,7 +116,8 @@ class PolicyOptions(BaseModel):
         name: str = PRESETS[self.policy][part] if given is None else given
         return name
 
-    def share_of_node(self) -> float:
-        """Return the most of a node's CPUs that helpers of a task may take."""
-        preset: float = PRESETS[self.policy].get("node_share", 1.0)
-        return preset if self.node_share is None else self.node_share
+    def share(self, part: str) -> float | None:
+        """Return `node_share` or `system_share`: as given, else the preset's; None is no limit."""
+        given: float | None = getattr(self, part)
+        preset: float | None = PRESETS[self.policy].get(part)
+        return preset if given is None else given

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from itertools import count
 
@@ -17,36 +18,57 @@ class Places:
     * any: the least busy CPU of the machine;
     * round-robin: one node with CPUs after the other, over all tasks (padata with numa_aware, Linux 6.9).
 
-    `node_share`: most of a node's CPUs that helpers of a task take; the rest go anywhere (ktask v3: 0.8).
+    `node_share`: most of a node's CPUs that helpers of all tasks take at once; the rest go anywhere. `system_share`:
+    most of all CPUs; there are no more helpers then (ktask v3: 0.8 each; first come, first served, until a task ends).
     """
 
-    def __init__(self, machine: Machine, rule: str, node_share: float = 1.0) -> None:
+    def __init__(
+        self, machine: Machine, rule: str, node_share: float | None = None, system_share: float | None = None
+    ) -> None:
         self._machine = machine
         self._rule = rule
-        self._node_share = node_share
         self._round = count(1)  # next_node_in(last_used_nid), which is 0 at first
+        self._left = math.inf if system_share is None else _floor(system_share * len(machine.cpus))
+        self._left_on: dict[int, float] = {
+            nid: math.inf if node_share is None else _floor(node_share * len(machine.cpus_of(nid)))
+            for nid in machine.nids
+        }
 
-    def helper_nids(self, entries: Sequence[NodeEntry], works: int, caller_nid: int) -> list[int | None]:
+    def place_helpers(self, entries: Sequence[NodeEntry], works: int, caller_nid: int) -> list[int | None]:
         """Return the node of each helper of a task, the first one's first; None is anywhere."""
-        wanted: list[int | None] = []
+        placed: list[int | None] = []
         for i in range(1, works):
-            nid = entries[i % len(entries)].nid
-            if self._rule == "any":
-                wanted.append(None)
-            elif self._rule == "round-robin":
-                nids = self._machine.cpu_nids
-                wanted.append(nids[next(self._round) % len(nids)])
-            else:
-                wanted.append(caller_nid if self._rule == "caller" or nid is None else nid)
-        if self._node_share >= 1.0:
-            return wanted
-        room = {nid: int(self._node_share * len(self._machine.cpus_of(nid)) + 1e-9) for nid in self._machine.nids}
-        for i, nid in enumerate(wanted):
+            if self._left < 1:
+                break
+            self._left -= 1
+            nid = self._wanted(i, entries, caller_nid)
+            if nid is not None and self._left_on[nid] < 1:
+                nid = None
             if nid is not None:
-                room[nid] -= 1
-                if room[nid] < 0:
-                    wanted[i] = None
-        return wanted
+                self._left_on[nid] -= 1
+            placed.append(nid)
+        return placed
+
+    def give_back(self, nids: Sequence[int | None]) -> None:
+        """Let other tasks have the places of helpers that are gone."""
+        self._left += len(nids)
+        for nid in nids:
+            if nid is not None:
+                self._left_on[nid] += 1
+
+    def _wanted(self, i: int, entries: Sequence[NodeEntry], caller_nid: int) -> int | None:
+        """Return the node for helper number i, from 1."""
+        if self._rule == "any":
+            return None
+        if self._rule == "round-robin":
+            nids = self._machine.cpu_nids
+            return nids[next(self._round) % len(nids)]
+        nid = entries[i % len(entries)].nid
+        return caller_nid if self._rule == "caller" or nid is None else nid
+
+
+def _floor(share: float) -> float:
+    return math.floor(share + 1e-9)
 
 
 def next_entry_rule(name: str, machine: Machine, pick: Callable[[int], int]) -> NextEntry:

@@ -70,6 +70,10 @@ class ChunkQueue:
         """Tell the rule that a work has done a chunk in so many seconds."""
         self._rule.done(work, size, seconds)
 
+    def stop(self) -> None:
+        """Hand out nothing any more: a chunk has failed."""
+        self.size_left = 0
+
     def check_all_taken(self) -> None:
         """Raise ValueError if something is left: an entry without a work of its own, and works that don't move."""
         if self.size_left:

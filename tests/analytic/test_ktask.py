@@ -12,13 +12,15 @@ from dataclasses import replace
 import pytest
 from simpy import Environment
 
+from models.clients import Task
+from models.clients.clear_gigantic_page import clearing
 from models.policies import NodeEntry
 from models.run import Record, Slice
 from models.scenario import Case
 from models.streams import Streams
 from models.units import GIB
 from sim.hardware import Hardware
-from sim.ktask import Caller, Ktask
+from sim.ktask import Ktask, RunningThread
 from sim.run import run_case
 
 MakeCase = Callable[..., Case]
@@ -152,9 +154,9 @@ def run_entries(case: Case, sizes_gib: dict[int, float]) -> tuple[float, list[Sl
     streams = Streams(1, 0)
     ktask = Ktask(hardware, case.kernel, case.policy(streams["next_entry"].randrange), streams, record)
     assert case.task.caller_node is not None
-    caller = Caller(hardware.occupy(case.task.caller_node))
+    caller = RunningThread(hardware.occupy(case.task.caller_node))
     entries = [NodeEntry(nid, 0, int(size * GIB) // 4096) for nid, size in sizes_gib.items()]
-    env.run(until=env.process(ktask.run(caller, entries)))
+    env.run(until=env.process(ktask.run(caller, Task(entries, *clearing(case.machine.rates)))))
     return float(env.now), [item for item in record.slices if item.kind == "chunk"]
 
 

@@ -19,6 +19,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import real
+from models.clients import ClearGigantic
 from models.document import parse
 from models.kernels import Kernel, KtaskV1
 from models.machine import Machine
@@ -26,7 +27,7 @@ from models.machine_file import build_machine
 from models.placement import Placement
 from models.policies import NodeEntry, Policy
 from models.run import Record, RunResult, Slice
-from models.scenario import Background, Case, Task
+from models.scenario import Background, Case
 from models.units import KIB, MIB
 from real.run import run_case
 from real.team import RealWorkerTotals, Team
@@ -108,7 +109,7 @@ def kernel_of(max_threads: int, min_chunk: int = 64 * KIB, chunks_per_work: int 
 
 def case_of(machine: Machine, kernel: Kernel, page_bytes: int, n_pages: int, *, busy: Sequence[int] = ()) -> Case:
     """Return a case in which some pages are cleared, each as one task, with load said to be on `busy` CPUs."""
-    task = Task(client="clear_gigantic_page", size="1GiB", caller_node=machine.cpu_nids[0]).model_copy(
+    task = ClearGigantic(client="clear_gigantic_page", size="1GiB", caller_node=machine.cpu_nids[0]).model_copy(
         update={"size": n_pages * page_bytes, "page_size": page_bytes}
     )
     background = Background(load="spin", cpus=",".join(map(str, busy))) if busy else Background()

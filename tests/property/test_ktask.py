@@ -5,12 +5,13 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from models.clients import ClearGigantic
 from models.document import parse
 from models.kernels import KtaskV1
 from models.machine import Machine
 from models.machine_file import build_machine
 from models.run import RunResult
-from models.scenario import Case, Task
+from models.scenario import Case
 from models.units import MIB
 from sim.run import run_case
 
@@ -71,7 +72,7 @@ def cases(draw: st.DrawFn) -> Case:
             "start_latency": draw(st.sampled_from([0.0, 5e-5, 1e-2])),
         }
     )
-    task = Task(client="clear_gigantic_page", size="1GiB", page_size="1GiB").model_copy(
+    task = ClearGigantic(client="clear_gigantic_page", size="1GiB", page_size="1GiB").model_copy(
         update={"size": page * n_pages, "page_size": page}
     )
     return Case(machine, task, kernel, 1, draw(st.integers(0, 99)))

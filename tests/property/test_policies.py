@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from models.clients import ClearGigantic
 from models.document import parse
 from models.kernels import KtaskV1
 from models.machine import Machine
@@ -20,7 +21,7 @@ from models.policies import Chunk, NodeEntry, Policy, PolicyOptions
 from models.policies.chunks import CHUNKS
 from models.policies.options import PRESETS, End, HelperNode, NextEntryName
 from models.policies.works import WORKS
-from models.scenario import Case, Task
+from models.scenario import Case
 from models.units import GIB, KIB, MIB
 from sim.run import run_case
 from tests.conftest import QUIET_KERNEL, make_quiet_machine
@@ -182,7 +183,7 @@ def test_the_number_of_works_is_within_its_limits(drawn: Drawn, times: list[floa
     for seconds in [*times, 0.0]:
         works = policy.n_works(drawn.size, drawn.entries[0].nid)
         assert 1 <= works <= (most if cap is None else min(most, cap))
-        policy.task_done(works, drawn.size * BASE, seconds)
+        policy.task_done(works, drawn.size * BASE, seconds, [])
 
 
 @settings(max_examples=400, deadline=None, derandomize=True)
@@ -191,7 +192,7 @@ def test_helpers_have_places(drawn: Drawn, works: int) -> None:
     """Each helper has a node that exists or none, as its rule says, and no node more than its share of helpers."""
     policy, nids, entries = drawn.policy(), drawn.machine.cpu_nids, drawn.entries
     caller_nid = nids[drawn.seed % len(nids)]
-    found = policy.helper_nids(entries, works, caller_nid)
+    found = policy.place_helpers(entries, works, caller_nid)
     share = drawn.options.node_share
     assert share is not None
     rules: dict[str, Callable[[int], int | None]] = {
@@ -215,7 +216,7 @@ def test_same_seed_same_choices(drawn: Drawn) -> None:
     runs = []
     for policy in (drawn.policy(), drawn.policy()):
         works = policy.n_works(drawn.size, drawn.entries[0].nid)
-        runs.append((works, policy.helper_nids(drawn.entries, works, 0), take_all(drawn, policy, works)))
+        runs.append((works, policy.place_helpers(drawn.entries, works, 0), take_all(drawn, policy, works)))
     assert runs[0] == runs[1]
 
 
@@ -225,7 +226,7 @@ def cases(draw: st.DrawFn, most_pages: int = 3) -> Case:
     page = 64 * MIB
     n_pages = draw(st.integers(1, most_pages))
     machine = draw(st.sampled_from(MACHINES))
-    task = Task(
+    task = ClearGigantic(
         client="clear_gigantic_page", size=f"{n_pages * 64}MiB", page_size="64MiB", pool="512MiB", caller_node=0
     )
     update = draw(option_values(page // BASE)) | {
@@ -272,7 +273,7 @@ def test_cancelling_is_never_slower(case: Case) -> None:
 
 def late(end: str, works: int, latency_s: float) -> tuple[float, list[int]]:
     """Clear 1 GiB at 2 GiB/s a work with helpers that start late; return the time and each worker's chunks."""
-    task = Task(client="clear_gigantic_page", size="1GiB", caller_node=0)
+    task = ClearGigantic(client="clear_gigantic_page", size="1GiB", caller_node=0)
     kernel: KtaskV1 = QUIET_KERNEL.model_copy(
         update={"max_threads": works, "end": end, "start_latency": latency_s, "start_latency_cv": 0.0}
     )

@@ -9,11 +9,12 @@ from typing import Any
 import pytest
 import yaml
 
+from models.clients import ClearGigantic
 from models.kernels import KtaskV1
 from models.machine import Machine
 from models.machine_file import find_machine_file, iter_shipped, load_machine, shipped_machines
 from models.problems import InputError
-from models.scenario import Case, Task
+from models.scenario import Case
 from models.topology import layout
 from models.units import GIB
 from sim.describe import describe_machine
@@ -223,7 +224,7 @@ def test_without_links_nodes_are_connected_directly(tmp_path: Path) -> None:
     machine = load(tmp_path, SPARSE)
     assert machine.links == ()
     assert (machine.routes[9, 3], machine.routes[8, 8], machine.hops(0, 8)) == ((9, 3), (8,), 1)
-    assert machine.traffic(0, 8) == (("memory8", 2.0),)
+    assert machine.traffic(0, [8], 2.0) == (("memory8", 2.0),)
     assert set(machine.bandwidths) == {"memory0", "memory8", "memory9"}
 
 
@@ -240,7 +241,7 @@ distances: {value: [10, 21, 31], source: test}
     machine = load(tmp_path, body)
     assert machine.routes[0, 9] == (0, 3, 9)
     assert machine.distances[0, 9] == 31
-    assert {name for name, _ in machine.traffic(9, 0)} == {"memory0", "link9-3", "link3-9", "link3-0", "link0-3"}
+    assert {name for name, _ in machine.traffic(9, [0], 2.0)} == {"memory0", "link9-3", "link3-9", "link3-0", "link0-3"}
 
 
 def test_a_machine_with_sparse_numbers_runs(tmp_path: Path) -> None:
@@ -249,7 +250,7 @@ def test_a_machine_with_sparse_numbers_runs(tmp_path: Path) -> None:
     By hand: 3 threads clear at most 12 GB/s together, and one on the slow core alone 2 GB/s.
     """
     machine = load(tmp_path, SPARSE)
-    task = Task(client="clear_gigantic_page", size="12GiB", caller_node=8)
+    task = ClearGigantic(client="clear_gigantic_page", size="12GiB", caller_node=8)
     case = Case(machine, task, KtaskV1(max_threads=3), 1, 1)
     result = run_case(case, 0, with_slices=True)
     used = {part.cpu for part in result.slices if part.cpu is not None}

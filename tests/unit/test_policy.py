@@ -190,17 +190,17 @@ def test_what_no_work_took_is_an_error(quiet_machine: Machine) -> None:
 def test_places(quiet_machine: Machine) -> None:
     """Helpers of a task of two entries, caller on node 5: at the data, the caller's node, anywhere, or in turn."""
     entries = [NodeEntry(0, 0, 10), NodeEntry(3, 0, 10)]
-    assert Places(quiet_machine, "page").helper_nids(entries, 5, 5) == [3, 0, 3, 0]
-    assert Places(quiet_machine, "caller").helper_nids(entries, 5, 5) == [5, 5, 5, 5]
-    assert Places(quiet_machine, "any").helper_nids(entries, 5, 5) == [None] * 4
+    assert Places(quiet_machine, "page").place_helpers(entries, 5, 5) == [3, 0, 3, 0]
+    assert Places(quiet_machine, "caller").place_helpers(entries, 5, 5) == [5, 5, 5, 5]
+    assert Places(quiet_machine, "any").place_helpers(entries, 5, 5) == [None] * 4
     turns = Places(quiet_machine, "round-robin")
-    assert turns.helper_nids(entries, 5, 5) == [1, 2, 3, 4]  # the kernel's last_used_nid is 0 at first
-    assert turns.helper_nids(entries, 6, 5) == [5, 6, 7, 0, 1]  # it goes on from task to task
+    assert turns.place_helpers(entries, 5, 5) == [1, 2, 3, 4]  # the kernel's last_used_nid is 0 at first
+    assert turns.place_helpers(entries, 6, 5) == [5, 6, 7, 0, 1]  # it goes on from task to task
 
 
 def test_share_of_a_node(quiet_machine: Machine) -> None:
     """Of a node of 36 CPUs, helpers of a task take at most int(0.8 x 36) = 28; the rest go anywhere."""
-    wanted = Places(quiet_machine, "page", 0.8).helper_nids([NodeEntry(2, 0, 100)], 33, 0)
+    wanted = Places(quiet_machine, "page", 0.8).place_helpers([NodeEntry(2, 0, 100)], 33, 0)
     assert wanted == [2] * 28 + [None] * 4
 
 

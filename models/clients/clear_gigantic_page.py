@@ -1,0 +1,133 @@
+"""fallocate on hugetlbfs with gigantic pages: each page is cleared as one synchronous task, one after the other.
+
+Each page is taken by the default memory policy from where the caller runs at that moment (its node, then by distance),
+and cleared by one task with one entry, the page's node. Nothing runs in parallel across pages. Source: ktask RFC v1,
+5/6 (clear_gigantic_page), and D. Jordan's reply to D. Hansen (msgid c73eabca-4c8c-8fb1-36c7-1f887f56689a@oracle.com).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from random import Random
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from pydantic import Field
+
+from models.clients.client import Caller, Client, Step, Stream, Task, Thread, check_caller_node
+from models.machine import Machine, Rates
+from models.memory import free_pages, spread_pool
+from models.policies import NodeEntry
+from models.units import GIB, Size, format_size
+from models.validation import Checker
+
+if TYPE_CHECKING:
+    from models.kernels import Kernel
+
+
+class ClearGigantic(Client):
+    """Clear huge pages one by one; the rates of clearing are the machine's."""
+
+    client: Annotated[Literal["clear_gigantic_page"], Field(description="the kernel code that has the job done")]
+    size: Annotated[Size, Field(gt=0, description="memory to clear")]
+    page_size: Annotated[Size, Field(gt=0, description="size of a huge page; each page is one synchronous task")] = GIB
+    pool: Annotated[
+        Size | None,
+        Field(description="huge pages set aside, spread evenly over the nodes; default: all memory of every node"),
+    ] = None
+    page_node: Annotated[
+        int | None,
+        Field(
+            ge=0, description="node that all pages come from, as numactl --membind; default: the caller's, then near"
+        ),
+    ] = None
+
+    def size_bytes(self, machine: Machine) -> int:  # noqa: ARG002
+        return self.size
+
+    def task_bytes(self, machine: Machine) -> int:  # noqa: ARG002
+        return self.page_size
+
+    def data_nid(self, machine: Machine) -> int:
+        return super().data_nid(machine) if self.page_node is None else self.page_node
+
+    def callers(self, machine: Machine, kernel: Kernel, random: Random) -> Sequence[Caller]:  # noqa: ARG002
+        streams = clearing(machine.rates)
+
+        def steps(caller: Thread) -> Iterator[Step]:
+            pool = free_pages(machine, self.page_size, self.pool)
+            base_pages = self.page_size // machine.base_page_bytes
+            for _ in range(self.size // self.page_size):
+                nid = pool.take(caller.nid if self.page_node is None else self.page_node)
+                yield Task([NodeEntry(nid, 0, base_pages)], *streams)
+
+        return [Caller(self.start_nid(machine, random), steps)]
+
+    def words(self, machine: Machine) -> str:
+        room = sum(node.memory_bytes // self.page_size for node in machine.nodes)
+        pool = spread_pool(machine, room if self.pool is None else self.pool // self.page_size, self.page_size)
+        n_pages = sum(pool.values())
+        shares = sorted(set(pool.values()))
+        share = f"{shares[0]}" if len(shares) == 1 else f"{shares[0]} to {shares[-1]}"
+        return (
+            f"It clears pages of {format_size(self.page_size)} one by one, each as one synchronous task. Pages come "
+            f"from where it runs at that moment: its own node first, then by distance. The pool has {n_pages:,} "
+            f"page{'s' * (n_pages != 1)}, {share} on each node."
+        )
+
+    def check(self, machine: Machine, check: Checker) -> None:
+        base = machine.base_page_bytes
+        pages = f"pages of {format_size(self.page_size)}"
+        found_page, found_size, found_pool = (
+            check.found(at, format_size(default))
+            for at, default in (
+                (("task", "page_size"), self.page_size),
+                (("task", "size"), self.size),
+                (("task", "pool"), 0),
+            )
+        )
+        largest = max(node.memory_bytes for node in machine.nodes)
+        if self.page_size % base or self.page_size > largest:
+            check.problem(
+                ("task", "page_size"),
+                f"found {found_page}; allowed is a multiple of the base page, {format_size(base)}, up to the memory of "
+                f"a node, {format_size(largest)}",
+            )
+            return  # what else is wrong may follow from this
+        if self.size % self.page_size:
+            check.problem(("task", "size"), f"found {found_size}; allowed is a whole number of {pages}")
+        room = sum(node.memory_bytes // self.page_size for node in machine.nodes) * self.page_size
+        what = f"allowed is at most {format_size(room)}, the room of machine {machine.name} in {pages}"
+        if self.pool is not None and self.pool > room:
+            check.problem(("task", "pool"), f"found {found_pool}; {what}")
+        elif self.pool is not None and self.pool % self.page_size:
+            check.problem(("task", "pool"), f"found {found_pool}; allowed is a whole number of {pages}")
+        elif self.size > (room if self.pool is None else self.pool):
+            limit = what if self.pool is None else f"allowed is at most the pool, {found_pool}"
+            check.problem(("task", "size"), f"found {found_size}; {limit}")
+        if self.page_node is not None:
+            self._check_page_node(machine, check)
+        check_caller_node(self, machine, check)
+
+    def _check_page_node(self, machine: Machine, check: Checker) -> None:
+        node = next((node for node in machine.nodes if node.nid == self.page_node), None)
+        if node is None or not node.memory_bytes:
+            nids = ", ".join(str(node.nid) for node in machine.nodes if node.memory_bytes)
+            message = (
+                f"found node {self.page_node}; allowed are the nodes with memory of machine {machine.name}: {nids}"
+            )
+            check.problem(("task", "page_node"), message)
+            return
+        room = sum(node.memory_bytes // self.page_size for node in machine.nodes)
+        n_pages = room if self.pool is None else min(room, self.pool // self.page_size)
+        here = spread_pool(machine, n_pages, self.page_size)[node.nid] * self.page_size
+        if self.size > here:
+            what = format_size(here) if self.pool is None else f"{format_size(here)} of the pool"
+            check.problem(
+                ("task", "size"), f"found {check.found(('task', 'size'))}; the page_node, {node.nid}, has {what}"
+            )
+
+
+def clearing(rates: Rates) -> tuple[Stream, Stream]:
+    """Return what clearing asks of a machine, as one work of several, and in the loop that runs without helpers."""
+    stream = Stream("clear", rates.clear_bytes_per_s, rates.clear_traffic)
+    return stream, Stream("clear", rates.serial_clear_bytes_per_s, rates.clear_traffic)

@@ -1,0 +1,194 @@
+"""What a client is: kernel code that has a job done, as data. One file each; the simulation knows none of them.
+
+A client says which threads call the framework (`callers`), what each does in turn (`Step`s: tasks to be shared out, and
+stretches of its own), and what a byte of the work asks of the machine (`Stream`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from random import Random
+from typing import TYPE_CHECKING, Annotated, Any, Protocol
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from models.locks import Lock
+from models.machine import Machine
+from models.memory import PagePool
+from models.policies import NodeEntry
+from models.validation import Checker
+
+if TYPE_CHECKING:
+    from models.kernels import Kernel
+
+
+@dataclass(frozen=True)
+class Stream:
+    """What a byte of a client's work asks of the machine, and which locks.
+
+    The rate is that of one thread alone, on a core of speed 1 with local memory, locks included. Of its time, the share
+    `memory_share` is spent on memory: that part takes longer where memory is remote. `traffic` is what crosses the
+    memory bus.
+    """
+
+    name: str
+    rate_bytes_per_s: float
+    traffic: float  # bytes over the memory bus for a byte of the job
+    locks: tuple[Lock, ...] = ()
+    memory_share: float = 1.0
+
+
+class Memory(Protocol):
+    """Where the memory is that a chunk works on."""
+
+    def pieces(self, entry_nid: int | None, cpu_nid: int, size: int) -> Iterator[tuple[tuple[int, ...], int]]:
+        """Yield the nodes (more than one: spread evenly) and the size in client units of each piece of a chunk."""
+        ...
+
+
+class OfEntry:
+    """The node of the task's entry; where it has none, that of the worker."""
+
+    def pieces(self, entry_nid: int | None, cpu_nid: int, size: int) -> Iterator[tuple[tuple[int, ...], int]]:
+        yield (cpu_nid if entry_nid is None else entry_nid,), size
+
+
+@dataclass(frozen=True)
+class FromPool:
+    """Pages taken when they are needed, by the local policy of who works: its own node first, then by distance."""
+
+    pool: PagePool
+    batch: int  # client units taken at once
+
+    def pieces(self, entry_nid: int | None, cpu_nid: int, size: int) -> Iterator[tuple[tuple[int, ...], int]]:  # noqa: ARG002
+        while size:
+            nid, taken = self.pool.take_some(cpu_nid, min(size, self.batch))
+            yield (nid,), taken
+            size -= taken
+
+
+@dataclass(frozen=True)
+class Spread:
+    """These nodes in turn, page by page; or the one, wherever helpers are queued."""
+
+    nids: tuple[int, ...]
+
+    def pieces(self, entry_nid: int | None, cpu_nid: int, size: int) -> Iterator[tuple[tuple[int, ...], int]]:  # noqa: ARG002
+        yield self.nids, size
+
+
+@dataclass(frozen=True)
+class Pause:
+    """A stretch in which the caller does something that nobody helps with; `what` names it in a trace."""
+
+    seconds: float
+    what: str = "alone"
+
+
+@dataclass(frozen=True)
+class Task:
+    """One call of the framework; the entries are in client units.
+
+    `serial` is what the work is without helpers, if that is other code. `iterate_s` is the time under the task's lock
+    to step over one unit (a list that is walked). The client's function fails when it comes to unit `fails_at`; what
+    was done before is then undone at `undo_bytes_per_s`, where the kernel version does that.
+    """
+
+    entries: Sequence[NodeEntry]
+    stream: Stream
+    serial: Stream | None = None
+    memory: Memory = field(default_factory=OfEntry)
+    iterate_s: float = 0.0
+    helps: bool = True  # False: the kernel has no framework call here, the caller does all
+    fails_at: int | None = None
+    undo_bytes_per_s: float = 0.0
+
+
+Step = Task | Pause
+
+
+class Thread(Protocol):
+    """A thread that calls the framework; its node changes as it is moved."""
+
+    @property
+    def nid(self) -> int: ...
+
+
+@dataclass(frozen=True)
+class Caller:
+    """A thread that calls the framework: where it starts, and what it does, given itself.
+
+    A kernel thread (`is_kthread`) that is bound to a node is not moved by its wake-up.
+    """
+
+    nid: int
+    steps: Callable[[Thread], Iterator[Step]]
+    is_kthread: bool = False
+
+
+class Costs(BaseModel):
+    """What a client costs on a machine. Each field's description has the source of its value.
+
+    The file of a machine may have other values (`clients:`), and so may a scenario (`task.costs`).
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class Client(BaseModel):
+    """The job of a scenario."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    client: Annotated[str, Field(description="the kernel code that has the job done")]
+    caller_node: Annotated[
+        int | None, Field(ge=0, description="node on which the calling thread starts; default: a random one each time")
+    ] = None
+
+    def size_bytes(self, machine: Machine) -> int:
+        """Return the size of the whole job."""
+        raise NotImplementedError
+
+    def unit_bytes(self, machine: Machine) -> int:
+        """Return the size of a client unit."""
+        return machine.base_page_bytes
+
+    def task_bytes(self, machine: Machine) -> int:
+        """Return the size of the first call of the framework."""
+        return self.size_bytes(machine)
+
+    def data_nid(self, machine: Machine) -> int:
+        """Return the node of the first task's data, or the one near which its caller runs: the first, if random."""
+        return machine.cpu_nids[0] if self.caller_node is None else self.caller_node
+
+    def callers(self, machine: Machine, kernel: Kernel, random: Random) -> Sequence[Caller]:
+        """Return the threads that run at once; the job is done when the last has ended."""
+        raise NotImplementedError
+
+    def check(self, machine: Machine, check: Checker) -> None:
+        """Find what is impossible on a machine: values that are fine alone and wrong together."""
+
+    def words(self, machine: Machine) -> str:
+        """Return the job in a sentence or two."""
+        raise NotImplementedError
+
+    def start_nid(self, machine: Machine, random: Random) -> int:
+        """Return the node on which the calling thread starts."""
+        return random.choice(machine.cpu_nids) if self.caller_node is None else self.caller_node
+
+    def costs_on(self, machine: Machine) -> Any:
+        """Return the costs: the scenario's, else the machine's, else the client's own."""
+        own: Costs = self.costs  # type: ignore[attr-defined]  # each client has its own kind
+        given = machine.clients.get(self.client, {})
+        return own.model_copy(update={name: value for name, value in given.items() if name not in own.model_fields_set})
+
+
+def check_caller_node(client: Client, machine: Machine, check: Checker) -> None:
+    """Find a calling thread that starts where there is no CPU."""
+    if client.caller_node is not None and client.caller_node not in machine.cpu_nids:
+        nids = ", ".join(str(nid) for nid in machine.cpu_nids)
+        check.problem(
+            ("task", "caller_node"),
+            f"found node {client.caller_node}; allowed are the nodes with CPUs of machine {machine.name}: {nids}",
+        )

@@ -1,0 +1,122 @@
+"""What every version of the framework has: a policy, the costs of its machinery, and what it asks for each client.
+
+Source of the costs, where not said otherwise: the traced no-op ktask_run of msgid
+20181106190029.epktpxhimrca4f4a@ca-dmjordan1.us.oracle.com (models/published/workqueue_latency.csv), on a newer Xeon.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar, Literal, Self
+
+from pydantic import Field
+
+from models.policies.options import PRESETS, PolicyOptions
+from models.units import Time
+
+
+@dataclass(frozen=True)
+class ClientRules:
+    """What a version's code asks the framework for on behalf of a client.
+
+    Values are parameters of a kernel; `mended` are those that differ where a slip of the posted code is put right.
+    """
+
+    values: Mapping[str, Any]
+    source: str
+    mended: Mapping[str, Any] | None = None
+
+
+class Kernel(PolicyOptions):
+    """A version of the framework, with every figure of it free to be changed."""
+
+    client_rules: ClassVar[Mapping[str, ClientRules]] = {}
+
+    version: Annotated[str, Field(description="of the framework")]
+    as_posted: Annotated[
+        bool, Field(description="false: slips of the posted code that change its timing are put right")
+    ] = True
+    setup_time: Annotated[Time, Field(ge=0, description="ktask_run entry to the first queue_work: 3 us traced")] = 3e-6
+    start_latency: Annotated[
+        Time, Field(ge=0, description="mean time from queue_work to the start on an unbound worker: ~50 us stated")
+    ] = 50e-6
+    start_latency_cv: Annotated[
+        float, Field(ge=0, le=5, description="its coefficient of variation (gamma distribution); an assumption")
+    ] = 0.5
+    wake_latency: Annotated[
+        Time, Field(ge=0, description="last work done to the waiting caller running again: 17 us, of barrier to return")
+    ] = 17e-6
+    lock_handover_time: Annotated[
+        Time,
+        Field(
+            ge=0,
+            description="more if another work waits for it: the waiter spins, and fetches the lock's line; a mutex "
+            "spins too while its owner runs; an estimate",
+        ),
+    ] = 0.1e-6
+    lock_hold_time: Annotated[
+        Time,
+        Field(ge=0, description="time in the task's lock to take a chunk; an estimate: two or three cache misses"),
+    ] = 0.3e-6
+    chunk_time: Annotated[
+        Time,
+        Field(ge=0, description="time for a chunk outside that lock and the client's function; in a kernel, nothing"),
+    ] = 0.0
+    time_slice: Annotated[
+        Time,
+        Field(
+            gt=0,
+            description="turn of a thread on a CPU that background load wants too: 4 ms, a tick at 250 Hz; helpers "
+            "queued to a busy CPU were measured to wait half of that (Linux 6.18, 2 CPUs)",
+        ),
+    ] = 4e-3
+    wake_pull: Annotated[
+        float,
+        Field(
+            ge=0,
+            le=1,
+            description="probability that the helper that wakes the caller pulls it to its own node (wake-affine); "
+            "1 is the kernel's rule for an idle machine",
+        ),
+    ] = 1.0
+    wake_pull_max_distance: Annotated[
+        int,
+        Field(ge=10, le=255, description="greatest NUMA distance of such a pull: 30, the kernel's RECLAIM_DISTANCE"),
+    ] = 30
+
+    stray_block: Annotated[
+        float,
+        Field(
+            ge=0,
+            le=1,
+            description="probability, for each task with helpers, that the caller blocks for a reason not modelled "
+            "(preemption, a contended lock) and is woken by a helper; fitted, see VALIDATION.md",
+        ),
+    ] = 0.015
+    migration: Annotated[
+        Literal["cpumask", "requeue", "none"],
+        Field(
+            description="how a helper changes nodes: it changes its own CPU mask (ktask v1 and v2), or it queues its "
+            "work again on the other node (v3 and v4)"
+        ),
+    ] = "cpumask"
+    start: Annotated[
+        Literal["workqueue", "kthread"],
+        Field(description="helpers are workers of an unbound workqueue, or new kernel threads"),
+    ] = "workqueue"
+    kthread_time: Annotated[
+        Time,
+        Field(ge=0, description="start: kthread: time of the caller to make each one; an estimate: 20 us for a clone"),
+    ] = 20e-6
+    undo: Annotated[bool, Field(description="after an error, the caller alone undoes what was done")] = False
+
+    def for_client(self, client: str) -> Self:
+        """Return the kernel with what its code asks for this client, wherever the scenario says nothing else."""
+        rules = self.client_rules.get(client)
+        if rules is None:
+            return self
+        values = {**rules.values, **({} if self.as_posted else rules.mended or {})}
+        given = self.model_fields_set | (set(PRESETS[self.policy]) if "policy" in self.model_fields_set else set())
+        changed = {name: value for name, value in values.items() if name not in given}
+        return self.model_copy(update=changed) if changed else self

@@ -1,0 +1,126 @@
+"""Locks: how much of their time threads spend waiting for them.
+
+Threads that work, take a lock, and work again form a closed queue. The chain of Boyd-Wickizer, Kaashoek, Morris and
+Zeldovich ("Non-scalable locks are dangerous", Linux Symposium 2012) gives the wait of n threads at one lock: with k of
+them at the lock, it is passed on after the holder's section and what the hand-over costs. Several locks of one client
+are solved together: each sees the waits for the others as time away.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+_ROUNDS = 200  # of the fixed point; it settles in some ten
+_EPSILON = 1e-10
+
+
+@dataclass(frozen=True)
+class Lock:
+    """One lock as a client takes it, once for each `per_bytes` of its work. Times are for one such section.
+
+    * ``hold_s``: the section, with the lock's cache line at hand; part of what the work takes alone.
+    * ``transfer_s``: more if another CPU has held it before: the line, and what it protects, has to be fetched.
+    * ``handover_s``: more if somebody waits: to a spinning waiter a second transfer, to a sleeping one its wake-up.
+    * ``stall_s``: the time for which each section keeps all others out who use the same thing otherwise (a writer among
+      the readers of a reader-writer lock: their leaving, its section, their coming back).
+    * ``scope``: one lock for the whole job (a process's mmap_sem), or one for each memory node (a zone's lock).
+    """
+
+    name: str
+    per_bytes: float
+    hold_s: float = 0.0
+    transfer_s: float = 0.0
+    handover_s: float = 0.0
+    stall_s: float = 0.0
+    scope: str = "job"
+
+    def relative(self, rate_bytes_per_s: float) -> _Share:
+        """Return the lock's times as shares of what a section and the work up to the next one take alone."""
+        cycle_s = self.per_bytes / rate_bytes_per_s
+        return _Share(
+            self.hold_s / cycle_s, self.transfer_s / cycle_s, self.handover_s / cycle_s, self.stall_s / cycle_s
+        )
+
+
+@dataclass(frozen=True)
+class _Share:
+    """The times of a lock relative to a cycle: the work of one thread from one section to the next, alone."""
+
+    hold: float
+    transfer: float
+    handover: float
+    stall: float
+
+
+@dataclass(frozen=True)
+class LockCurve:
+    """The capacity of locks as a resource of the contention engine: the time for which they are held, at most.
+
+    A stream offers the time for which it would hold them alone; the curve returns what is left of that sum when all
+    wait for each other. `shares` are relative to the cycle of one thread; `held` is their sum of holds.
+    """
+
+    shares: tuple[_Share, ...]
+    held: float  # of a cycle, by one thread alone: what it offers for each second
+
+    is_flat = False
+
+    def effective(self, capacity: float, offered: float, flows: int = 1) -> float:  # noqa: ARG002 - of any size
+        """Return the effective capacity for so many flows that offer so much together."""
+        if flows <= 1 or not offered > 0.0:
+            return offered
+        away = flows * self.held / offered  # a thread's cycle without any wait: 1, or more where its memory is far
+        return offered * away / (away + waits(self.shares, flows, round(max(away, 1.0), 9)))
+
+
+def lock_curve(locks: tuple[Lock, ...], rate_bytes_per_s: float) -> LockCurve:
+    """Return the curve of locks that a client takes while it works at a rate, alone.
+
+    Raises ValueError if the sections take longer than the work that they are part of.
+    """
+    shares = tuple(lock.relative(rate_bytes_per_s) for lock in locks)
+    held = sum(share.hold for share in shares)
+    if held >= 1.0:
+        raise ValueError(f"the sections of {', '.join(lock.name for lock in locks)} take longer than the whole work")
+    return LockCurve(shares, max(held, _EPSILON))
+
+
+@lru_cache(maxsize=4096)
+def waits(shares: tuple[_Share, ...], threads: int, cycle: float) -> float:
+    """Return how much longer a cycle takes with so many threads than alone; both relative to a cycle with near memory.
+
+    `cycle` is the time of a cycle without waits: 1, or more where memory is far.
+    """
+    stalled = (threads - 1) * sum(share.stall for share in shares)
+    extra = [0.0] * len(shares)
+    for _ in range(_ROUNDS):
+        before = list(extra)
+        for i, share in enumerate(shares):
+            others = sum(extra) - extra[i]
+            extra[i] = _residence(share, threads, cycle - share.hold + stalled + others) - share.hold
+        if max((abs(a - b) for a, b in zip(extra, before, strict=True)), default=0.0) < _EPSILON * cycle:
+            break
+    return stalled + sum(extra)
+
+
+def _residence(share: _Share, threads: int, away: float) -> float:
+    """Return the mean time from asking for a lock to giving it back, for threads that are `away` in between.
+
+    The chain of the number k at the lock: threads come at (threads - k) / away, and leave after `section` each.
+    """
+    alone = share.hold + share.transfer * (threads - 1) / threads
+    waited = alone + share.handover
+    if not waited > 0.0:
+        return share.hold
+    weight, total, throughput = 1.0, 1.0, 0.0
+    for k in range(1, threads + 1):
+        section = waited if k > 1 else alone
+        if section <= 0.0:  # free unless somebody waits: nobody ever does
+            return share.hold
+        weight *= (threads - k + 1) / away * section
+        total += weight
+        throughput += weight / section
+        if total > 1e200:
+            weight, total, throughput = weight / total, 1.0, throughput / total
+    return threads * total / throughput - away
