@@ -27,6 +27,7 @@ from models.validation import Checker, validate
 MAX_CASES = 100_000
 _LISTS: tuple[KeyPath, ...] = (("title",), ("question",), ("compare_with",))  # of which all cases have the same
 
+DEFAULT_VERSION = "ktask-v1"
 
 EMPTY = Located({}, 0, 0, {})
 
@@ -369,11 +370,12 @@ def _one_of(base: type[BaseModel], key: str, names: Iterable[str]) -> type[BaseM
 
 
 def _model_of(document: Located) -> type[ScenarioFile]:
-    names = []
-    for part, key in (("task", "client"), ("kernel", "version")):
+    names: list[str | None] = []
+    for part, key, default in (("task", "client", None), ("kernel", "version", DEFAULT_VERSION)):
         inner = document.value.get(part)
-        given = inner.value.get(key) if inner is not None and isinstance(inner.value, dict) else None
-        names.append(given.value if given is not None and isinstance(given.value, str) else None)
+        mapping = inner.value if inner is not None and isinstance(inner.value, dict) else {}
+        given = mapping[key].value if key in mapping else default
+        names.append(given if isinstance(given, str) else None)
     return scenario_model(*names)
 
 
