@@ -13,7 +13,8 @@ from models.document import is_file
 from models.problems import did_you_mean
 from models.units import describe
 
-_REQUIRED = ("source", "client", "machine", "time_s")
+_SOURCED = ("source", "client", "machine")
+_REQUIRED = (*_SOURCED, "time_s")
 _NUMBERS = ("time_s", "nthreads", "size_gib", "stdev_s", "speedup")
 
 
@@ -31,10 +32,10 @@ def shipped_tables() -> tuple[str, ...]:
     return tuple(sorted(item.name.removesuffix(".csv") for item in folder.iterdir() if item.name.endswith(".csv")))
 
 
-def load_table(name: str, base: Path) -> PublishedTable:
+def load_table(name: str, base: Path, *, of_times: bool = True) -> PublishedTable:
     """Return a shipped table by name, or one from a CSV file by its path relative to `base`.
 
-    Raises ValueError saying what was found and what is allowed.
+    It has to have times, unless `of_times` is false. Raises ValueError saying what was found and what is allowed.
     """
     stem = name.removesuffix(".csv")
     if is_file(base / name):
@@ -52,18 +53,19 @@ def load_table(name: str, base: Path) -> PublishedTable:
     except (OSError, ValueError) as error:  # pandas' own errors are ValueErrors
         why = " ".join(str(error).split())
         raise ValueError(f"found {name!r}, which can't be read as a CSV table: {why}") from None
-    missing = [column for column in _REQUIRED if column not in cells.columns]
+    needed = _REQUIRED if of_times else _SOURCED
+    missing = [column for column in needed if column not in cells.columns]
     if missing:
         raise ValueError(
             f"found {name!r}, a table without the column{'s' * (len(missing) > 1)} {', '.join(missing)}; "
-            f"needed are {', '.join(_REQUIRED)}"
+            f"needed are {', '.join(needed)}"
         )
     if cells.empty:
         raise ValueError(f"found {name!r}, a table without a row; allowed is a table of measurements")
     for column in _NUMBERS:
         if column in cells.columns and not _are_numbers(cells[column]):
             raise ValueError(f"found {name!r}, in which {column} has something else than numbers; allowed are numbers")
-    if not (cells["time_s"].dropna() > 0).all():
+    if "time_s" in cells.columns and not (cells["time_s"].dropna() > 0).all():
         raise ValueError(f"found {name!r}, in which time_s is not above 0 in every row; allowed are seconds above 0")
     return PublishedTable(stem, cells)
 

@@ -35,12 +35,17 @@ class Policy:
         self._options = options
         self.unit_bytes = unit_bytes or machine.base_page_bytes  # what tasks are counted in
         self.min_chunk = max(1, options.min_chunk // self.unit_bytes)
+        self._align = max(1, (options.align or 0) // self.unit_bytes)
         own = rules or {}
         works_rule: type[WorksRule] = own.get("works", WORKS[options.rule("works")])
         self._works = works_rule(machine, options.max_threads, options.growth_threshold)
         self._chunk_rule: type[ChunkRule] = own.get("chunks", CHUNKS[options.rule("chunks")])
         self._places = Places(
-            machine, options.rule("helper_node"), options.share("node_share"), options.share("system_share")
+            machine,
+            options.rule("helper_node"),
+            options.share("node_share"),
+            options.share("system_share"),
+            callers_count=options.counts_callers(),
         )
         self._next_entry = next_entry_rule(options.rule("next_entry"), machine, pick)
         self._splits = options.rule("end") == "split"
@@ -48,7 +53,8 @@ class Policy:
 
     def n_works(self, size: int, nid: int | None) -> int:
         """Return the number of works for a task of `size` client units whose data are on a node."""
-        return self._works.n_works(size, self.min_chunk, nid)
+        least = max(self.min_chunk, self._align) if self._works.counts_align else self.min_chunk
+        return self._works.n_works(size, least, nid)
 
     def queue(self, entries: Sequence[NodeEntry], works: int) -> ChunkQueue:
         """Return the chunks of a task with so many works; entries are in client units."""
@@ -61,7 +67,7 @@ class Policy:
             size=size,
             works=works,
             min_chunk=self.min_chunk,
-            align=max(1, (options.align or 0) // unit),
+            align=self._align,
             chunks_per_work=options.chunks_per_work,
             chunk_size=None if options.chunk_size is None else max(1, options.chunk_size // unit),
         )
@@ -74,6 +80,10 @@ class Policy:
         They are fewer than wanted where other tasks have taken what all may have together.
         """
         return self._places.place_helpers(entries, works, caller_nid)
+
+    def move_helper(self, old: int | None, wanted: int | None, *, asks_old: bool) -> int | None:
+        """Return the node on which a helper is queued again (`Places.move`); None is anywhere."""
+        return self._places.move(old, wanted, asks_old=asks_old)
 
     def task_done(self, works: int, size_bytes: int, seconds: float, helper_nids: Sequence[int | None]) -> None:
         """Learn what a task has taken; its helpers are gone."""

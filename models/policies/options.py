@@ -13,6 +13,8 @@ Works = Literal[
     "ktask",
     "ktask-v3",
     "padata",
+    "padata-6.9",
+    "padata-node",
     "node",
     "quarter-of-node",
     "quarter",
@@ -32,13 +34,24 @@ Preset = Literal[
     "ktask-v4",
     "padata",
     "padata-numa-aware",
+    "padata-rfc-2022",
     "hugetlb-boot-2024",
     "hugetlb-boot-2025",
+]
+PolicyName = Annotated[
+    Preset, Field(description="preset of the four decisions; parts given below differ from it")
 ]
 
 _V1 = {"works": "ktask", "chunks": "ktask", "helper_node": "page", "next_entry": "random", "end": "as-is"}
 _V3 = _V1 | {"works": "ktask-v3", "node_share": 0.8, "system_share": 0.8}
-_PADATA = {"works": "padata", "chunks": "padata", "helper_node": "caller", "next_entry": "none", "end": "as-is"}
+_PADATA = {
+    "works": "padata",
+    "chunks": "padata",
+    "helper_node": "caller",
+    "system_share": 1.0,  # padata's pool has as many works as there are CPUs
+    "next_entry": "none",
+    "end": "as-is",
+}
 # Sources: the postings and kernel/padata.c, mm/hugetlb.c, as told with each rule (models.policies.works and .chunks).
 PRESETS: Mapping[str, Mapping[str, Any]] = {
     "ktask-v1": _V1,
@@ -46,7 +59,8 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
     "ktask-v3": _V3,
     "ktask-v4": _V3,
     "padata": _PADATA,
-    "padata-numa-aware": _PADATA | {"helper_node": "round-robin"},
+    "padata-numa-aware": _PADATA | {"works": "padata-6.9", "helper_node": "round-robin"},
+    "padata-rfc-2022": _PADATA | {"works": "padata-6.9", "helper_node": "any", "callers_count": True},
     "hugetlb-boot-2024": _PADATA | {"works": "twice-nodes", "chunks": "one-per-work", "helper_node": "round-robin"},
     "hugetlb-boot-2025": _PADATA | {"works": "quarter", "chunks": "one-per-work", "helper_node": "round-robin"},
 }
@@ -57,9 +71,7 @@ class PolicyOptions(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
-    policy: Annotated[Preset, Field(description="preset of the four decisions; parts given below differ from it")] = (
-        "ktask-v1"
-    )
+    policy: PolicyName = "ktask-v1"
     max_threads: Annotated[
         int | None,
         Field(
@@ -98,6 +110,10 @@ class PolicyOptions(BaseModel):
         float | None,
         Field(gt=0, le=1, description="most of all CPUs that helpers of all tasks take; there are no more then"),
     ] = None
+    callers_count: Annotated[
+        bool | None,
+        Field(description="callers too count in system_share; default the preset's"),
+    ] = None
     next_entry: Annotated[
         NextEntryName | None,
         Field(description="where a work goes when its own node's part of a task is dry; default the preset's"),
@@ -121,3 +137,8 @@ class PolicyOptions(BaseModel):
         given: float | None = getattr(self, part)
         preset: float | None = PRESETS[self.policy].get(part)
         return preset if given is None else given
+
+    def counts_callers(self) -> bool:
+        """Return `callers_count`: as given, else the preset's."""
+        preset: bool = PRESETS[self.policy].get("callers_count", False)
+        return preset if self.callers_count is None else self.callers_count

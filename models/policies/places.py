@@ -20,13 +20,21 @@ class Places:
 
     `node_share`: most of a node's CPUs that helpers of all tasks take at once; the rest go anywhere. `system_share`:
     most of all CPUs; there are no more helpers then (ktask v3: 0.8 each; first come, first served, until a task ends).
+    With `callers_count` the callers are among those (padata RFC of 2022).
     """
 
     def __init__(
-        self, machine: Machine, rule: str, node_share: float | None = None, system_share: float | None = None
+        self,
+        machine: Machine,
+        rule: str,
+        node_share: float | None = None,
+        system_share: float | None = None,
+        *,
+        callers_count: bool = False,
     ) -> None:
         self._machine = machine
         self._rule = rule
+        self._callers = int(callers_count)
         self._round = count(1)  # next_node_in(last_used_nid), which is 0 at first
         self._left = math.inf if system_share is None else _floor(system_share * len(machine.cpus))
         self._left_on: dict[int, float] = {
@@ -37,6 +45,7 @@ class Places:
     def place_helpers(self, entries: Sequence[NodeEntry], works: int, caller_nid: int) -> list[int | None]:
         """Return the node of each helper of a task, the first one's first; None is anywhere."""
         placed: list[int | None] = []
+        self._left -= self._callers
         for i in range(1, works):
             if self._left < 1:
                 break
@@ -49,9 +58,24 @@ class Places:
             placed.append(nid)
         return placed
 
+    def move(self, old: int | None, wanted: int | None, *, asks_old: bool = False) -> int | None:
+        """Return where a helper that was queued on node `old` is queued again for data of node `wanted`.
+
+        None is anywhere: the wanted node is full. With `asks_old` it is the old node that is asked for room, which has
+        just got some; a helper of no node finds none then (the posted code reads what is before its table; an
+        assumption).
+        """
+        if old is not None:
+            self._left_on[old] += 1
+        asked = old if asks_old else wanted
+        if wanted is None or asked is None or self._left_on[asked] < 1:
+            return None
+        self._left_on[wanted] -= 1
+        return wanted
+
     def give_back(self, nids: Sequence[int | None]) -> None:
         """Let other tasks have the places of helpers that are gone."""
-        self._left += len(nids)
+        self._left += len(nids) + self._callers
         for nid in nids:
             if nid is not None:
                 self._left_on[nid] += 1

@@ -42,25 +42,32 @@ class ChunkQueue:
         self._next_entry = next_entry
         self.size_left = sum(entry.size for entry in entries)
 
-    def take(self, entry: int, work: int = 0, nid: int | None = None) -> Chunk | None:
-        """Take the next chunk for work number `work` at `entry`; None if there is none left for it.
+    def choose(self, entry: int, nid: int | None = None) -> int | None:
+        """Return where a work at `entry`, running on node `nid`, goes on: there, or elsewhere if that is empty.
 
-        If the entry is empty, another is chosen for the work, which runs on node `nid`. Raises ValueError if the rule
-        gives less than one unit.
+        None ends the work.
         """
         if not self.size_left:
             return None
-        own = self._entries[entry]
-        if not own.size:
-            chosen = self._next_entry([other for other in self._entries if other.size], nid)
-            if chosen is None:
-                return None
-            own, entry = chosen, next(i for i, other in enumerate(self._entries) if other is chosen)
+        if self._entries[entry].size:
+            return entry
+        chosen = self._next_entry([other for other in self._entries if other.size], nid)
+        return next((i for i, other in enumerate(self._entries) if other is chosen), None)
+
+    def take(self, entry: int, work: int = 0, nid: int | None = None) -> Chunk | None:
+        """Take the next chunk for work number `work` at `entry`, or where it goes on; None if none is left for it.
+
+        Raises ValueError if the rule gives less than one unit.
+        """
+        chosen = self.choose(entry, nid)
+        if chosen is None:
+            return None
+        own = self._entries[chosen]
         size = self._rule.next_size(self.size_left, work, own.start)
         if size < 1:
             raise ValueError(f"the chunk rule {type(self._rule).__name__} gave a chunk of {size}; at least 1 is needed")
         size = min(int(size), own.size)
-        chunk = Chunk(entry, own.start, size)
+        chunk = Chunk(chosen, own.start, size)
         own.start += size
         own.size -= size
         self.size_left -= size

@@ -16,6 +16,7 @@ class WorksRule:
     """A rule. Your own is a subclass with `wanted`; `self.max_threads` is the cap, or None."""
 
     default_cap: int | None = None  # where the file gives no max_threads
+    counts_align = False  # True: a work gets at least `align`, which then comes as min_chunk if it is more
 
     def __init__(self, machine: Machine, max_threads: int | None = None, threshold: float = 0.05) -> None:
         self.machine = machine
@@ -66,18 +67,31 @@ class Padata(WorksRule):
         return self._most(size, min_chunk)
 
 
+class PadataAligned(Padata):
+    """floor(size / max(min_chunk, align)), at least 1, and max_threads. Source: kernel/padata.c (Linux 6.9)."""
+
+    counts_align = True
+
+
+class PadataNode(Padata):
+    """As padata, with all CPUs of the page's node as max_threads. Source: deferred_init_memmap (Linux 5.8, on x86)."""
+
+    def wanted(self, size: int, min_chunk: int, nid: int | None) -> int:  # noqa: ARG002
+        return len(self.machine.cpus_near(nid))
+
+
 class NodeCpus(WorksRule):
-    """All CPUs of the page's node, as deferred struct page init takes them on x86 (Linux 5.8)."""
+    """All CPUs of the page's node. Source: ktask RFC v2, 7/7, deferred struct page init."""
 
     def wanted(self, size: int, min_chunk: int, nid: int | None) -> int:  # noqa: ARG002
         return len(self.machine.cpus_near(nid))
 
 
 class QuarterOfNode(WorksRule):
-    """A quarter of the CPUs of the page's node."""
+    """A quarter of the CPUs of the page's node, up. Source: ktask RFC v3 and v4, deferred struct page init."""
 
     def wanted(self, size: int, min_chunk: int, nid: int | None) -> int:  # noqa: ARG002
-        return len(self.machine.cpus_near(nid)) // 4
+        return -(-len(self.machine.cpus_near(nid)) // 4)
 
 
 class Quarter(WorksRule):
@@ -140,6 +154,8 @@ WORKS: Mapping[str, type[WorksRule]] = {
     "ktask": Ktask,
     "ktask-v3": KtaskV3,
     "padata": Padata,
+    "padata-6.9": PadataAligned,
+    "padata-node": PadataNode,
     "node": NodeCpus,
     "quarter-of-node": QuarterOfNode,
     "quarter": Quarter,

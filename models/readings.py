@@ -1,0 +1,307 @@
+"""Readings: how the rows of a table of measurements become cases of the simulation, and which of them are fitted.
+
+A published table has one beside it (models/published/NAME.yaml). A user's own CSV is read by its columns alone.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Any
+
+import pandas as pd
+from pydantic import BaseModel, ConfigDict, Field
+
+from models.clients import CLIENTS
+from models.document import locate, read
+from models.kernels import VERSIONS
+from models.machine import Machine
+from models.machine_file import load_machine, shipped_machines
+from models.problems import InputError, did_you_mean
+from models.published_table import PublishedTable, load_table, shipped_tables
+from models.scenario import Scenario, build_scenario
+from models.units import describe
+from models.validation import validate
+
+# What every table may have, by column: where it goes in a scenario.
+COLUMNS: Mapping[str, str] = {
+    "nthreads": "kernel.max_threads",
+    "size_gib": "task.size",
+    "page_size": "task.page_size",
+    "chunk": "kernel.chunk_size",
+    "node": "task.caller_node",
+}
+_WITHOUT_HELP = re.compile(r"\b(baseline|no patch|unpatched|vanilla|serial)\b", re.IGNORECASE)
+_WORDS_TRUE = ("true", "yes", "1", "1.0")
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class LeftOut(_Part):
+    """Rows that no case is made of."""
+
+    where: Annotated[dict[str, Any], Field(min_length=1, description="column: value pairs that select the rows")]
+    reason: Annotated[str, Field(min_length=3, description="why")]
+
+
+class ReadingFile(_Part):
+    """A reading file."""
+
+    table: Annotated[str, Field(description="name of the published table")]
+    scenario: Annotated[dict[str, Any], Field(description="what all rows share, as in a scenario file")] = {}
+    columns: Annotated[dict[str, str], Field(description="column of the table -> path of a scenario")] = {}
+    values: Annotated[
+        dict[str, dict[str, dict[str, Any]]], Field(description="column -> its text -> values by path of a scenario")
+    ] = {}
+    left_out: Annotated[list[LeftOut], Field(description="rows that no case is made of")] = []
+    fitted: Annotated[
+        list[dict[str, Any]], Field(description="rows that were fitted: column: value pairs that select one each")
+    ] = []
+    parameters: Annotated[list[str], Field(description="what was fitted to them")] = []
+    notes: Annotated[str, Field(description="what is odd in the table, and what the model leaves out")] = ""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """A table as cases. `rows` has the table's columns, and `fitted` and `held_out`; its i-th row is case i."""
+
+    name: str
+    rows: pd.DataFrame
+    scenario: Scenario | None  # None: no case can be made of any row
+    parameters: tuple[str, ...] = ()
+    left_out: tuple[tuple[int, str], ...] = ()  # (number of rows, reason)
+    notes: str = ""
+
+
+def shipped_readings() -> tuple[str, ...]:
+    """Return the names of the published tables that can be compared with."""
+    folder = resources.files("models") / "published"
+    return tuple(sorted(item.name.removesuffix(".yaml") for item in folder.iterdir() if item.name.endswith(".yaml")))
+
+
+def load_reading(name: str) -> Reading:
+    """Return the reading of a shipped table. Raises ValueError for an unknown one, InputError for what is wrong."""
+    if name not in shipped_readings():
+        known = shipped_readings()
+        raise ValueError(f"found table {name!r}; allowed are {', '.join(known)}{did_you_mean(name, known)}")
+    path = Path(str(resources.files("models") / "published" / f"{name}.yaml"))
+    file = validate(ReadingFile, read(path), str(path))
+    return _read(file, load_table(file.table, path.parent, of_times=False), path)
+
+
+def _read(file: ReadingFile, table: PublishedTable, path: Path) -> Reading:
+    cells = table.cells
+    left_out, used = [], pd.Series(True, index=cells.index)
+    for part in file.left_out:
+        chosen = _where(cells, part.where, path)
+        left_out.append((int((chosen & used).sum()), part.reason))
+        used &= ~chosen
+    rows = cells[used].reset_index(drop=True).assign(fitted=False, held_out=False)
+    for cell in file.fitted:
+        chosen = _where(rows, cell, path)
+        if chosen.sum() != 1:
+            raise ValueError(f"{path}: the fitted cell {cell} selects {chosen.sum()} rows; it must select one")
+        rows.loc[chosen, "fitted"] = True
+    machines = _machines_by_name()
+    parts = []
+    for _, row in rows.iterrows():
+        machine = machines.get(str(row["machine"]))
+        if machine is None:
+            raise ValueError(f"{path}: no shipped machine is known as {row['machine']!r}")
+        values = _row_values(row, {**COLUMNS, **file.columns}, file.values)
+        parts.append(_case(file.scenario, values, machine, table.name, path))
+    scenario = Scenario.combine(table.name, file.notes or table.name, parts) if parts else None
+    return Reading(table.name, rows, scenario, tuple(file.parameters), tuple(left_out), file.notes)
+
+
+def _where(rows: pd.DataFrame, wanted: Mapping[str, Any], path: Path) -> pd.Series[bool]:
+    chosen = pd.Series(True, index=rows.index)
+    for column, value in wanted.items():
+        if column not in rows.columns:
+            known = [str(name) for name in rows.columns]
+            raise ValueError(f"{path}: found column {column!r}; the table has {', '.join(known)}")
+        found = rows[column]
+        number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        chosen &= (found == value) if number else (found.astype(str) == str(value))
+    return chosen
+
+
+def _machines_by_name() -> dict[str, Machine]:
+    found: dict[str, Machine] = {}
+    for name in shipped_machines():
+        machine = load_machine(name)
+        found |= dict.fromkeys((machine.name, *machine.also_known_as), machine)
+    return found
+
+
+def _row_values(
+    row: pd.Series[Any], columns: Mapping[str, str], by_text: Mapping[str, Mapping[str, Mapping[str, Any]]]
+) -> dict[str, Any]:
+    """Return the values that a row gives, by path of a scenario."""
+    values: dict[str, Any] = {}
+    for column, path in columns.items():
+        if column not in row.index or pd.isna(row[column]):
+            continue
+        values[path] = _value(column, row[column])
+        if column == "chunk":
+            values["kernel.chunks"] = "fixed"
+    for column, texts in by_text.items():
+        text = str(row[column])
+        values |= texts.get(text, texts.get(text.removesuffix(".0"), {}))
+    return values
+
+
+def _value(column: str, value: Any) -> Any:
+    """Return a cell as a scenario file has it. In published tables 0 threads is the kernel without any helpers."""
+    if column == "size_gib":
+        return f"{round(float(value) * 2**20)}KiB"
+    if column == "nthreads":
+        return max(1, int(value))
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    text = str(value)
+    return f"{text}iB" if re.fullmatch(r"\d+[KMGT]", text) else value
+
+
+def _case(shared: Mapping[str, Any], values: Mapping[str, Any], machine: Machine, name: str, path: Path) -> Scenario:
+    """Return the scenario of one row."""
+    plain: dict[str, Any] = {"title": name, "question": name, "machine": machine.name, "replications": 1, "seed": 1}
+    for key, part in shared.items():
+        plain[key] = dict(part) if isinstance(part, Mapping) else part
+    for at, value in values.items():
+        *outer, last = at.split(".")
+        here = plain
+        for key in outer:
+            here = here.setdefault(key, {})
+        here[last] = value
+    return build_scenario(locate(plain), path, machine=machine)
+
+
+def read_measurements(path: Path, machine: Machine, client: str, kernel: str) -> Reading:
+    """Return somebody's CSV as cases of a client and kernel version on a machine, by its columns.
+
+    Columns: time_s; if there, nthreads, size_gib, page_size, chunk (with its unit), node, stdev_s or rel_err_pct,
+    kernel (a version, or `baseline`), held_out (rows that are only predicted), any path of a scenario with a dot in it
+    (task.state). Rows of another machine or client are left out. Raises ValueError, or InputError for what can't be.
+    """
+    cells = _table(path)
+    if client not in CLIENTS:
+        raise ValueError(f"found client {client!r}; allowed are {', '.join(CLIENTS)}{did_you_mean(client, CLIENTS)}")
+    if kernel not in VERSIONS:
+        raise ValueError(f"found kernel {kernel!r}; allowed are {', '.join(VERSIONS)}{did_you_mean(kernel, VERSIONS)}")
+    rows, left_out = _own_rows(cells, machine, client, path)
+    columns = {**COLUMNS, **{str(name): str(name) for name in rows.columns if "." in str(name)}}
+    parts = []
+    for number, (index, row) in enumerate(rows.iterrows(), 2):
+        shared = {"task": {"client": client}, "kernel": {"version": kernel, "as_posted": False}}
+        values = _row_values(row, columns, {}) | _kernel_of(row)
+        try:
+            parts.append(_case(shared, values, machine, path.stem, path))
+        except InputError as error:
+            line = int(index) + 2 if isinstance(index, int) else number
+            raise ValueError(f"{path}, line {line}: {'; '.join(_said(p.path, p.message) for p in error.problems)}") from None
+    held_out = rows["held_out"].astype(str).str.lower().isin(_WORDS_TRUE) if "held_out" in rows else False
+    rows = rows.assign(held_out=held_out).reset_index(drop=True)
+    rows = rows.assign(fitted=~rows["held_out"])
+    if not rows["fitted"].any():
+        raise ValueError(f"{path}: every row is held out; at least one is needed to fit to")
+    scenario = Scenario.combine(path.stem, f"What of {path.stem} does the model explain?", parts)
+    return Reading(path.stem, rows, scenario, left_out=tuple(left_out))
+
+
+def _said(at: str, message: str) -> str:
+    return f"{at}: {message}" if at else message
+
+
+def _table(path: Path) -> pd.DataFrame:
+    try:
+        cells = pd.read_csv(path)
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{path} can't be read as a CSV table: {' '.join(str(error).split())}") from None
+    if "time_s" not in cells.columns:
+        known = [str(name) for name in cells.columns]
+        raise ValueError(f"{path} has no column time_s; it has {', '.join(known)}{did_you_mean('time_s', known)}")
+    times = pd.to_numeric(cells["time_s"], errors="coerce")
+    wrong = cells[~(times > 0)]
+    if len(wrong):
+        index = int(wrong.index[0])
+        raise ValueError(
+            f"{path}, line {index + 2}: found time_s {describe(cells['time_s'].iloc[index])}; allowed are seconds above 0"
+        )
+    for column in ("nthreads", "size_gib", "stdev_s", "rel_err_pct"):
+        if column in cells.columns:
+            numbers = pd.to_numeric(cells[column], errors="coerce")
+            wrong = cells[numbers.isna() & cells[column].notna() | (numbers < 0)]
+            if len(wrong):
+                index = int(wrong.index[0])
+                found = describe(cells[column].iloc[index])
+                raise ValueError(f"{path}, line {index + 2}: found {column} {found}; allowed are numbers from 0 on")
+            cells[column] = numbers
+    cells["time_s"] = times
+    if cells.empty:
+        raise ValueError(f"{path} has no rows; at least one is needed")
+    return cells
+
+
+def _own_rows(
+    cells: pd.DataFrame, machine: Machine, client: str, path: Path
+) -> tuple[pd.DataFrame, list[tuple[int, str]]]:
+    """Return the rows that are of this client and machine, and how many are not."""
+    left_out = []
+    rows = cells
+    if "client" in rows.columns and (rows["client"] == client).any():
+        others = rows["client"] != client
+        if others.any():
+            left_out.append((int(others.sum()), f"not of client {client}"))
+        rows = rows[~others]
+    if "machine" in rows.columns:
+        names = (machine.name, *machine.also_known_as)
+        own = rows["machine"].isin(names)
+        if own.any():
+            if (~own).any():
+                left_out.append((int((~own).sum()), f"not of machine {machine.name}"))
+            rows = rows[own]
+        elif rows["machine"].nunique() > 1:
+            found = "; ".join(sorted(map(str, rows["machine"].unique())))
+            raise ValueError(
+                f"{path} has rows of several machines ({found}); keep those of one, or name it in also_known_as of the "
+                "machine file"
+            )
+    return rows, left_out
+
+
+def _kernel_of(row: pd.Series[Any]) -> dict[str, Any]:
+    """Return what the kernel column of a row says: a version, or that there are no helpers."""
+    text = str(row["kernel"]) if "kernel" in row.index and pd.notna(row["kernel"]) else ""
+    if text in VERSIONS:
+        return {"kernel.version": text}
+    if _WITHOUT_HELP.search(text):
+        return {"kernel.max_threads": 1}
+    return {}
+
+
+def spread_of(rows: pd.DataFrame) -> pd.Series[float]:
+    """Return the spread of each row's measurement as a share of it; NaN where it is not stated."""
+    found = pd.Series(math.nan, index=rows.index)
+    if "stdev_s" in rows:
+        found = rows["stdev_s"] / rows["time_s"]
+    if "rel_err_pct" in rows:
+        found = found.fillna(rows["rel_err_pct"] / 100)
+    return found
+
+
+def known_tables(names: Sequence[str]) -> tuple[str, ...]:
+    """Return the names of tables to compare with, all of them for none. Raises ValueError for an unknown one."""
+    known = shipped_readings()
+    for name in names:
+        if name not in known:
+            without = name in shipped_tables()
+            what = "has no reading: it is a source of parameters" if without else "is not known"
+            raise ValueError(f"table {name!r} {what}; allowed are {', '.join(known)}{did_you_mean(name, known)}")
+    return tuple(names) or known

@@ -1,0 +1,322 @@
+"""Fitting a machine's figures to a table of somebody's measurements: the simulation is the model that is fitted.
+
+Few rows, and figures that are roughly known before: each has a prior, wide, around the value that the machine's file or
+the client has (a lognormal), and what is found is the most likely value given both. The errors are those of the
+quadratic approximation there. A figure that is no better known afterwards was not determined by the data.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from multiprocessing import get_context
+from typing import Any
+
+import lmfit
+import numpy as np
+import pandas as pd
+
+from models.capacity import CapacityCurve
+from models.clients import CLIENTS, Costs
+from models.machine import Machine
+from models.readings import Reading, spread_of
+from models.scenario import Case
+from models.units import format_rate, format_time
+from sim.run import run_case
+
+Vector = np.ndarray[Any, np.dtype[np.float64]]
+
+_WIDE, _NARROW = 0.7, 0.2  # standard deviation of ln(value) before the fit: a factor of 2, or of 1.2
+_UNKNOWN = 1.5  # that of a time that is 0 where nobody has said anything: it begins at a share of the shortest run
+_BEGIN = 0.02
+_DETERMINED = 0.5  # a figure is determined if its error is at most this share of its prior's
+_MODEL_ERROR = 0.03  # of the simulation, as a share of a time: what it does at best on published tables
+_LEAST_SPREAD = 0.01  # of a measurement whose spread is not stated
+_STEP = 0.01  # of a derivative: the simulation has chance in it, and steps of whole chunks
+_LARGEST = 3.0  # ln of the factor by which a figure may move
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A figure of a machine file before the fit: `prior` is the standard deviation of its logarithm."""
+
+    name: str  # its key: rates.clear_rate, clients.vfio_pin.rate
+    value: float  # SI units
+    prior: float
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A figure after the fit; `stderr` is of its logarithm."""
+
+    name: str
+    value: float
+    stderr: float
+    determined: bool
+    before: float
+
+    def words(self) -> str:
+        """Return the value with its unit and its error in per cent."""
+        return f"{_format(self.name, self.value)} ± {100 * self.stderr:.0f} %"
+
+
+@dataclass(frozen=True)
+class TableFit:
+    """A machine fitted to a table.
+
+    `cells` has the table's rows, with `predicted_s`, `error_pct`, and `low_s` and `high_s`: where a measurement of a
+    row that was not fitted lies with a probability of 95 %, by the errors of the figures, the model's own and the
+    spread.
+    """
+
+    machine: Machine
+    figures: tuple[Fitted, ...]
+    cells: pd.DataFrame
+
+
+def fit_table(reading: Reading, figures: Sequence[Figure], *, jobs: int = 1) -> TableFit:
+    """Fit figures to the fitted rows of a reading, all on one machine, and predict the others.
+
+    Raises ValueError if no row is to be fitted.
+    """
+    chosen = np.flatnonzero(reading.rows["fitted"].to_numpy(bool))
+    if reading.scenario is None or not len(chosen):
+        raise ValueError("no row is to be fitted")
+    rows, cases = reading.rows, reading.scenario.cases
+    machine = cases[0].machine
+    spread = spread_of(rows).fillna(_LEAST_SPREAD).clip(lower=_LEAST_SPREAD).to_numpy(float)
+    sigma = np.hypot(spread, _MODEL_ERROR)
+    log_times = np.log(rows["time_s"].to_numpy(float))
+    with _predictor(jobs) as predict:
+        fit = _Fit(machine, figures, [cases[i] for i in chosen], log_times[chosen], sigma[chosen], predict)
+        fit.run()
+        fitted = fit.machine_at(fit.found)
+        slopes, predicted = fit.slopes(cases)
+    covariance = fit.covariance()
+    unsure = np.sqrt(np.einsum("ri,ij,rj->r", slopes, covariance, slopes))
+    width = 1.96 * np.sqrt(unsure**2 + (sigma * fit.excess()) ** 2)
+    stderrs = np.sqrt(np.diag(covariance))
+    found = tuple(
+        Fitted(f.name, f.value * math.exp(x), float(e), bool(e <= _DETERMINED * f.prior), f.value)
+        for f, x, e in zip(figures, fit.found, stderrs, strict=True)
+    )
+    table = rows.assign(
+        predicted_s=predicted,
+        error_pct=(predicted / rows["time_s"] - 1) * 100,
+        low_s=predicted * np.exp(-width),
+        high_s=predicted * np.exp(width),
+    )
+    return TableFit(fitted, found, table)
+
+
+class _Fit:
+    """Least squares over the logarithms of times, with the priors as further residuals."""
+
+    def __init__(
+        self,
+        machine: Machine,
+        figures: Sequence[Figure],
+        cases: Sequence[Case],
+        log_times: Vector,
+        sigma: Vector,
+        predict: Predict,
+    ) -> None:
+        self._machine = machine
+        self._figures = figures
+        self._cases = cases
+        self._log_times = log_times
+        self._sigma = sigma
+        self._predict = predict
+        self._priors = np.array([figure.prior for figure in figures])
+        self.found: Vector = np.zeros(len(figures))
+
+    def run(self) -> None:
+        """Find the most likely figures, as logarithms of factors on what they were before."""
+        if not self._figures:
+            return
+        parameters = lmfit.Parameters()
+        for i in range(len(self._figures)):
+            parameters.add(f"p{i}", value=0.0, min=-_LARGEST, max=_LARGEST)
+        result = lmfit.minimize(
+            self._residuals,
+            parameters,
+            method="least_squares",
+            diff_step=_STEP,
+            x_scale=self._priors,
+            ftol=1e-4,
+            xtol=1e-3,
+            max_nfev=30 * (len(self._figures) + 1),
+        )
+        self.found = np.array([result.params[f"p{i}"].value for i in range(len(self._figures))])
+
+    def _residuals(self, parameters: lmfit.Parameters) -> Vector:
+        x = np.array([parameters[f"p{i}"].value for i in range(len(self._figures))])
+        times = self._predict(self._cases, self.machine_at(x))
+        return np.concatenate([(np.log(times) - self._log_times) / self._sigma, x / self._priors])
+
+    def machine_at(self, x: Vector) -> Machine:
+        """Return the machine with the figures moved by the factors exp(x)."""
+        machine = self._machine
+        for figure, value in zip(self._figures, x, strict=True):
+            machine = put(machine, figure.name, figure.value * math.exp(value))
+        return machine
+
+    def slopes(self, cases: Sequence[Case]) -> tuple[Vector, Vector]:
+        """Return the derivatives of the logarithms of the times of cases by the figures, and the times."""
+        times = self._predict(cases, self.machine_at(self.found))
+        columns = []
+        for i in range(len(self._figures)):
+            moved = self.found.copy()
+            moved[i] += _STEP
+            columns.append((np.log(self._predict(cases, self.machine_at(moved))) - np.log(times)) / _STEP)
+        slopes = np.array(columns).T if columns else np.zeros((len(cases), 0))
+        return slopes, times
+
+    def covariance(self) -> Vector:
+        """Return the covariance of the figures' logarithms, measurements and priors taken together."""
+        slopes, _ = self.slopes(self._cases)
+        weighted = slopes / self._sigma[:, None]
+        information = weighted.T @ weighted / self.excess() ** 2 + np.diag(1.0 / self._priors**2)
+        return np.asarray(np.linalg.inv(information), dtype=float)
+
+    def excess(self) -> float:
+        """Return by how much fitted rows miss the model more than their errors say, at least 1."""
+        free = len(self._cases) - len(self._figures)
+        if free < 1:
+            return 1.0
+        misses = (np.log(self._predict(self._cases, self.machine_at(self.found))) - self._log_times) / self._sigma
+        return max(1.0, float(np.sqrt(np.sum(misses**2) / free)))
+
+
+Predict = Callable[[Sequence[Case], Machine], Vector]
+
+
+@contextmanager
+def _predictor(jobs: int) -> Iterator[Predict]:
+    """Give what predicts the times of cases on a machine, each machine once."""
+    known: dict[tuple[int, str], float] = {}
+    with ProcessPoolExecutor(jobs, get_context("spawn")) if jobs > 1 else _nothing() as pool:
+
+        def predict(cases: Sequence[Case], machine: Machine) -> Vector:
+            key = repr((machine.rates, machine.clients))
+            quiet = [_quiet(case, machine) for case in cases]
+            missing = [i for i, case in enumerate(cases) if (id(case), key) not in known]
+            times = pool.map(_time, [quiet[i] for i in missing]) if pool else map(_time, [quiet[i] for i in missing])
+            for i, time_s in zip(missing, times, strict=True):
+                known[id(cases[i]), key] = time_s
+            return np.array([known[id(case), key] for case in cases])
+
+        yield predict
+
+
+@contextmanager
+def _nothing() -> Iterator[None]:
+    yield None
+
+
+def _quiet(case: Case, machine: Machine) -> Case:
+    """Return a case without noise: what is left of chance is where a caller starts and is pulled to."""
+    rates = replace(machine.rates, chunk_noise=0.0, run_noise=0.0)
+    return replace(
+        case,
+        machine=replace(machine, rates=rates),
+        kernel=case.kernel.model_copy(update={"start_latency_cv": 0.0}),
+    )
+
+
+def _time(case: Case) -> float:
+    return float(np.mean([run_case(case, i).time_s for i in range(max(1, case.replications))]))
+
+
+def figures_of(reading: Reading, client: str, names: Sequence[str] | None = None) -> list[Figure]:
+    """Return the figures that a table of a client may determine, or those of certain names.
+
+    Raises ValueError for a name that is no figure of a machine file, and for a table without a case.
+    """
+    if reading.scenario is None:
+        raise ValueError(f"{reading.name} has no row that a case can be made of")
+    machine = reading.scenario.cases[0].machine
+    if names is None:
+        names = [*_rate_names(machine, client), *(f"clients.{client}.{cost}" for cost in _costs(client, machine))]
+    shortest_s = float(reading.rows["time_s"].min())
+    return [_figure(machine, name, _BEGIN * shortest_s) for name in names]
+
+
+def _rate_names(machine: Machine, client: str) -> list[str]:
+    names = ["rates.memory_bandwidth"]
+    if client in _CLEARING:
+        names = ["rates.clear_rate", "rates.serial_clear_rate", *names]
+        names += [f"rates.remote_factors.{distance}" for distance in sorted(set(machine.distances.values()) - {10})]
+        if machine.rates.memory_curve.knee is not None:
+            names.append("rates.memory_knee")
+    return names
+
+
+_CLEARING = ("clear_gigantic_page", "hugetlbfs_fallocate", "database_startup", "vm_startup")
+
+
+def _costs(client: str, machine: Machine) -> Mapping[str, float]:
+    """Return the costs of a client on a machine."""
+    field = CLIENTS[client].model_fields.get("costs")
+    if field is None:
+        return {}
+    default: Costs = field.default
+    found = {**default.model_dump(), **machine.clients.get(client, {})}
+    return {name: value for name, value in found.items() if isinstance(value, float)}
+
+
+def _figure(machine: Machine, name: str, begin_s: float) -> Figure:
+    part, _, rest = name.partition(".")
+    rates = machine.rates
+    known = {
+        "clear_rate": (rates.clear_bytes_per_s, _WIDE),
+        "serial_clear_rate": (rates.serial_clear_bytes_per_s, _WIDE),
+        "memory_bandwidth": (rates.memory_bytes_per_s, _WIDE),
+        "memory_knee": (rates.memory_curve.knee or 0.0, _WIDE),
+        "core_throughput": (rates.core_throughput, _NARROW),
+    }
+    if part == "rates" and rest in known and known[rest][0]:
+        return Figure(name, *known[rest])
+    if part == "rates" and rest.startswith("remote_factors."):
+        return Figure(name, rates.remote_factors.get(int(rest.partition(".")[2]), 1.0), _NARROW)
+    client, _, cost = rest.partition(".")
+    if part == "clients" and client in CLIENTS and cost in _costs(client, machine):
+        value = _costs(client, machine)[cost]
+        return Figure(name, value, _WIDE) if value > 0.0 else Figure(name, begin_s, _UNKNOWN)
+    raise ValueError(f"found {name!r}, which is no figure of machine {machine.name} that can be fitted")
+
+
+def put(machine: Machine, name: str, value: float) -> Machine:
+    """Return the machine with a figure in place."""
+    part, _, rest = name.partition(".")
+    if part == "clients":
+        client, _, cost = rest.partition(".")
+        own = {**machine.clients.get(client, {}), cost: value}
+        return replace(machine, clients={**machine.clients, client: own})
+    rates = machine.rates
+    if rest == "clear_rate":
+        rates = replace(rates, clear_bytes_per_s=value)
+    elif rest == "serial_clear_rate":
+        rates = replace(rates, serial_clear_bytes_per_s=value)
+    elif rest == "memory_bandwidth":
+        rates = replace(rates, memory_bytes_per_s=value)
+    elif rest == "memory_knee":
+        rates = replace(rates, memory_curve=CapacityCurve(max(1.0, value), rates.memory_curve.decline))
+    elif rest == "core_throughput":
+        rates = replace(rates, core_throughput=value)
+    else:
+        factors = {**rates.remote_factors, int(rest.partition(".")[2]): min(1.0, value)}
+        rates = replace(rates, remote_factors=factors)
+    return replace(machine, rates=rates)
+
+
+def _format(name: str, value: float) -> str:
+    last = name.rpartition(".")[2]
+    if last.endswith(("rate", "bandwidth")):
+        return format_rate(value)
+    if ".clients." in f".{name}":
+        return format_time(value)
+    return f"{value:.3g}"
