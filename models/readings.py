@@ -192,9 +192,13 @@ def read_measurements(path: Path, machine: Machine, client: str, kernel: str) ->
     """
     cells = _table(path)
     if client not in CLIENTS:
-        raise ValueError(f"found client {client!r}; allowed are {', '.join(CLIENTS)}{did_you_mean(client, CLIENTS)}")
+        raise ValueError(
+            f"found client {client!r}; allowed are {', '.join(CLIENTS)}{did_you_mean(client, tuple(CLIENTS))}"
+        )
     if kernel not in VERSIONS:
-        raise ValueError(f"found kernel {kernel!r}; allowed are {', '.join(VERSIONS)}{did_you_mean(kernel, VERSIONS)}")
+        raise ValueError(
+            f"found kernel {kernel!r}; allowed are {', '.join(VERSIONS)}{did_you_mean(kernel, tuple(VERSIONS))}"
+        )
     rows, left_out = _own_rows(cells, machine, client, path)
     columns = {**COLUMNS, **{str(name): str(name) for name in rows.columns if "." in str(name)}}
     parts = []
@@ -205,7 +209,8 @@ def read_measurements(path: Path, machine: Machine, client: str, kernel: str) ->
             parts.append(_case(shared, values, machine, path.stem, path))
         except InputError as error:
             line = int(index) + 2 if isinstance(index, int) else number
-            raise ValueError(f"{path}, line {line}: {'; '.join(_said(p.path, p.message) for p in error.problems)}") from None
+            said = "; ".join(_said(problem.path, problem.message) for problem in error.problems)
+            raise ValueError(f"{path}, line {line}: {said}") from None
     held_out = rows["held_out"].astype(str).str.lower().isin(_WORDS_TRUE) if "held_out" in rows else False
     rows = rows.assign(held_out=held_out).reset_index(drop=True)
     rows = rows.assign(fitted=~rows["held_out"])
@@ -232,7 +237,7 @@ def _table(path: Path) -> pd.DataFrame:
     if len(wrong):
         index = int(wrong.index[0])
         raise ValueError(
-            f"{path}, line {index + 2}: found time_s {describe(cells['time_s'].iloc[index])}; allowed are seconds above 0"
+            f"{path}, line {index + 2}: found time_s {describe(cells['time_s'].iloc[index])}; allowed is more than 0 s"
         )
     for column in ("nthreads", "size_gib", "stdev_s", "rel_err_pct"):
         if column in cells.columns:

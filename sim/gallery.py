@@ -20,8 +20,8 @@ _BAR_PCT, _SECOND_BAR_PCT = 5.0, 10.0  # mean error of predicted cells
 class TableResult:
     """The simulation against one published table.
 
-    `cells` has the table's rows with `predicted_s`, `predicted_stdev_s`, `error_pct`, `fitted`; none where no case can be
-    made of the table. Errors are means and maxima over predicted cells, in per cent.
+    `cells` has the table's rows with `predicted_s`, `predicted_stdev_s`, `error_pct`, `fitted`; none where no case can
+    be made of the table. Errors are means and maxima over predicted cells, in per cent.
     """
 
     reading: Reading
@@ -59,7 +59,7 @@ class TableResult:
 
     @property
     def misranked(self) -> tuple[int, int]:
-        """Pairs of rows that differ in threads only and are ordered wrongly, beyond both spreads; and all such pairs."""
+        """Pairs of rows that differ in threads only, by more than their spreads: in wrong order, and in all."""
         wrong = of_all = 0
         for _, group in self.cells.groupby(self._others(), dropna=False) if len(self.cells) else ():
             spread = spread_of(group).fillna(0.0) * group["time_s"]
@@ -152,7 +152,8 @@ def describe_gallery(results: Sequence[TableResult], *, style: str = "simple") -
     if len(decided):
         text += (
             f"\n\n{len(decided)} tables, {int(table['predicted'].sum())} cells predicted, {int(table['fitted'].sum())} "
-            f"fitted: the median of the tables' mean errors is {decided.median():.1f} %, the worst {decided.max():.1f} %."
+            f"fitted: the median of the tables' mean errors is {decided.median():.1f} %, the worst "
+            f"{decided.max():.1f} %."
         )
     return text
 
@@ -162,11 +163,7 @@ def describe_table(result: TableResult, *, style: str = "simple") -> str:
     cells, reading = result.cells, result.reading
     parts = []
     if len(cells):
-        known = [
-            name
-            for name in ("machine", "version", "config", "case", "page_size", "memory", "size_gib", "kernel", "nthreads")
-            if name in cells and cells[name].nunique(dropna=False) > 1
-        ]
+        known = _varying(cells)
         rows = [
             (
                 *(_cell(row[name]) for name in known),
@@ -184,6 +181,22 @@ def describe_table(result: TableResult, *, style: str = "simple") -> str:
     if reading.notes:
         parts.append(reading.notes.strip())
     return "\n\n".join(parts)
+
+
+def _varying(cells: pd.DataFrame) -> list[str]:
+    """Return the columns that tell cells apart."""
+    names = ("machine", "version", "config", "case", "page_size", "memory", "size_gib", "kernel", "nthreads")
+    return [name for name in names if name in cells and cells[name].nunique(dropna=False) > 1]
+
+
+def cell_names(cells: pd.DataFrame) -> list[str]:
+    """Return a name for each cell: what tells it apart from the others."""
+    known = _varying(cells)
+    words = {"nthreads": "{} threads", "size_gib": "{} GiB"}
+    return [
+        ", ".join(words.get(name, "{}").format(_cell(row[name])) for name in known if _cell(row[name]))
+        for _, row in cells.iterrows()
+    ]
 
 
 _HEADS = {"nthreads": "threads", "size_gib": "size (GiB)"}

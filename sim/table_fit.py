@@ -18,13 +18,14 @@ from typing import Any
 import lmfit
 import numpy as np
 import pandas as pd
+from tabulate import tabulate
 
 from models.capacity import CapacityCurve
 from models.clients import CLIENTS, Costs
 from models.machine import Machine
 from models.readings import Reading, spread_of
 from models.scenario import Case
-from models.units import format_rate, format_time
+from models.units import GIB, format_rate, format_time
 from sim.run import run_case
 
 Vector = np.ndarray[Any, np.dtype[np.float64]]
@@ -32,7 +33,7 @@ Vector = np.ndarray[Any, np.dtype[np.float64]]
 _WIDE, _NARROW = 0.7, 0.2  # standard deviation of ln(value) before the fit: a factor of 2, or of 1.2
 _UNKNOWN = 1.5  # that of a time that is 0 where nobody has said anything: it begins at a share of the shortest run
 _BEGIN = 0.02
-_DETERMINED = 0.5  # a figure is determined if its error is at most this share of its prior's
+_DETERMINED, _SEEN = 0.5, 0.95  # a figure is determined, or seen at all, up to this share of its prior's error
 _MODEL_ERROR = 0.03  # of the simulation, as a share of a time: what it does at best on published tables
 _LEAST_SPREAD = 0.01  # of a measurement whose spread is not stated
 _STEP = 0.01  # of a derivative: the simulation has chance in it, and steps of whole chunks
@@ -55,8 +56,23 @@ class Fitted:
     name: str
     value: float
     stderr: float
-    determined: bool
+    prior: float
     before: float
+
+    @property
+    def determined(self) -> bool:
+        """Whether the data tell it much better than it was known before."""
+        return self.stderr <= _DETERMINED * self.prior
+
+    @property
+    def seen(self) -> bool:
+        """Whether the data say anything of it."""
+        return self.stderr <= _SEEN * self.prior
+
+    @property
+    def verdict(self) -> str:
+        """Whether the data determine it, in a word or two."""
+        return "yes" if self.determined else "hardly" if self.seen else "no: as before"
 
     def words(self) -> str:
         """Return the value with its unit and its error in per cent."""
@@ -100,7 +116,7 @@ def fit_table(reading: Reading, figures: Sequence[Figure], *, jobs: int = 1) -> 
     width = 1.96 * np.sqrt(unsure**2 + (sigma * fit.excess()) ** 2)
     stderrs = np.sqrt(np.diag(covariance))
     found = tuple(
-        Fitted(f.name, f.value * math.exp(x), float(e), bool(e <= _DETERMINED * f.prior), f.value)
+        Fitted(f.name, f.value * math.exp(x), float(e), f.prior, f.value)
         for f, x, e in zip(figures, fit.found, stderrs, strict=True)
     )
     table = rows.assign(
@@ -320,3 +336,86 @@ def _format(name: str, value: float) -> str:
     if ".clients." in f".{name}":
         return format_time(value)
     return f"{value:.3g}"
+
+
+def fitted_document(document: Mapping[str, Any], fit: TableFit, source: str) -> dict[str, Any]:
+    """Return a machine file's data with the fitted figures in place; `source` names the table."""
+    changed = dict(document)
+    changed["rates"] = dict(document["rates"])
+    changed["clients"] = {name: dict(costs) for name, costs in (document.get("clients") or {}).items()}
+    factors: dict[str, float] = {}
+    words = []
+    for figure in (figure for figure in fit.figures if figure.seen):
+        part, _, rest = figure.name.partition(".")
+        said = f"fitted to {source}, {figure.words()}"
+        if not figure.determined:
+            said = f"hardly determined by {source} ({figure.words()}; before {_format(figure.name, figure.before)})"
+        value = file_value(figure.name, figure.value)
+        if rest.startswith("remote_factors."):
+            factors[rest.partition(".")[2]] = min(1.0, float(value))
+            words.append(f"{rest.partition('.')[2]}: {said}")
+        elif part == "rates":
+            changed["rates"][rest] = {"value": value, "source": said}
+        else:
+            client, _, cost = rest.partition(".")
+            changed["clients"].setdefault(client, {})[cost] = {"value": value, "source": said}
+    if factors:
+        old = (document["rates"].get("remote_factors") or {}).get("value", {})
+        changed["rates"]["remote_factors"] = {"value": {**old, **factors}, "source": "; ".join(words)}
+    if not changed["clients"]:
+        del changed["clients"]
+    changed.pop("fits", None)  # of the rates that were there before
+    return changed
+
+
+def file_value(name: str, value: float) -> str | float:
+    """Return a figure as a machine file has it."""
+    last = name.rpartition(".")[2]
+    if last.endswith(("rate", "bandwidth")):
+        return f"{value / GIB:.5g}GiB/s"
+    if name.startswith("clients."):
+        units = (("s", 1.0), ("ms", 1e3), ("us", 1e6), ("ns", 1e9))
+        unit, factor = next((u, f) for u, f in units if value * f >= 1.0 or u == "ns")
+        return f"{value * factor:.5g}{unit}"
+    return float(f"{value:.4g}")
+
+
+def describe_fit(fit: TableFit, reading: Reading) -> str:
+    """Return the figures with their errors, and measured against predicted times, for a person."""
+    rows = [
+        (figure.name, figure.words(), figure.verdict, _format(figure.name, figure.before)) for figure in fit.figures
+    ]
+    parts = [tabulate(rows, headers=["figure", "value", "determined", "before"], disable_numparse=True)]
+    cells = fit.cells
+    known = [name for name in cells.columns if name in _KNOWN or "." in str(name)]
+    shown = [
+        (
+            *(_plain(row[name]) for name in known),
+            f"{row['time_s']:.4g}",
+            f"{row['predicted_s']:.4g}" + ("*" if row["fitted"] else ""),
+            f"{row['low_s']:.4g} to {row['high_s']:.4g}",
+            f"{row['error_pct']:+.1f}",
+        )
+        for _, row in cells.iterrows()
+    ]
+    heads = [*known, "measured (s)", "predicted (s)", "95 % of measurements", "error (%)"]
+    parts.append(tabulate(shown, headers=heads, disable_numparse=True))
+    for words, chosen in (("fitted to (*)", cells["fitted"]), ("predicted", ~cells["fitted"])):
+        errors = cells.loc[chosen, "error_pct"].abs()
+        if len(errors):
+            parts.append(f"{len(errors)} rows {words}: mean error {errors.mean():.1f} %, worst {errors.max():.1f} %.")
+    held = cells[~cells["fitted"]]
+    if len(held):
+        inside = ((held["time_s"] >= held["low_s"]) & (held["time_s"] <= held["high_s"])).sum()
+        parts.append(f"{inside} of {len(held)} rows that were not fitted are within their interval.")
+    parts += [f"{count} rows left out: {reason}." for count, reason in reading.left_out]
+    return "\n\n".join(parts)
+
+
+_KNOWN = ("nthreads", "size_gib", "page_size", "chunk", "node", "kernel")
+
+
+def _plain(value: object) -> str:
+    if isinstance(value, float):
+        return "" if math.isnan(value) else f"{value:g}"
+    return str(value)

@@ -23,10 +23,11 @@ from models.machine_file import build_machine, load_machine
 from models.machine_writer import machine_document, machine_yaml, write_machine
 from models.problems import InputError
 from models.results import Results
-from models.scenario import Scenario
+from models.scenario import DEFAULT_VERSION, Scenario
 from models.topology import Topology
 from sim.calibration import Calibration, CalibrationError, describe_calibration
 from sim.calibration import calibrate as fit
+from sim.cli.published import calibrate_table, validate_tables
 from sim.figures import plot_validation
 from sim.validation import describe_validation
 from sim.validation import validate as compare
@@ -46,6 +47,18 @@ def host_options(command: F) -> F:
     ):  # fmt: skip
         command = option(command)
     return command
+
+
+HOST_OPTIONS = ("method", "memory_share", "allow_hugepage_pool")
+
+
+def _refuse_given(names: Sequence[str], use: str) -> None:
+    """Raise UsageError if an option was given that means nothing here."""
+    context = click.get_current_context()
+    for name in names:
+        if context.get_parameter_source(name) is not click.core.ParameterSource.DEFAULT:
+            option = next(p.opts[-1] for p in context.command.params if p.name == name)
+            raise click.UsageError(f"{option} is for {use}")
 
 
 def real_backend() -> ModuleType:
@@ -124,19 +137,54 @@ def _refuse_existing(path: Path, force: bool) -> None:
 
 
 @click.command()
-@click.option("-o", "--output", type=click.Path(path_type=Path), help="Machine file to write; default HOST.yaml.")
+@click.argument("measurements", required=False, type=click.Path(path_type=Path))
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    help="Machine file to write; default HOST.yaml, or MEASUREMENTS-fitted.yaml.",
+)
 @click.option("--seconds", type=click.FloatRange(5, 3600), default=60.0, show_default=True, help="Time to measure for.")
+@click.option("--machine", "machine_name", help="With MEASUREMENTS: what is known of the machine (a file, or shipped).")
+@click.option("--client", help="With MEASUREMENTS: what was measured.")
+@click.option("--kernel", default=DEFAULT_VERSION, show_default=True, help="With MEASUREMENTS: the version.")
+@click.option(
+    "--fit",
+    "figures",
+    metavar="NAMES",
+    help="With MEASUREMENTS: the figures to fit, such as "
+    "rates.clear_rate,clients.vfio_pin.rate; default all that may matter.",
+)
+@click.option("--jobs", type=click.IntRange(min=1), help="With MEASUREMENTS: processes; default the CPUs there are.")
 @click.option("--force", is_flag=True, help="Overwrite the files.")
 @host_options
 def calibrate(
+    measurements: Path | None,
     output: Path | None,
     seconds: float,
+    machine_name: str | None,
+    client: str | None,
+    kernel: str,
+    figures: str | None,
+    jobs: int | None,
     force: bool,
     method: str | None,
     memory_share: float,
     allow_hugepage_pool: bool,
 ) -> None:
-    """Measure this host by clearing memory, and fit a machine file to it."""
+    """Fit a machine file to this host, by clearing memory on it, or to a CSV of MEASUREMENTS.
+
+    The CSV has time_s, and as far as there are such columns nthreads, size_gib, stdev_s, node, chunk, kernel,
+    page_size, and held_out for rows that are only to be predicted.
+    """
+    if measurements is not None:
+        _refuse_given(("seconds", *HOST_OPTIONS), "a calibration of this host, without MEASUREMENTS")
+        output = output or Path(f"{measurements.stem}-fitted.yaml")
+        for path in (output, output.with_suffix(".csv")):
+            _refuse_existing(path, force)
+        calibrate_table(measurements, machine_name, client, kernel, figures, output, jobs)
+        return
+    _refuse_given(("machine_name", "client", "kernel", "figures", "jobs"), "a CSV of MEASUREMENTS")
     real = real_backend()
     output = output or Path(f"{real.host_name()}.yaml")
     table = output.with_suffix(".csv")
@@ -159,25 +207,49 @@ def calibrate(
 
 
 @click.command()
-@click.option("--backend", type=click.Choice(["real"]), default="real", help="What the simulation is compared with.")
-@click.option("--machine", "machine_file", help="Calibrated machine file; default: calibrate in the same go.")
-@click.option("-o", "--output", type=click.Path(path_type=Path), default=Path("results/validation"),
-              show_default=True, help="Folder for table and figure.")  # fmt: skip
-@click.option("--seconds", type=click.FloatRange(5, 3600), default=60.0, show_default=True, help="Time to measure for.")
+@click.argument("tables", nargs=-1)
+@click.option(
+    "--backend",
+    type=click.Choice(["published", "real"]),
+    default="published",
+    show_default=True,
+    help="What the simulation is compared with: published tables, or runs on this host.",
+)
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    help="Folder for page, tables and figures; with real, default results/validation.",
+)
+@click.option("--jobs", type=click.IntRange(min=1), help="Processes for published tables; default the CPUs there are.")
+@click.option("--machine", "machine_file", help="With real: calibrated machine file; default: calibrate now.")
+@click.option("--seconds", type=click.FloatRange(5, 3600), default=60.0, show_default=True,
+              help="With real: time to measure for.")  # fmt: skip
 @host_options
 def validate(
-    backend: str,  # noqa: ARG001 - there is one so far, and users say which
+    tables: tuple[str, ...],
+    backend: str,
+    output: Path | None,
+    jobs: int | None,
     machine_file: str | None,
-    output: Path,
     seconds: float,
     method: str | None,
     memory_share: float,
     allow_hugepage_pool: bool,
 ) -> None:
-    """Compare the simulation with runs on this host that were not used in the fit.
+    """Compare the simulation with published TABLES, by default all, or with runs on this host.
 
-    Exit status: 0 all cases agree, 1 one does not, 2 none disagrees but one is undecided.
+    With --backend real, runs that were not used in the fit. Exit status then: 0 all cases agree, 1 one does not, 2 none
+    disagrees but one is undecided.
     """
+    if backend == "published":
+        _refuse_given(("machine_file", "seconds", *HOST_OPTIONS), "--backend real")
+        validate_tables(tables, output, jobs)
+        return
+    if tables:
+        raise click.UsageError(f"found {tables[0]}; with --backend real there are no tables")
+    _refuse_given(("jobs",), "published tables")
+    output = output or Path("results/validation")
     real = real_backend()
     usage: dict[str, Any] = {"method": method, "share": memory_share, "allow_pool": allow_hugepage_pool}
     try:

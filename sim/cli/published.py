@@ -1,0 +1,76 @@
+"""The simulation against tables: the published ones (`validate`), and anybody's (`calibrate MEASUREMENTS.csv`)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+import yaml
+from tqdm import tqdm
+
+from models.machine_file import find_machine_file, load_machine
+from models.machine_writer import write_machine
+from models.problems import InputError
+from models.readings import known_tables, read_measurements
+from sim.experiment import available_cpus
+from sim.figures_gallery import plot_table
+from sim.gallery import compare, describe_gallery, describe_table, summary
+from sim.gallery_page import gallery_html
+from sim.table_fit import describe_fit, figures_of, fit_table, fitted_document
+
+
+def validate_tables(tables: Sequence[str], output: Path | None, jobs: int | None) -> None:
+    """Compare the published tables of these names, by default all, and print a verdict for each."""
+    try:
+        names = known_tables(tables)
+        with tqdm(total=len(names), unit=" tables", disable=None, leave=False) as progress:
+            results = compare(names, jobs=jobs or available_cpus(), on_table=lambda _name: progress.update())
+    except ValueError as error:
+        raise click.UsageError(str(error)) from None
+    click.echo(describe_gallery(results))
+    if len(results) <= 3:
+        for result in results:
+            click.echo(f"\n{result.reading.name}: {result.verdict}\n\n{describe_table(result)}")
+    if output is None:
+        return
+    output.mkdir(parents=True, exist_ok=True)
+    summary(results).to_csv(output / "tables.csv", index=False)
+    for result in results:
+        if len(result.cells):
+            result.cells.to_csv(output / f"{result.reading.name}.csv", index=False)
+            plot_table(result, output / f"{result.reading.name}.png")
+    (output / "index.html").write_text(gallery_html(results), encoding="utf-8")
+    click.echo(f"page: {output / 'index.html'}\ntables and figures: {output}", err=True)
+
+
+def calibrate_table(
+    measurements: Path,
+    machine_name: str | None,
+    client: str | None,
+    kernel: str,
+    figures: str | None,
+    output: Path,
+    jobs: int | None,
+) -> None:
+    """Fit a machine file to a CSV of measurements, print what was found, and predict what was held out."""
+    if machine_name is None or client is None:
+        raise click.UsageError(
+            f"{measurements} needs --machine BASE.yaml, what is known of the machine, and --client NAME"
+        )
+    try:
+        path = find_machine_file(machine_name, Path.cwd())
+        machine = load_machine(path)
+        reading = read_measurements(measurements, machine, client, kernel)
+        names = None if figures is None else [name.strip() for name in figures.split(",") if name.strip()]
+        fit = fit_table(reading, figures_of(reading, client, names), jobs=jobs or available_cpus())
+        document = fitted_document(yaml.safe_load(path.read_text(encoding="utf-8")), fit, measurements.name)
+    except InputError:
+        raise
+    except ValueError as error:
+        raise click.UsageError(str(error)) from None
+    write_machine(document, output)
+    table = output.with_suffix(".csv")
+    fit.cells.to_csv(table, index=False)
+    click.echo(describe_fit(fit, reading))
+    click.echo(f"machine file: {output}\ncells: {table}", err=True)
