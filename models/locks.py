@@ -109,8 +109,8 @@ def _residence(share: _Share, threads: int, away: float) -> float:
 
     The chain of the number k at the lock: threads come at (threads - k) / away, and leave after `section` each.
     """
-    alone = share.hold + share.transfer * (threads - 1) / threads
-    waited = alone + share.handover
+    alone = share.hold + share.transfer * (threads - 1) / threads  # who comes to a free lock may have had it last
+    waited = share.hold + share.transfer + share.handover
     if not waited > 0.0:
         return share.hold
     weight, total, throughput = 1.0, 1.0, 0.0
