@@ -236,16 +236,15 @@ def _table(path: Path) -> pd.DataFrame:
     wrong = cells[~(times > 0)]
     if len(wrong):
         index = int(wrong.index[0])
-        raise ValueError(
-            f"{path}, line {index + 2}: found time_s {describe(cells['time_s'].iloc[index])}; allowed is more than 0 s"
-        )
+        found = describe(cells["time_s"].tolist()[index])
+        raise ValueError(f"{path}, line {index + 2}: found time_s {found}; allowed is more than 0 s")
     for column in ("nthreads", "size_gib", "stdev_s", "rel_err_pct"):
         if column in cells.columns:
             numbers = pd.to_numeric(cells[column], errors="coerce")
             wrong = cells[numbers.isna() & cells[column].notna() | (numbers < 0)]
             if len(wrong):
                 index = int(wrong.index[0])
-                found = describe(cells[column].iloc[index])
+                found = describe(cells[column].tolist()[index])
                 raise ValueError(f"{path}, line {index + 2}: found {column} {found}; allowed are numbers from 0 on")
             cells[column] = numbers
     cells["time_s"] = times

@@ -15,9 +15,9 @@ from dataclasses import dataclass, replace
 from multiprocessing import get_context
 from typing import Any
 
-import lmfit
 import numpy as np
 import pandas as pd
+from scipy.optimize import least_squares
 from tabulate import tabulate
 
 from models.capacity import CapacityCurve
@@ -31,8 +31,7 @@ from sim.run import run_case
 Vector = np.ndarray[Any, np.dtype[np.float64]]
 
 _WIDE, _NARROW = 0.7, 0.2  # standard deviation of ln(value) before the fit: a factor of 2, or of 1.2
-_UNKNOWN = 1.5  # that of a time that is 0 where nobody has said anything: it begins at a share of the shortest run
-_BEGIN = 0.02
+_SHARE = 0.25  # of the shortest run: the standard deviation of a time of which nobody has said anything
 _DETERMINED, _SEEN = 0.5, 0.95  # a figure is determined, or seen at all, up to this share of its prior's error
 _MODEL_ERROR = 0.03  # of the simulation, as a share of a time: what it does at best on published tables
 _LEAST_SPREAD = 0.01  # of a measurement whose spread is not stated
@@ -42,32 +41,40 @@ _LARGEST = 3.0  # ln of the factor by which a figure may move
 
 @dataclass(frozen=True)
 class Figure:
-    """A figure of a machine file before the fit: `prior` is the standard deviation of its logarithm."""
+    """A figure of a machine file before the fit: `prior` is the standard deviation of its logarithm.
+
+    A figure that is 0 as far as is known is `additive`: `value` is then its standard deviation, and `prior` 1.
+    """
 
     name: str  # its key: rates.clear_rate, clients.vfio_pin.rate
     value: float  # SI units
     prior: float
+    additive: bool = False
+
+    def at(self, x: float) -> float:
+        """Return the value at a place on the scale of the fit, where 0 is what was known before."""
+        return self.value * x if self.additive else self.value * math.exp(x)
 
 
 @dataclass(frozen=True)
 class Fitted:
-    """A figure after the fit; `stderr` is of its logarithm."""
+    """A figure after the fit, with its standard error, in SI units; `unsure` is that error over the one before."""
 
     name: str
     value: float
     stderr: float
-    prior: float
+    unsure: float
     before: float
 
     @property
     def determined(self) -> bool:
         """Whether the data tell it much better than it was known before."""
-        return self.stderr <= _DETERMINED * self.prior
+        return self.unsure <= _DETERMINED
 
     @property
     def seen(self) -> bool:
         """Whether the data say anything of it."""
-        return self.stderr <= _SEEN * self.prior
+        return self.unsure <= _SEEN
 
     @property
     def verdict(self) -> str:
@@ -75,8 +82,8 @@ class Fitted:
         return "yes" if self.determined else "hardly" if self.seen else "no: as before"
 
     def words(self) -> str:
-        """Return the value with its unit and its error in per cent."""
-        return f"{_format(self.name, self.value)} ± {100 * self.stderr:.0f} %"
+        """Return the value and its error with their unit."""
+        return f"{_format(self.name, self.value)} ± {_format(self.name, self.stderr)}"
 
 
 @dataclass(frozen=True)
@@ -116,7 +123,7 @@ def fit_table(reading: Reading, figures: Sequence[Figure], *, jobs: int = 1) -> 
     width = 1.96 * np.sqrt(unsure**2 + (sigma * fit.excess()) ** 2)
     stderrs = np.sqrt(np.diag(covariance))
     found = tuple(
-        Fitted(f.name, f.value * math.exp(x), float(e), f.prior, f.value)
+        Fitted(f.name, f.at(x), float(e) * (f.value if f.additive else f.at(x)), float(e) / f.prior, f.at(0.0))
         for f, x, e in zip(figures, fit.found, stderrs, strict=True)
     )
     table = rows.assign(
@@ -151,41 +158,43 @@ class _Fit:
 
     def run(self) -> None:
         """Find the most likely figures, as logarithms of factors on what they were before."""
-        if not self._figures:
-            return
-        parameters = lmfit.Parameters()
-        for i in range(len(self._figures)):
-            parameters.add(f"p{i}", value=0.0, min=-_LARGEST, max=_LARGEST)
-        result = lmfit.minimize(
-            self._residuals,
-            parameters,
-            method="least_squares",
-            diff_step=_STEP,
-            x_scale=self._priors,
-            ftol=1e-4,
-            xtol=1e-3,
-            max_nfev=30 * (len(self._figures) + 1),
-        )
-        self.found = np.array([result.params[f"p{i}"].value for i in range(len(self._figures))])
+        if self._figures:
+            found = least_squares(
+                self._residuals,
+                [_STEP if f.additive else 0.0 for f in self._figures],
+                jac=self._jacobian,
+                bounds=([0.0 if f.additive else -_LARGEST for f in self._figures], _LARGEST),
+                x_scale=self._priors,
+                ftol=1e-5,
+                xtol=1e-4,
+                max_nfev=40,
+            )
+            self.found = np.asarray(found.x, dtype=float)
 
-    def _residuals(self, parameters: lmfit.Parameters) -> Vector:
-        x = np.array([parameters[f"p{i}"].value for i in range(len(self._figures))])
+    def _residuals(self, x: Vector) -> Vector:
         times = self._predict(self._cases, self.machine_at(x))
         return np.concatenate([(np.log(times) - self._log_times) / self._sigma, x / self._priors])
+
+    def _jacobian(self, x: Vector) -> Vector:
+        slopes, _ = self._slopes(self._cases, x)
+        return np.concatenate([slopes / self._sigma[:, None], np.diag(1.0 / self._priors)])
 
     def machine_at(self, x: Vector) -> Machine:
         """Return the machine with the figures moved by the factors exp(x)."""
         machine = self._machine
         for figure, value in zip(self._figures, x, strict=True):
-            machine = put(machine, figure.name, figure.value * math.exp(value))
+            machine = put(machine, figure.name, figure.at(value))
         return machine
 
     def slopes(self, cases: Sequence[Case]) -> tuple[Vector, Vector]:
         """Return the derivatives of the logarithms of the times of cases by the figures, and the times."""
-        times = self._predict(cases, self.machine_at(self.found))
+        return self._slopes(cases, self.found)
+
+    def _slopes(self, cases: Sequence[Case], x: Vector) -> tuple[Vector, Vector]:
+        times = self._predict(cases, self.machine_at(x))
         columns = []
         for i in range(len(self._figures)):
-            moved = self.found.copy()
+            moved = x.copy()
             moved[i] += _STEP
             columns.append((np.log(self._predict(cases, self.machine_at(moved))) - np.log(times)) / _STEP)
         slopes = np.array(columns).T if columns else np.zeros((len(cases), 0))
@@ -258,7 +267,7 @@ def figures_of(reading: Reading, client: str, names: Sequence[str] | None = None
     if names is None:
         names = [*_rate_names(machine, client), *(f"clients.{client}.{cost}" for cost in _costs(client, machine))]
     shortest_s = float(reading.rows["time_s"].min())
-    return [_figure(machine, name, _BEGIN * shortest_s) for name in names]
+    return [_figure(machine, name, _SHARE * shortest_s) for name in names]
 
 
 def _rate_names(machine: Machine, client: str) -> list[str]:
@@ -284,7 +293,7 @@ def _costs(client: str, machine: Machine) -> Mapping[str, float]:
     return {name: value for name, value in found.items() if isinstance(value, float)}
 
 
-def _figure(machine: Machine, name: str, begin_s: float) -> Figure:
+def _figure(machine: Machine, name: str, unknown_s: float) -> Figure:
     part, _, rest = name.partition(".")
     rates = machine.rates
     known = {
@@ -301,7 +310,7 @@ def _figure(machine: Machine, name: str, begin_s: float) -> Figure:
     client, _, cost = rest.partition(".")
     if part == "clients" and client in CLIENTS and cost in _costs(client, machine):
         value = _costs(client, machine)[cost]
-        return Figure(name, value, _WIDE) if value > 0.0 else Figure(name, begin_s, _UNKNOWN)
+        return Figure(name, value, _WIDE) if value > 0.0 else Figure(name, unknown_s, 1.0, additive=True)
     raise ValueError(f"found {name!r}, which is no figure of machine {machine.name} that can be fitted")
 
 
