@@ -58,12 +58,20 @@ class TaskLock:
 
 
 class _Running:
-    """One task under way."""
+    """One task under way; `helper_nids` are the nodes on which its helpers are queued (None: anywhere)."""
 
     def __init__(
-        self, env: Environment, number: int, task: Task, queue: ChunkQueue, lock: TaskLock, works: int
+        self,
+        env: Environment,
+        number: int,
+        task: Task,
+        queue: ChunkQueue,
+        lock: TaskLock,
+        helper_nids: list[int | None],
     ) -> None:
+        works = 1 + len(helper_nids)
         self.number = number
+        self.helper_nids = helper_nids
         self.task = task
         self.queue = queue
         self.nids = queue.nids
@@ -104,10 +112,12 @@ class Ktask:
         self._noise = _lognormal(rates.chunk_noise)
 
     def run_steps(self, caller: RunningThread, steps: Iterable[Step]) -> Process:
-        """Do what a caller does, one step after the other; its CPU is free at the end."""
+        """Do what a caller does, step by step until a task returns an error; its CPU is free at the end."""
         for step in steps:
             if isinstance(step, Task):
-                yield from self.run(caller, step)
+                done = yield from self.run(caller, step)
+                if not done:
+                    break
             else:
                 began_s = self._env.now
                 yield self._env.timeout(step.seconds)
@@ -118,18 +128,18 @@ class Ktask:
                     )
         self._hardware.release(caller.cpu)
 
-    def run(self, caller: RunningThread, task: Task) -> Process:
-        """Run one task (ktask_run_numa, padata_do_multithreaded) in the caller's name."""
+    def run(self, caller: RunningThread, task: Task) -> Generator[Event, Any, bool]:
+        """Run one task (ktask_run_numa, padata_do_multithreaded) in the caller's name; return False for an error."""
         env, kernel, record, entries = self._env, self._kernel, self._record, task.entries
         size = sum(entry.size for entry in entries)
         if not size:
-            return
+            return True
         began_s = env.now
         wanted = self._policy.n_works(size, entries[0].nid) if task.helps else 1
         nids = self._policy.place_helpers(entries, wanted, caller.nid)
         works = 1 + len(nids)
         lock = TaskLock(env, kernel.lock_hold_time, kernel.lock_handover_time)
-        running = _Running(env, record.n_tasks, task, self._policy.queue(entries, works), lock, works)
+        running = _Running(env, record.n_tasks, task, self._policy.queue(entries, works), lock, nids)
         record.n_tasks += 1
         if works > 1:
             yield env.timeout(kernel.setup_time)
@@ -152,6 +162,7 @@ class Ktask:
             running.queue.check_all_taken()
         self._policy.task_done(works, size * self._policy.unit_bytes, env.now - began_s, nids)
         self._sum_up(running)
+        return not running.failed
 
     def _helper(self, running: _Running, index: int, nid: int | None) -> Process:
         """One helper: queued, started on an idle worker of the node (or anywhere), at work until no chunk is left."""
@@ -181,7 +192,7 @@ class Ktask:
         env, hardware = self._env, self._hardware
         totals = self._record.worker(index)
         turns = Turns(hardware, self._kernel.time_slice, self._ticks)
-        entry = self._first_entry(running, cpu)
+        entry = self._first_entry(running, index, cpu)
         while True:
             asked_at = env.now
             if running.walk is None:
@@ -190,41 +201,73 @@ class Ktask:
                     yield env.timeout(delay_s)
                     totals.lock_wait_s += wait_s
                     self._note("lock", running, index, cpu, asked_at)
-                chunk = running.queue.take(entry, index, cpu.nid)
+                chosen, chunk = self._take(running, index, entry, cpu)
             else:
                 with running.walk.request() as turn:
                     yield turn
                     totals.lock_wait_s += env.now - asked_at
-                    chunk = running.queue.take(entry, index, cpu.nid)
+                    chosen, chunk = self._take(running, index, entry, cpu)
                     steps = 0 if chunk is None else chunk.size
                     yield env.timeout(self._kernel.lock_hold_time + running.task.iterate_s * steps)
                 self._note("lock", running, index, cpu, asked_at)
-            if chunk is None:
+            if chosen is None:
                 turns.give_up()
                 return cpu
-            nid = running.nids[chunk.entry]
-            if chunk.entry != entry:
-                entry = chunk.entry
-                if index and nid is not None and nid != cpu.nid and self._kernel.migration != "none":
-                    # By its own CPU mask (v1), or as a work queued again there (v3); user threads are never moved.
-                    turns.give_up()
-                    hardware.release(cpu)
-                    if self._kernel.migration == "requeue":
-                        queued_at = env.now
-                        yield from self._wait_for_worker()
-                        totals.start_wait_s += env.now - queued_at
-                    cpu = hardware.occupy(nid)
+            if self._moves(running, index, entry, chosen, cpu):
+                turns.give_up()
+                hardware.release(cpu)
+                nid = running.nids[chosen]
+                if self._kernel.migration == "requeue":
+                    nid = yield from self._queue_again(running, index, nid)
+                cpu = hardware.occupy(nid)
+            entry = chosen
+            if chunk is None:
+                continue
             begin_s = env.now
             done = yield from self._do_chunk(running, index, cpu, chunk, turns)
             totals.n_chunks += 1
             totals.size_bytes += done * self._policy.unit_bytes
             running.working_s[index] += env.now - begin_s
             if done < chunk.size:
-                running.failed = True
-                running.queue.stop()
+                self._record.n_failed += 1
+                if self._kernel.stops_at_error:
+                    running.failed = True
+                    running.queue.stop()
             else:
                 running.handed_out += chunk.size
                 running.queue.done(index, chunk.size, env.now - begin_s)
+
+    def _take(self, running: _Running, index: int, entry: int, cpu: Cpu) -> tuple[int | None, Chunk | None]:
+        """Return where a work at `entry` goes on, and its next chunk there.
+
+        No entry ends the work. There is no chunk yet for one that is to be queued again on another node.
+        """
+        chosen = running.queue.choose(entry, cpu.nid)
+        if chosen is None:
+            return None, None
+        if self._kernel.migration == "requeue" and self._moves(running, index, entry, chosen, cpu):
+            return chosen, None
+        return chosen, running.queue.take(chosen, index, cpu.nid)
+
+    def _moves(self, running: _Running, index: int, entry: int, chosen: int, cpu: Cpu) -> bool:
+        """Whether a work that goes on at another entry changes nodes; the caller, a user thread, never does."""
+        nid = running.nids[chosen]
+        if not index or chosen == entry or self._kernel.migration == "none":
+            return False
+        if self._kernel.migration == "requeue":
+            return nid != running.nids[entry]
+        return nid != cpu.nid and nid in self._machine.cpu_nids
+
+    def _queue_again(self, running: _Running, index: int, wanted: int | None) -> Generator[Event, Any, int | None]:
+        """Queue a helper's work again for data of another node, and wait for a worker; return the node it is on."""
+        slip = self._kernel.as_posted and self._kernel.asks_old_node
+        nid = self._policy.move_helper(running.helper_nids[index - 1], wanted, asks_old=slip)
+        running.helper_nids[index - 1] = nid
+        queued_at = self._env.now
+        yield from self._wait_for_worker()
+        self._record.worker(index).start_wait_s += self._env.now - queued_at
+        self._note("queued", running, index, None, queued_at)
+        return nid
 
     def _do_chunk(
         self, running: _Running, index: int, cpu: Cpu, chunk: Chunk, turns: Turns
@@ -236,6 +279,8 @@ class Ktask:
         size = chunk.size
         if task.fails_at is not None and chunk.start <= task.fails_at < chunk.start + size:
             size = task.fails_at - chunk.start
+            if not size:
+                return 0
         start = chunk.start
         for nids, part in task.memory.pieces(nid, cpu.nid, size):
             begin_s = env.now
@@ -264,8 +309,10 @@ class Ktask:
         return size
 
     def _undo(self, running: _Running, caller: RunningThread) -> Process:
-        """After an error: the caller alone undoes all chunks that were done, where the version does that."""
-        self._record.n_failed += 1
+        """After an error: the caller alone undoes all chunks that were done, where the version does that.
+
+        What a failed chunk did is undone by the client's own function, at no cost here.
+        """
         if not self._kernel.undo or not running.task.undo_bytes_per_s or not running.handed_out:
             return
         began_s = self._env.now
@@ -274,8 +321,10 @@ class Ktask:
         self._record.alone_s["undo"] = self._record.alone_s.get("undo", 0.0) + seconds
         self._note("undo", running, 0, caller.cpu, began_s)
 
-    def _first_entry(self, running: _Running, cpu: Cpu) -> int:
-        """Return the entry that a work begins with: its CPU's node, else one of no node, else the first."""
+    def _first_entry(self, running: _Running, index: int, cpu: Cpu) -> int:
+        """Return the entry that a work begins with: its number's; or its node's, else one of no node or the first."""
+        if self._kernel.first_entry == "number":
+            return index % len(running.nids)
         return next((running.nids.index(nid) for nid in (cpu.nid, None) if nid in running.nids), 0)
 
     def _end(self, running: _Running, index: int, cpu: Cpu) -> None:

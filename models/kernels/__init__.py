@@ -6,7 +6,21 @@ from collections.abc import Mapping
 
 from models.kernels.kernel import ClientRules, Kernel
 from models.kernels.ktask_v1 import KtaskV1
+from models.kernels.ktask_v2 import KtaskV2
+from models.kernels.ktask_v3 import KtaskV3
+from models.kernels.ktask_v4 import KtaskV4
+from models.kernels.padata_5_8 import Padata58
+from models.kernels.padata_2022 import Padata2022
+from models.kernels.padata_numa import PadataNuma
 
-VERSIONS: Mapping[str, type[Kernel]] = {"ktask-v1": KtaskV1}
+VERSIONS: Mapping[str, type[Kernel]] = {
+    "ktask-v1": KtaskV1,
+    "ktask-v2": KtaskV2,
+    "ktask-v3": KtaskV3,
+    "ktask-v4": KtaskV4,
+    "padata-5.8": Padata58,
+    "padata-6.9": PadataNuma,
+    "padata-rfc-2022": Padata2022,
+}
 
 __all__ = ["VERSIONS", "ClientRules", "Kernel", "KtaskV1"]

@@ -28,33 +28,74 @@ class ClientRules:
     mended: Mapping[str, Any] | None = None
 
 
+# Parameters whose default differs between versions.
+StartLatency = Annotated[
+    Time,
+    Field(
+        ge=0,
+        description="mean time from queue_work to the start on an unbound worker: ~50 us stated; of a new kernel "
+        "thread from its wake-up: 17 us, an estimate from the caller's own",
+    ),
+]
+LockHandoverTime = Annotated[
+    Time,
+    Field(
+        ge=0,
+        description="more if another work waits for it: the waiter spins, and fetches the lock's line; a mutex "
+        "spins too while its owner runs; an estimate",
+    ),
+]
+FirstEntry = Annotated[
+    Literal["node", "number"],
+    Field(
+        description="entry of a task that a work begins with: that of the node it runs on (ktask v1 and v2), or its "
+        "own number's, modulo (v3 and v4)"
+    ),
+]
+Migration = Annotated[
+    Literal["cpumask", "requeue", "none"],
+    Field(
+        description="how a helper changes nodes: it changes its own CPU mask (ktask v1 and v2), or it queues its "
+        "work again on the other node (v3 and v4)"
+    ),
+]
+Start = Annotated[
+    Literal["workqueue", "kthread"],
+    Field(description="helpers are workers of an unbound workqueue, or new kernel threads"),
+]
+StopsAtError = Annotated[
+    bool,
+    Field(description="after an error no more chunks are handed out; the functions of padata's clients return none"),
+]
+Undo = Annotated[
+    bool, Field(description="after an error that stops the task, the caller alone undoes the chunks that were done")
+]
+
+
 class Kernel(PolicyOptions):
-    """A version of the framework, with every figure of it free to be changed."""
+    """A version of the framework, with every figure of it free to be changed.
+
+    `client_rules` are for the clients that the version's code has, `other_clients` for all others. In the version's
+    code `works` of a client stands for its max_threads: a scenario that gives max_threads gives that too.
+    """
 
     client_rules: ClassVar[Mapping[str, ClientRules]] = {}
+    other_clients: ClassVar[ClientRules] = ClientRules({}, "the parameters' own defaults")
+    asks_old_node: ClassVar[bool] = False  # as posted, for room when a work is queued again (models.policies.places)
 
     version: Annotated[str, Field(description="of the framework")]
     as_posted: Annotated[
-        bool, Field(description="false: slips of the posted code that change its timing are put right")
+        bool, Field(description="false: slips of the posted code that change its timing are put right (ktask v2 to v4)")
     ] = True
     setup_time: Annotated[Time, Field(ge=0, description="ktask_run entry to the first queue_work: 3 us traced")] = 3e-6
-    start_latency: Annotated[
-        Time, Field(ge=0, description="mean time from queue_work to the start on an unbound worker: ~50 us stated")
-    ] = 50e-6
+    start_latency: StartLatency = 50e-6
     start_latency_cv: Annotated[
         float, Field(ge=0, le=5, description="its coefficient of variation (gamma distribution); an assumption")
     ] = 0.5
     wake_latency: Annotated[
         Time, Field(ge=0, description="last work done to the waiting caller running again: 17 us, of barrier to return")
     ] = 17e-6
-    lock_handover_time: Annotated[
-        Time,
-        Field(
-            ge=0,
-            description="more if another work waits for it: the waiter spins, and fetches the lock's line; a mutex "
-            "spins too while its owner runs; an estimate",
-        ),
-    ] = 0.1e-6
+    lock_handover_time: LockHandoverTime = 0.1e-6
     lock_hold_time: Annotated[
         Time,
         Field(ge=0, description="time in the task's lock to take a chunk; an estimate: two or three cache misses"),
@@ -94,29 +135,22 @@ class Kernel(PolicyOptions):
             "(preemption, a contended lock) and is woken by a helper; fitted, see VALIDATION.md",
         ),
     ] = 0.015
-    migration: Annotated[
-        Literal["cpumask", "requeue", "none"],
-        Field(
-            description="how a helper changes nodes: it changes its own CPU mask (ktask v1 and v2), or it queues its "
-            "work again on the other node (v3 and v4)"
-        ),
-    ] = "cpumask"
-    start: Annotated[
-        Literal["workqueue", "kthread"],
-        Field(description="helpers are workers of an unbound workqueue, or new kernel threads"),
-    ] = "workqueue"
+    first_entry: FirstEntry = "node"
+    migration: Migration = "cpumask"
+    start: Start = "workqueue"
     kthread_time: Annotated[
         Time,
         Field(ge=0, description="start: kthread: time of the caller to make each one; an estimate: 20 us for a clone"),
     ] = 20e-6
-    undo: Annotated[bool, Field(description="after an error, the caller alone undoes what was done")] = False
+    stops_at_error: StopsAtError = True
+    undo: Undo = False
 
     def for_client(self, client: str) -> Self:
         """Return the kernel with what its code asks for this client, wherever the scenario says nothing else."""
-        rules = self.client_rules.get(client)
-        if rules is None:
-            return self
+        rules = self.client_rules.get(client, self.other_clients)
         values = {**rules.values, **({} if self.as_posted else rules.mended or {})}
         given = self.model_fields_set | (set(PRESETS[self.policy]) if "policy" in self.model_fields_set else set())
+        if "max_threads" in given:
+            given.add("works")
         changed = {name: value for name, value in values.items() if name not in given}
         return self.model_copy(update=changed) if changed else self

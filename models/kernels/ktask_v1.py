@@ -18,7 +18,11 @@ class KtaskV1(Kernel):
     """What ktask v1 does."""
 
     client_rules: ClassVar[Mapping[str, ClientRules]] = {
-        "clear_gigantic_page": ClientRules({"min_chunk": MIB}, "v1 5/6: KTASK_BPGS_MINCHUNK"),
+        "clear_gigantic_page": ClientRules({"min_chunk": MIB}, "v1 5/6: KTASK_BPGS_MINCHUNK, 256 base pages"),
+        "hugetlbfs_fallocate": ClientRules({"min_chunk": 512 * MIB}, "v1 6/6: 256 huge pages of 2 MiB; an assumption"),
     }
+    other_clients: ClassVar[ClientRules] = ClientRules(
+        {"min_chunk": MIB}, "an assumption: KTASK_BPGS_MINCHUNK, as v1's own clients"
+    )
 
     version: Literal["ktask-v1"] = "ktask-v1"

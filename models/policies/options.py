@@ -38,9 +38,7 @@ Preset = Literal[
     "hugetlb-boot-2024",
     "hugetlb-boot-2025",
 ]
-PolicyName = Annotated[
-    Preset, Field(description="preset of the four decisions; parts given below differ from it")
-]
+PolicyName = Annotated[Preset, Field(description="preset of the four decisions; parts given below differ from it")]
 
 _V1 = {"works": "ktask", "chunks": "ktask", "helper_node": "page", "next_entry": "random", "end": "as-is"}
 _V3 = _V1 | {"works": "ktask-v3", "node_share": 0.8, "system_share": 0.8}

@@ -100,7 +100,7 @@ def test_no_shipped_machine_is_refused(name: str) -> None:
         ({"task.size": []}, "task.size: found an empty list"),
         ({"kernel.max_thread": 5}, "kernel.max_thread: unknown key"),
         ({"kernal.max_threads": 5}, "did you mean kernel?"),
-        ({"kernel.version": "ktask-v9"}, "did you mean ktask-v1?"),
+        ({"kernel.version": "ktask-v9"}, "did you mean ktask-v4?"),
         ({"kernel.max_threads": 10**5000}, "kernel.max_threads: found 'a number of over 300 digits'"),
         ({"kernel.wake_pull": float("nan")}, "kernel.wake_pull: found 'nan'; allowed is a number"),
         ({"kernel.wake_pull": float("inf")}, "kernel.wake_pull: found 'inf'; allowed is a number"),

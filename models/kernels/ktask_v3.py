@@ -1,0 +1,41 @@
+"""ktask RFC v3 (D. Jordan, 2017-12-05, on Linux 4.15-rc2).
+
+Source: msgid 20171205195220.28208-1-daniel.m.jordan@oracle.com and its patches. What tells it from v2: helpers of all
+tasks take at most 80 % of the CPUs of a node, the others run anywhere, and at most 80 % of all CPUs; a work begins with
+the entry of its number; a helper changes nodes as its work is queued again there; deferred struct page init takes a
+quarter of a node's CPUs. As posted, room on the new node is asked of the old node's count.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar, Literal
+
+from models.kernels.kernel import ClientRules, FirstEntry, Kernel, Migration
+from models.kernels.ktask_v2 import KtaskV2
+from models.policies.options import PolicyName
+from models.units import GIB
+
+
+class KtaskV3(Kernel):
+    """What ktask v3 does."""
+
+    client_rules: ClassVar[Mapping[str, ClientRules]] = {
+        "clear_gigantic_page": ClientRules(
+            {"min_chunk": GIB}, "v3: KTASK_BPGS_MINCHUNK is v2's; that 5/7 gives it is an assumption"
+        ),
+        "hugetlbfs_fallocate": KtaskV2.client_rules["hugetlbfs_fallocate"],
+        "deferred_struct_page_init": ClientRules(
+            {"min_chunk": GIB, "works": "quarter-of-node"},
+            "v3 7/7: KTASK_BPGS_MINCHUNK, DIV_ROUND_UP(CPUs of the node, 4)",
+        ),
+    }
+    other_clients: ClassVar[ClientRules] = ClientRules(
+        {"min_chunk": GIB}, "an assumption: KTASK_BPGS_MINCHUNK, as v3's own clients"
+    )
+    asks_old_node: ClassVar[bool] = True
+
+    version: Literal["ktask-v3"] = "ktask-v3"
+    policy: PolicyName = "ktask-v3"
+    first_entry: FirstEntry = "number"
+    migration: Migration = "requeue"

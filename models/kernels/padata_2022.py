@@ -1,0 +1,37 @@
+"""padata's multithreaded jobs for VFIO: an RFC of 2022 that was not merged (D. Jordan, on Linux 5.16).
+
+Source: msgid 20220106004656.126790-1-daniel.m.jordan@oracle.com and its patches. What tells it from 5.8: helpers are
+new kernel threads on the CPUs that the caller may use; works of all jobs, callers included, are at most the CPUs; an
+error stops the job, and the caller undoes what was done; VFIO is a client. Priorities of helpers and the quota of the
+caller's cgroup are not modelled.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar, Literal
+
+from models.kernels.kernel import ClientRules, Kernel, LockHandoverTime, Migration, Start, StartLatency, Undo
+from models.kernels.padata_5_8 import DEFERRED_INIT, OTHER_CLIENTS, PMD, SPINLOCK_HANDOVER_S
+from models.policies.options import PolicyName
+from models.units import MIB
+
+
+class Padata2022(Kernel):
+    """What padata does in the RFC of 2022."""
+
+    client_rules: ClassVar[Mapping[str, ClientRules]] = {
+        "deferred_struct_page_init": DEFERRED_INIT,
+        "vfio_pin": ClientRules(
+            {"min_chunk": 128 * MIB, "align": PMD, "max_threads": 16}, "2022: 128 MiB, PMD_SIZE, 16 threads"
+        ),
+    }
+    other_clients: ClassVar[ClientRules] = OTHER_CLIENTS
+
+    version: Literal["padata-rfc-2022"] = "padata-rfc-2022"
+    policy: PolicyName = "padata-rfc-2022"
+    start: Start = "kthread"
+    start_latency: StartLatency = 17e-6
+    lock_handover_time: LockHandoverTime = SPINLOCK_HANDOVER_S
+    migration: Migration = "none"
+    undo: Undo = True

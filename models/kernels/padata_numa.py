@@ -1,0 +1,36 @@
+"""padata's multithreaded jobs as in Linux 6.9 (G. Li, 2024).
+
+Source: kernel/padata.c and mm/hugetlb.c of Linux 6.9; msgid 20240222140422.393911-1-gang.li@linux.dev and its patches.
+What tells it from 5.8: a work gets at least max(min_chunk, align); helpers of jobs that are numa_aware run on one node
+with CPUs after the other; huge pages are allocated at boot by such a job, with one chunk for each work.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar, Literal
+
+from models.kernels.kernel import ClientRules, Kernel, LockHandoverTime, Migration, StopsAtError
+from models.kernels.padata_5_8 import DEFERRED_INIT, OTHER_CLIENTS, SPINLOCK_HANDOVER_S
+from models.policies.options import PolicyName
+
+
+class PadataNuma(Kernel):
+    """What padata does in Linux 6.9."""
+
+    client_rules: ClassVar[Mapping[str, ClientRules]] = {
+        "deferred_struct_page_init": DEFERRED_INIT,
+        # min_chunk is the share of a thread there, so that a job has as many works as threads, if it has the pages, and
+        # the usual four chunks a work are one. Here: at least a page for each work, and one chunk of its share.
+        "hugetlb_boot_alloc": ClientRules(
+            {"min_chunk": 1, "works": "twice-nodes", "chunks_per_work": 1},
+            "hugetlb_pages_alloc_boot: twice the nodes with memory, min_chunk = pages / max_threads, numa_aware",
+        ),
+    }
+    other_clients: ClassVar[ClientRules] = OTHER_CLIENTS
+
+    version: Literal["padata-6.9"] = "padata-6.9"
+    policy: PolicyName = "padata-numa-aware"
+    lock_handover_time: LockHandoverTime = SPINLOCK_HANDOVER_S
+    migration: Migration = "none"
+    stops_at_error: StopsAtError = False
