@@ -64,7 +64,7 @@ class Fit:
 
     table: str
     parameters: tuple[str, ...]
-    cells: tuple[Mapping[str, float], ...]
+    cells: tuple[Mapping[str, float | str], ...]
 
 
 @dataclass(frozen=True)

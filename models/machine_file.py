@@ -111,7 +111,7 @@ def _build(file: MachineFile, check: Checker) -> Machine:
 
 
 def _check_fits(file: MachineFile, check: Checker) -> None:
-    known = (*RatesPart.model_fields, "kernel.stray_block", *COST_NAMES)
+    known = (*RatesPart.model_fields, "links.bandwidth", "kernel.stray_block", *COST_NAMES)
     tables = shipped_tables()
     for i, fit in enumerate(file.fits):
         for j, parameter in enumerate(fit.parameters):

@@ -178,7 +178,7 @@ class FitPart(_Part):
 
     table: Annotated[str, Field(description="name of the published table")]
     parameters: Annotated[list[str], Field(min_length=1, description="rates that were fitted")]
-    cells: Annotated[list[dict[str, float]], Field(min_length=1, description="the cells used: column -> value")]
+    cells: Annotated[list[dict[str, float | str]], Field(min_length=1, description="the cells used: column -> value")]
 
 
 class MachineFile(_Part):

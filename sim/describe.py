@@ -159,7 +159,7 @@ def _task(case: Case) -> str:
 def _row(case: Case) -> dict[str, object]:
     kernel = case.kernel
     chunks = case.chunk_bytes()
-    n_tasks = max(1, case.size_bytes // case.task.task_bytes(case.machine))
+    n_tasks = case.task.n_tasks(case.machine)
     return {
         "machine": case.machine.name,
         "size": format_size(case.size_bytes),

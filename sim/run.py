@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from simpy import AllOf, Environment
 
 from models.run import Record, RunResult
@@ -28,9 +30,11 @@ def run_case(case: Case, replication: int, *, with_slices: bool = False) -> RunR
     env.run(until=AllOf(env, callers))
     time_s = float(env.now)
     utilisation = {
-        resource.name: resource.served / resource.capacity / time_s for resource in hardware.network.resources
+        resource.name: served / resource.capacity / time_s
+        for resource in hardware.network.resources
+        if (served := resource.served) > 0.0
     }
-    utilisation |= {f"cpu{cpu_id}": occupied_s / time_s for cpu_id, occupied_s in hardware.occupied_s.items()}
+    utilisation |= {f"cpu{cpu_id}": busy_s / time_s for cpu_id, busy_s in hardware.occupied_s.items() if busy_s > 0.0}
     return RunResult(
         time_s=time_s,
         cpu_s=sum(hardware.occupied_s.values()),
@@ -38,6 +42,23 @@ def run_case(case: Case, replication: int, *, with_slices: bool = False) -> RunR
         n_chunks=sum(worker.n_chunks for worker in record.workers),
         imbalance=record.imbalance_sum / max(1, record.n_tasks),
         workers=record.workers,
-        utilisation={name: share for name, share in utilisation.items() if share > 0.0},
+        utilisation=utilisation,
         slices=record.slices,
+        extra={**_shares(record, len(callers), time_s), **_failures(record)},
     )
+
+
+def _shares(record: Record, n_callers: int, time_s: float) -> dict[str, Any]:
+    """Return what of a run is the kernel's tasks, where its one caller has more to do than to call them.
+
+    `speedup_limit` is by how much the run would be sooner if its tasks took no time: Amdahl's limit, with one thread.
+    """
+    alone_s = sum(seconds for what, seconds in record.alone_s.items() if what != "undo")
+    if n_callers > 1 or not alone_s:
+        return {}
+    return {"alone_s": alone_s, "kernel_share": 1.0 - alone_s / time_s, "speedup_limit": time_s / alone_s}
+
+
+def _failures(record: Record) -> dict[str, Any]:
+    """Return how many chunks of a run failed, and how long its callers undid what had been done."""
+    return {"n_failed": record.n_failed, "undo_s": record.alone_s.get("undo", 0.0)} if record.n_failed else {}

@@ -158,6 +158,10 @@ class Client(BaseModel):
         """Return the size of the first call of the framework."""
         return self.size_bytes(machine)
 
+    def n_tasks(self, machine: Machine) -> int:
+        """Return how often the framework is called."""
+        return max(1, self.size_bytes(machine) // self.task_bytes(machine))
+
     def data_nid(self, machine: Machine) -> int:
         """Return the node of the first task's data, or the one near which its caller runs: the first, if random."""
         return machine.cpu_nids[0] if self.caller_node is None else self.caller_node

@@ -1,8 +1,8 @@
-"""fallocate on hugetlbfs with huge pages: one task over the whole file, each worker with a piece of its own.
+"""fallocate on hugetlbfs with huge pages: one task over the whole file, whose chunks are stretches of pages.
 
-Each page is allocated by the local policy of the worker (its node first, then by distance), cleared at the machine's
-rate of clearing, and put into the page cache. A page has its mutex meanwhile, of a table that is hashed by index
-(hugetlb_fault_mutex_table). Source: ktask RFC v4, 13/13 (msgid 20181105165558.11698-14-daniel.m.jordan@oracle.com;
+Each page is taken by the local policy of the worker (its node first, then by distance), cleared at the machine's rate
+of clearing, and put into the page cache, under one of a table of mutexes that the page's index picks by its hash.
+Source: ktask RFC v4, 13/13 (msgid 20181105165558.11698-14-daniel.m.jordan@oracle.com;
 models/published/hugetlbfs_fallocate_xeon_e7-8895v3.csv).
 """
 
@@ -20,36 +20,45 @@ from models.locks import Lock
 from models.machine import Machine
 from models.memory import free_pages
 from models.policies import NodeEntry
-from models.units import MIB, Size, Time, format_size
+from models.units import MIB, Size, Time, format_size, format_time
 from models.validation import Checker
 
 if TYPE_CHECKING:
     from models.kernels import Kernel
 
-BATCH_BYTES = 128 * MIB  # simulated at once; pages are taken one by one
+_AT_ONCE = 128 * MIB  # of pages that the simulation takes from the pool in one go
+_MUTEXES_PER_CPU = (
+    8  # num_fault_mutexes is this times the CPUs, rounded up to a power of two (Linux 4.20, mm/hugetlb.c)
+)
 
 
 class HugetlbfsFallocateCosts(Costs):
-    """What a huge page costs besides its clearing."""
+    """What a huge page costs beside its clearing."""
 
     page: Annotated[
-        Time, Field(ge=0, description="to allocate a page, account for it and put it into the page cache; an estimate")
-    ] = 10e-6
+        Time,
+        Field(ge=0, description="to allocate a page, account for it and put it into the page cache; an estimate"),
+    ] = 20e-6
     lock_hold: Annotated[
-        Time, Field(ge=0, description="of it under locks that all workers of the file share; an estimate")
-    ] = 1e-6
+        Time,
+        Field(
+            ge=0,
+            description="of that time, under locks that all workers share (hugetlb_lock, the file's reservations, its "
+            "page cache): three sections, their lines at hand; an estimate",
+        ),
+    ] = 0.3e-6
     lock_transfer: Annotated[
         Time,
-        Field(ge=0, description="more if another CPU had the lock: some lines, a transfer each; an estimate"),
+        Field(ge=0, description="more if another CPU had them: transfers within a socket, 80 ns for a line; estimate"),
     ] = 0.5e-6
-    lock_handover: Annotated[Time, Field(ge=0, description="more if others wait for it; an estimate")] = 0.2e-6
+    lock_handover: Annotated[Time, Field(ge=0, description="more if others wait for them; an estimate")] = 0.3e-6
 
 
 class HugetlbfsFallocate(Client):
-    """Allocate and clear the huge pages of one file."""
+    """Allocate and clear the huge pages of a file."""
 
     client: Annotated[Literal["hugetlbfs_fallocate"], Field(description="the kernel code that has the job done")]
-    size: Annotated[Size, Field(gt=0, description="of the file")]
+    size: Annotated[Size, Field(gt=0, description="size of the file")]
     page_size: Annotated[Size, Field(gt=0, description="size of a huge page")] = 2 * MIB
     pool: Annotated[
         Size | None,
@@ -64,17 +73,68 @@ class HugetlbfsFallocate(Client):
         return self.page_size
 
     def callers(self, machine: Machine, kernel: Kernel, random: Random) -> Sequence[Caller]:  # noqa: ARG002
-        costs: HugetlbfsFallocateCosts = self.costs_on(machine)
-        lock = Lock("hugetlbfs", self.page_size, costs.lock_hold, costs.lock_transfer, costs.lock_handover)
-        streams = []
-        for clear in clearing(machine.rates):
-            clear_s = self.page_size / clear.rate_bytes_per_s
-            page_s = clear_s + costs.page
-            streams.append(Stream("fallocate", self.page_size / page_s, clear.traffic, (lock,), clear_s / page_s))
-
         def steps(caller: Thread) -> Iterator[Step]:  # noqa: ARG001
-            pool = free_pages(machine, self.page_size, self.pool)
-            memory = FromPool(pool, max(1, BATCH_BYTES // self.page_size))
-            yield Task([NodeEntry(None, 0, self.size // self.page_size)], *streams, memory)
+            yield self.task(machine)
 
         return [Caller(self.start_nid(machine, random), steps)]
+
+    def task(self, machine: Machine) -> Task:
+        """Return the one task, in huge pages, with the pool as yet untouched."""
+        task_stream, serial = (self._stream(machine, clear) for clear in clearing(machine.rates))
+        memory = FromPool(free_pages(machine, self.page_size, self.pool), max(1, _AT_ONCE // self.page_size))
+        return Task([NodeEntry(None, 0, self.size // self.page_size)], task_stream, serial, memory)
+
+    def _stream(self, machine: Machine, clear: Stream) -> Stream:
+        """Return what a page asks of a machine, with the work of clearing it."""
+        costs: HugetlbfsFallocateCosts = self.costs_on(machine)
+        clear_s = self.page_size / clear.rate_bytes_per_s
+        page_s = clear_s + costs.page
+        n_mutexes = 1 << (_MUTEXES_PER_CPU * len(machine.cpus) - 1).bit_length()
+        # A worker whose page hashes to the mutex of another's waits for half of that one's time, in the mean.
+        mutex = Lock("hugetlb_fault_mutex_table", self.page_size, stall_s=page_s / n_mutexes / 2)
+        shared = Lock("hugetlbfs", self.page_size, costs.lock_hold, costs.lock_transfer, costs.lock_handover)
+        return Stream("fallocate", self.page_size / page_s, clear.traffic, (mutex, shared), clear_s / page_s)
+
+    def words(self, machine: Machine) -> str:  # noqa: ARG002
+        pool = "all memory" if self.pool is None else format_size(self.pool)
+        return (
+            f"It allocates and clears {format_size(self.size)} in pages of {format_size(self.page_size)}, all in one "
+            f"task. Each worker takes pages of its own node first, then by distance, from a pool of {pool}."
+        )
+
+    def check(self, machine: Machine, check: Checker) -> None:
+        check_caller_node(self, machine, check)
+        check_huge_pages(machine, check, self.size, self.page_size, self.pool)
+        costs: HugetlbfsFallocateCosts = self.costs_on(machine)
+        if costs.lock_hold > costs.page:
+            check.problem(
+                ("task", "costs", "lock_hold"),
+                f"found {check.found(('task', 'costs', 'lock_hold'), format_time(costs.lock_hold))}; allowed is at "
+                f"most the time for a page of which it is part, {format_time(costs.page)}",
+            )
+
+
+def check_huge_pages(machine: Machine, check: Checker, size: int, page_size: int, pool: int | None) -> None:
+    """Find sizes of a job in huge pages (task.size, task.page_size, task.pool) that a machine has no room for."""
+    base = machine.base_page_bytes
+    largest = max(node.memory_bytes for node in machine.nodes)
+    if page_size % base or page_size > largest:
+        check.problem(
+            ("task", "page_size"),
+            f"found {check.found(('task', 'page_size'), format_size(page_size))}; allowed is a multiple of the base "
+            f"page, {format_size(base)}, up to the memory of a node, {format_size(largest)}",
+        )
+        return  # what else is wrong may follow from this
+    pages = f"pages of {format_size(page_size)}"
+    room = sum(node.memory_bytes // page_size for node in machine.nodes) * page_size
+    what = f"at most {format_size(room)}, the room of machine {machine.name} in {pages}"
+    found_size, found_pool = check.found(("task", "size")), check.found(("task", "pool"))
+    if pool is not None and pool > room:
+        check.problem(("task", "pool"), f"found {found_pool}; allowed is {what}")
+    elif pool is not None and pool % page_size:
+        check.problem(("task", "pool"), f"found {found_pool}; allowed is a whole number of {pages}")
+    elif size > (room if pool is None else pool):
+        limit = what if pool is None else f"at most the pool, {found_pool}"
+        check.problem(("task", "size"), f"found {found_size}; allowed is {limit}")
+    if size % page_size:
+        check.problem(("task", "size"), f"found {found_size}; allowed is a whole number of {pages}")

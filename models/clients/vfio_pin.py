@@ -21,7 +21,7 @@ from models.clients.client import Caller, Client, Costs, Pause, Spread, Step, St
 from models.locks import Lock
 from models.machine import Machine
 from models.policies import NodeEntry
-from models.units import MIB, Rate, Size, Time, format_size
+from models.units import MIB, Rate, Size, Time, format_size, format_time
 from models.validation import Checker
 
 if TYPE_CHECKING:
@@ -60,62 +60,121 @@ class VfioPinCosts(Costs):
             "sleep and are woken",
         ),
     ] = 70e-6
+    unpin_rate: Annotated[
+        Rate,
+        Field(
+            gt=0,
+            description="memory that the caller unpins after an error: no lookups, about half of what pinning touches; "
+            "an estimate, as no figures are published",
+        ),
+    ] = 2 * 5.1 * 2**30
 
 
-class VfioPin(Client):
-    """Pin memory of one process."""
+class Pinned(Client):
+    """Memory of one process, all on one node, that is pinned for a device."""
 
-    client: Annotated[Literal["vfio_pin"], Field(description="the kernel code that has the job done")]
-    size: Annotated[Size, Field(gt=0, description="guest memory to pin")]
-    state: Annotated[
-        Literal["mmap_sem", "atomic", "batched"],
-        Field(description="of the code: locked_vm under mmap_sem, atomic, or mmap_sem held for many pages at once"),
-    ] = "batched"
-    memory_node: Annotated[int | None, Field(ge=0, description="node of the guest's memory; default the caller's")] = (
-        None
-    )
-    costs: Annotated[VfioPinCosts, Field(description="what it costs")] = VfioPinCosts()
+    size: Annotated[Size, Field(gt=0, description="memory to pin")]
+    memory_node: Annotated[int | None, Field(ge=0, description="node of that memory; default the caller's")] = None
+    fail_at: Annotated[
+        Size | None, Field(gt=0, description="how much comes before the page that can't be pinned; default: all can")
+    ] = None
 
     def size_bytes(self, machine: Machine) -> int:  # noqa: ARG002
         return self.size
 
-    def callers(self, machine: Machine, kernel: Kernel, random: Random) -> Sequence[Caller]:  # noqa: ARG002
-        costs: VfioPinCosts = self.costs_on(machine)
-        line = Lock("mmap_sem line", machine.base_page_bytes, costs.line_hold, costs.line_transfer, costs.line_handover)
-        write = Lock("mmap_sem write", STRETCH, stall_s=costs.write_stall)
-        locks = {"mmap_sem": (line, write), "atomic": (line,), "batched": ()}[self.state]
-        # Per base page its struct page is written, and eight bytes each of page table and IOMMU table are touched.
-        stream = Stream(
-            "pin", costs.rate, traffic=(64 * 2 + 16) / machine.base_page_bytes, locks=locks, memory_share=0.3
+    def task_of(self, stream: Stream, undo_bytes_per_s: float, start_nid: int, unit_bytes: int) -> Task:
+        """Return the one task, in units of so many bytes, of a caller that starts on a node."""
+        return Task(
+            [NodeEntry(None, 0, self.size // unit_bytes)],
+            stream,
+            memory=Spread((start_nid if self.memory_node is None else self.memory_node,)),
+            fails_at=None if self.fail_at is None else self.fail_at // unit_bytes,
+            undo_bytes_per_s=undo_bytes_per_s,
         )
+
+    def what(self) -> str:
+        """Return in words how much memory of which node it is, and what fails."""
+        node = "its own node" if self.memory_node is None else f"node {self.memory_node}"
+        failing = "" if self.fail_at is None else f" (the page after {format_size(self.fail_at)} fails)"
+        return f"{format_size(self.size)} of {node}{failing}"
+
+    def check(self, machine: Machine, check: Checker) -> None:
+        before = len(check.problems)
+        check_caller_node(self, machine, check)
+        if len(check.problems) > before:
+            return  # what else is wrong may follow from this
+        memory = {node.nid: node.memory_bytes for node in machine.nodes if node.memory_bytes}
+        start = machine.cpu_nids if self.caller_node is None else (self.caller_node,)
+        nids = start if self.memory_node is None else (self.memory_node,)
+        without = [nid for nid in nids if nid not in memory]
+        if without:
+            check.problem(
+                ("task", "memory_node"),
+                f"found node {without[0]}; allowed are the nodes with memory of machine {machine.name}: "
+                f"{', '.join(map(str, memory))}",
+            )
+            return
+        room = min(memory[nid] for nid in nids)
+        if self.size % machine.base_page_bytes or self.size > room:
+            check.problem(
+                ("task", "size"),
+                f"found {check.found(('task', 'size'))}; allowed is a multiple of the base page, "
+                f"{format_size(machine.base_page_bytes)}, up to the memory of a node, {format_size(room)}",
+            )
+        elif self.fail_at is not None and (self.fail_at % machine.base_page_bytes or self.fail_at >= self.size):
+            check.problem(
+                ("task", "fail_at"),
+                f"found {check.found(('task', 'fail_at'))}; allowed is a multiple of the base page, "
+                f"{format_size(machine.base_page_bytes)}, less than the size, {format_size(self.size)}",
+            )
+
+
+class VfioPin(Pinned):
+    """Pin memory of one process for a device of its guest."""
+
+    client: Annotated[Literal["vfio_pin"], Field(description="the kernel code that has the job done")]
+    state: Annotated[
+        Literal["mmap_sem", "atomic", "batched"],
+        Field(description="of the code: locked_vm under mmap_sem, atomic, or mmap_sem held for many pages at once"),
+    ] = "batched"
+    costs: Annotated[VfioPinCosts, Field(description="what it costs")] = VfioPinCosts()
+
+    def callers(self, machine: Machine, kernel: Kernel, random: Random) -> Sequence[Caller]:  # noqa: ARG002
+        before: float = self.costs_on(machine).before
         start = self.start_nid(machine, random)
-        nid = start if self.memory_node is None else self.memory_node
 
         def steps(caller: Thread) -> Iterator[Step]:  # noqa: ARG001
-            if costs.before:
-                yield Pause(costs.before, "start and boot")
-            yield Task([NodeEntry(None, 0, self.size // machine.base_page_bytes)], stream, memory=Spread((nid,)))
+            if before:
+                yield Pause(before, "start and boot")
+            yield self.task(machine, start, self.unit_bytes(machine))
 
         return [Caller(start, steps)]
 
+    def task(self, machine: Machine, start_nid: int, unit_bytes: int) -> Task:
+        """Return the one task, in units of so many bytes, of a caller that starts on a node."""
+        costs: VfioPinCosts = self.costs_on(machine)
+        base = machine.base_page_bytes
+        line = Lock("mmap_sem line", base, costs.line_hold, costs.line_transfer, costs.line_handover)
+        write = Lock("mmap_sem write", STRETCH, stall_s=costs.write_stall)
+        locks = {"mmap_sem": (line, write), "atomic": (line,), "batched": ()}[self.state]
+        # Per base page its struct page is written, and eight bytes each of page table and IOMMU table are touched.
+        stream = Stream("pin", costs.rate, traffic=(64 * 2 + 16) / base, locks=locks, memory_share=0.3)
+        return self.task_of(stream, costs.unpin_rate, start_nid, unit_bytes)
+
     def words(self, machine: Machine) -> str:  # noqa: ARG002
-        where = "its own node" if self.memory_node is None else f"node {self.memory_node}"
-        return (
-            f"It pins {format_size(self.size)} of {where} in one task; mmap_sem and locked_vm as in state {self.state}."
-        )
+        return f"It pins {self.what()} in one task; mmap_sem and locked_vm as in state {self.state}."
 
     def check(self, machine: Machine, check: Checker) -> None:
-        check_caller_node(self, machine, check)
-        with_memory = [node.nid for node in machine.nodes if node.memory_bytes]
-        if self.memory_node is not None and self.memory_node not in with_memory:
-            check.problem(
-                ("task", "memory_node"),
-                f"found node {self.memory_node}; allowed are the nodes with memory of machine {machine.name}: "
-                f"{', '.join(map(str, with_memory))}",
-            )
-        if self.size % machine.base_page_bytes or self.size > machine.memory_bytes:
-            check.problem(
-                ("task", "size"),
-                f"found {check.found(('task', 'size'))}; allowed is a multiple of the base page, up to the memory of "
-                f"machine {machine.name}, {format_size(machine.memory_bytes)}",
-            )
+        super().check(machine, check)
+        costs: VfioPinCosts = self.costs_on(machine)
+        check_section(check, "line_hold", costs.line_hold, machine.base_page_bytes / costs.rate)
+
+
+def check_section(check: Checker, name: str, section_s: float, work_s: float) -> None:
+    """Find a section of a lock (a cost, by its name) that takes as long as the work that it is part of."""
+    if section_s >= work_s:
+        check.problem(
+            ("task", "costs", name),
+            f"found {check.found(('task', 'costs', name), format_time(section_s))}; allowed is less than the work that "
+            f"it is part of, {format_time(work_s)}",
+        )

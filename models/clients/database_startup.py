@@ -1,0 +1,77 @@
+"""The start of a database whose shared memory is in huge pages, as its user waits for it.
+
+The shared memory is allocated and cleared (hugetlbfs_fallocate); the engine touches each page once, which maps it; then
+it starts by itself: its files, its processes, its recovery. No figures are published: what is not hugetlbfs_fallocate's
+is an assumption, to be replaced by those of a database of your own (task.costs).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from random import Random
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from pydantic import Field
+
+from models.clients.client import Caller, Client, Costs, Pause, Step, Thread, check_caller_node
+from models.clients.hugetlbfs_fallocate import HugetlbfsFallocate, check_huge_pages
+from models.clients.vm_startup import amdahl
+from models.machine import Machine
+from models.units import MIB, Size, Time, format_size
+from models.validation import Checker
+
+if TYPE_CHECKING:
+    from models.kernels import Kernel
+
+
+class DatabaseStartupCosts(Costs):
+    """What a start takes beside the kernel's work on memory."""
+
+    touch: Annotated[
+        Time, Field(ge=0, description="to map a page at its first touch: a page fault without clearing; an estimate")
+    ] = 1e-6
+    engine: Annotated[Time, Field(ge=0, description="the engine's own start; an assumption")] = 20.0
+
+
+class DatabaseStartup(Client):
+    """Start a database."""
+
+    client: Annotated[Literal["database_startup"], Field(description="the kernel code that has the job done")]
+    size: Annotated[Size, Field(gt=0, description="shared memory")]
+    page_size: Annotated[Size, Field(gt=0, description="size of a huge page of it")] = 2 * MIB
+    pool: Annotated[
+        Size | None,
+        Field(description="huge pages set aside, spread evenly over the nodes; default: all memory of every node"),
+    ] = None
+    costs: Annotated[DatabaseStartupCosts, Field(description="what it costs")] = DatabaseStartupCosts()
+
+    def size_bytes(self, machine: Machine) -> int:  # noqa: ARG002
+        return self.size
+
+    def unit_bytes(self, machine: Machine) -> int:  # noqa: ARG002
+        return self.page_size
+
+    def callers(self, machine: Machine, kernel: Kernel, random: Random) -> Sequence[Caller]:  # noqa: ARG002
+        def steps(caller: Thread) -> Iterator[Step]:  # noqa: ARG001
+            yield from self._steps(machine)
+
+        return [Caller(self.start_nid(machine, random), steps)]
+
+    def _steps(self, machine: Machine) -> Iterator[Step]:
+        costs: DatabaseStartupCosts = self.costs_on(machine)
+        values = {"size": self.size, "page_size": self.page_size, "pool": self.pool}
+        sizes = {name: f"{size}B" for name, size in values.items() if size is not None}
+        yield HugetlbfsFallocate.model_validate({"client": "hugetlbfs_fallocate", **sizes}).task(machine)
+        yield Pause(self.size // self.page_size * costs.touch, "touch")
+        yield Pause(costs.engine, "engine")
+
+    def words(self, machine: Machine) -> str:
+        return (
+            f"A database starts: {format_size(self.size)} of shared memory are allocated and cleared in pages of "
+            f"{format_size(self.page_size)}, in one task, then touched; the engine starts by itself. "
+            f"{amdahl(self._steps(machine), self.page_size)}"
+        )
+
+    def check(self, machine: Machine, check: Checker) -> None:
+        check_caller_node(self, machine, check)
+        check_huge_pages(machine, check, self.size, self.page_size, self.pool)

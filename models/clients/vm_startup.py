@@ -1,0 +1,117 @@
+"""The start of a virtual machine with a passed-through device, as its user waits for it.
+
+The program starts; the guest's memory is allocated and cleared in huge pages (hugetlbfs_fallocate; an assumption); its
+devices are set up; all of the memory is pinned for one of them (vfio_pin); the guest boots. The published times
+(models/published/vfio_pin_xeon_8160.csv) are of all this but the clearing: with 16 threads 320 GiB are pinned in 4 s,
+sooner than a node's memory can be cleared.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from random import Random
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from pydantic import Field
+
+from models.clients.client import Caller, Client, Costs, Pause, Step, Task, Thread, check_caller_node
+from models.clients.hugetlbfs_fallocate import HugetlbfsFallocate, check_huge_pages
+from models.clients.vfio_pin import VfioPin
+from models.machine import Machine
+from models.units import MIB, Size, Time, format_size, format_time
+from models.validation import Checker
+
+if TYPE_CHECKING:
+    from models.kernels import Kernel
+
+
+class VmStartupCosts(Costs):
+    """What a start takes beside the kernel's work on memory.
+
+    The sum is published: 65 s for 320 GiB with one thread, of which 2.4 s are not pinning (fitted; vfio_pin.before of
+    the Xeon Platinum 8160). How it is divided is an assumption.
+    """
+
+    program: Annotated[Time, Field(ge=0, description="from the start of the program to its memory; an assumption")] = (
+        0.4
+    )
+    devices: Annotated[Time, Field(ge=0, description="from the memory to the pinning; an assumption")] = 0.4
+    boot: Annotated[Time, Field(ge=0, description="from the pinning to the guest's boot; an assumption")] = 1.6
+
+
+class VmStartup(Client):
+    """Start a virtual machine whose memory is on one node."""
+
+    client: Annotated[Literal["vm_startup"], Field(description="the kernel code that has the job done")]
+    size: Annotated[Size, Field(gt=0, description="guest memory")]
+    page_size: Annotated[Size, Field(gt=0, description="size of a huge page of the guest's memory")] = 2 * MIB
+    state: Annotated[
+        Literal["mmap_sem", "atomic", "batched"],
+        Field(description="of the code that pins: locked_vm under mmap_sem, atomic, or mmap_sem held for many pages"),
+    ] = "batched"
+    costs: Annotated[VmStartupCosts, Field(description="what it costs")] = VmStartupCosts()
+
+    def size_bytes(self, machine: Machine) -> int:  # noqa: ARG002
+        return self.size
+
+    def unit_bytes(self, machine: Machine) -> int:  # noqa: ARG002
+        return self.page_size
+
+    def n_tasks(self, machine: Machine) -> int:  # noqa: ARG002
+        return 2
+
+    def callers(self, machine: Machine, kernel: Kernel, random: Random) -> Sequence[Caller]:  # noqa: ARG002
+        start = self.start_nid(machine, random)
+
+        def steps(caller: Thread) -> Iterator[Step]:  # noqa: ARG001
+            yield from self._steps(machine, start)
+
+        return [Caller(start, steps)]
+
+    def _steps(self, machine: Machine, start_nid: int) -> Iterator[Step]:
+        costs: VmStartupCosts = self.costs_on(machine)
+        parts = {"size": f"{self.size}B", "page_size": f"{self.page_size}B"}
+        memory = HugetlbfsFallocate.model_validate({"client": "hugetlbfs_fallocate", **parts})
+        pin = VfioPin.model_validate({"client": "vfio_pin", "size": parts["size"], "state": self.state})
+        yield Pause(costs.program, "program")
+        yield memory.task(machine)
+        yield Pause(costs.devices, "devices")
+        yield pin.task(machine, start_nid, self.page_size)
+        yield Pause(costs.boot, "boot")
+
+    def words(self, machine: Machine) -> str:
+        return (
+            f"A guest of {format_size(self.size)} starts: its memory is allocated and cleared in pages of "
+            f"{format_size(self.page_size)}, then pinned for a device, each in one task; mmap_sem and locked_vm as in "
+            f"state {self.state}. {amdahl(self._steps(machine, self.data_nid(machine)), self.page_size)}"
+        )
+
+    def check(self, machine: Machine, check: Checker) -> None:
+        check_caller_node(self, machine, check)
+        before = len(check.problems)
+        check_huge_pages(machine, check, self.size, self.page_size, None)
+        start = machine.cpu_nids if self.caller_node is None else (self.caller_node,)
+        room = min((node.memory_bytes for node in machine.nodes if node.nid in start), default=self.size)
+        if len(check.problems) == before and self.size > room:
+            check.problem(
+                ("task", "size"),
+                f"found {check.found(('task', 'size'))}; allowed is at most the memory of the caller's node, "
+                f"{format_size(room)}",
+            )
+
+
+def amdahl(steps: Iterable[Step], unit_bytes: int) -> str:
+    """Return in words what share of a job is in its tasks, with one thread and near memory, and Amdahl's limit."""
+    alone_s = tasks_s = 0.0
+    for step in steps:
+        if isinstance(step, Task):
+            stream = step.serial or step.stream
+            tasks_s += sum(entry.size for entry in step.entries) * unit_bytes / stream.rate_bytes_per_s
+        else:
+            alone_s += step.seconds
+    time_s = tasks_s + alone_s
+    limit = f": helpers make it at most {time_s / alone_s:.3g} times as fast (Amdahl)" if alone_s else ""
+    return (
+        f"With one thread and near memory it takes {format_time(time_s)}, {tasks_s / time_s:.1%} of it in the kernel's "
+        f"tasks{limit}."
+    )

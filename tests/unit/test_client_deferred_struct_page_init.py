@@ -1,0 +1,76 @@
+"""Deferred struct page init, against times worked by hand.
+
+The quiet machine: 8 nodes of 128 GiB, each with 18 cores of two threads. One thread goes over 32 GiB of a node in 1 s,
+with 1 GiB of traffic (64 bytes read and written for each 4 KiB), of which a node carries 40 GiB/s.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from models.clients.deferred_struct_page_init import DeferredInit
+from models.machine import Machine
+from models.scenario import Case
+from models.units import GIB, MIB
+from sim.run import run_case
+from tests.conftest import QUIET_KERNEL
+
+FREE_LOCK = {"zone_hold": "0s", "zone_transfer": "0s", "zone_handover": "0s"}
+
+
+def time_of(machine: Machine, threads: int, version: str = "ktask-v1", **task: object) -> float:
+    """The time until all nodes are initialised, with padata's chunks of whole sections."""
+    costs = {"rate": "32GiB/s", **FREE_LOCK, **task.pop("costs", {})}  # type: ignore[dict-item]
+    client = DeferredInit.model_validate({"client": "deferred_struct_page_init", "costs": costs, **task})
+    changes = {"max_threads": threads, "version": version, "policy": "padata", "min_chunk": 128 * MIB}
+    kernel = QUIET_KERNEL.model_copy(update=changes | {"align": 128 * MIB, "node_share": None, "system_share": None})
+    return run_case(Case(machine, client, kernel, 1, 1), 0).time_s
+
+
+def test_all_nodes_at_once(quiet_machine: Machine) -> None:
+    """One thread a node: 128 / 32 = 4 s, not 8 times that; four: 1 s."""
+    assert time_of(quiet_machine, 1) == pytest.approx(4.0, rel=1e-9)
+    assert time_of(quiet_machine, 4) == pytest.approx(1.0, rel=1e-9)
+
+
+def test_boot_waits_for_the_slowest_node(quiet_machine: Machine) -> None:
+    """With 256 GiB on one node: 8 s."""
+    nodes = tuple(replace(node, memory_bytes=256 * GIB) if node.nid == 5 else node for node in quiet_machine.nodes)
+    assert time_of(replace(quiet_machine, nodes=nodes), 1) == pytest.approx(8.0, rel=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("version", "passes", "time_s"),
+    [("ktask-v2", None, 4), ("ktask-v3", None, 8), ("ktask-v4", None, 8), ("ktask-v3", 1, 4), ("padata-5.8", 2, 8)],
+)
+def test_two_passes_take_twice_as_long(quiet_machine: Machine, version: str, passes: int | None, time_s: float) -> None:
+    """ktask v3 and v4 go over the struct pages twice, the others once, if the scenario says nothing else."""
+    assert time_of(quiet_machine, 1, version, passes=passes) == pytest.approx(time_s, rel=1e-9)
+
+
+def test_the_memory_of_a_node_is_the_limit(quiet_machine: Machine) -> None:
+    """36 threads of 128 GiB/s ask for more than 40 GiB/s: 128 / 32 = 4 GiB of traffic take 0.1 s."""
+    assert time_of(quiet_machine, 36, costs={"rate": "128GiB/s"}) == pytest.approx(0.1, rel=1e-9)
+
+
+def test_each_node_has_a_zone_lock_of_its_own(quiet_machine: Machine) -> None:
+    """Half of a pageblock's 61.035 us under the lock: two threads a node do 1.6 of one, 4 / 1.6 = 2.5 s.
+
+    Chain of the number at the lock, times in cycles: weights 1, 2 x 0.5 / 0.5 = 2 and 2 x 0.5 / 0.5 = 2, so it is in
+    use for 4/5 of the time, 1.6 sections of 0.5 in each cycle; with one thread, for half.
+    """
+    costs = {"zone_hold": f"{0.5 * 2 / 32 / 1024 * 1e6}us"}
+    assert time_of(quiet_machine, 2, costs=costs) == pytest.approx(2.5, rel=1e-6)
+    assert time_of(quiet_machine, 1, costs=costs) == pytest.approx(4.0, rel=1e-9)
+
+
+def test_a_node_without_cpus_is_done_from_the_nearest(quiet_machine: Machine) -> None:
+    """The memory of node 7 is done from one link away, at 0.8 of the rate: 5 s."""
+    machine = replace(quiet_machine, cpus=tuple(cpu for cpu in quiet_machine.cpus if cpu.nid != 7))
+    assert time_of(machine, 1) == pytest.approx(5.0, rel=1e-9)
+    assert DeferredInit(client="deferred_struct_page_init").words(machine) == (
+        "It initialises the struct pages of all memory: a thread bound to each of 8 nodes, all at once, with a task of "
+        "128 GiB."
+    )
