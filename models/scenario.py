@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 from models.cpu_list import CpuList, format_cpu_list
 from models.document import NOTHING, KeyPath, Located, combinations, format_path, leaves, locate, read
 from models.kernels import VERSIONS, Kernel, KtaskV1
-from models.machine import Machine
+from models.machine import Cpu, Machine
 from models.machine_file import find_machine_file, load_machine
 from models.memory import spread_pool
 from models.policies import ChunkRule, Policy, WorksRule
@@ -46,6 +46,9 @@ class Task(_Part):
     ] = None
     caller_node: Annotated[
         int | None, Field(ge=0, description="node on which the calling thread starts; default: a random one each time")
+    ] = None
+    cpus: Annotated[
+        CpuList | None, Field(description='CPUs that the calling thread may use, as taskset -c: "0-17"; default: all')
     ] = None
     page_node: Annotated[
         int | None,
@@ -108,15 +111,25 @@ class Case:
 
     def policy(self, pick: Callable[[int], int]) -> Policy:
         """Return the policy of a run; `pick(n)` returns a random number in [0, n)."""
-        return Policy(self.kernel, self.machine, pick, self.rules)
+        return Policy(self.kernel, self.machine, pick, self.rules, self.task.cpus)
+
+    @property
+    def caller_cpus(self) -> tuple[Cpu, ...]:
+        """The CPUs that the calling thread may use."""
+        cpus, allowed = self.machine.cpus, self.task.cpus
+        return cpus if allowed is None else tuple(cpu for cpu in cpus if cpu.cpu_id in allowed)
+
+    @property
+    def caller_nids(self) -> tuple[int, ...]:
+        """The nodes that the calling thread may start on, ascending."""
+        nid = self.task.caller_node
+        return tuple(sorted({cpu.nid for cpu in self.caller_cpus})) if nid is None else (nid,)
 
     @property
     def n_works(self) -> int:
-        """The number of works of the first task, its page on the caller's node (the first with CPUs, if random)."""
+        """The number of works of the first task, its page on the caller's node (the first possible, if random)."""
         task = self.task
-        nid = task.page_node if task.page_node is not None else task.caller_node
-        if nid is None:
-            nid = self.machine.cpu_nids[0]
+        nid = self.caller_nids[0] if task.page_node is None else task.page_node
         return self.policy(_first).n_works(task.page_size // self.machine.base_page_bytes, nid)
 
     def chunk_bytes(self) -> list[int]:
@@ -158,11 +171,7 @@ class Scenario:
         if not parts:
             raise ValueError("parts must be at least one scenario; found none")
         plain = {"title": title, "question": question, "parts": [part.document.plain() for part in parts]}
-        values = [
-            {format_path(at): value for at, value in leaves(case.document)} | _names(case.rules)
-            for part in parts
-            for case in part.cases
-        ]
+        values = [_values(case.document) | _names(case.rules) for part in parts for case in part.cases]
         cases = _with_choices([case for part in parts for case in part.cases], values)
         return Scenario(title, question, cases, parts[0].compare_with, locate(plain), parts[0].path)
 
@@ -190,6 +199,14 @@ class Scenario:
     def on(self, machine: Machine) -> Scenario:
         """Return the scenario with every case on `machine`."""
         return replace(self, cases=tuple(replace(case, machine=machine) for case in self.cases))
+
+
+def _values(document: Located) -> dict[str, Any]:
+    """Return the values of a case by path. A list of CPUs is a text, though one CPU may be written as a number."""
+    return {
+        format_path(at): str(value) if at[-1] == "cpus" and isinstance(value, int) else value
+        for at, value in leaves(document)
+    }
 
 
 def _names(rules: Mapping[str, type[Any]]) -> dict[str, str]:
@@ -254,7 +271,7 @@ def build_scenario(document: Located, path: Path, *, machine: Machine | None = N
             check = Checker(spelled, name)
             _check_case(file, where, check)
             problems += check.problems
-            values.append({format_path(at): value for at, value in leaves(spelled)})
+            values.append(_values(spelled))
             cases.append(
                 Case(where, file.task, file.kernel, file.replications, file.seed, file.background, document=spelled)
             )
@@ -347,6 +364,7 @@ def _spell_out(document: Located) -> Located:
 def _check_case(file: ScenarioFile, machine: Machine, check: Checker) -> None:
     """Find what is impossible in one case: values that are fine alone and wrong together."""
     _check_background(file.background, machine, check)
+    _check_caller(file.task, machine, check)
     task, kernel = file.task, file.kernel
     base = machine.base_page_bytes
     pages = f"pages of {format_size(task.page_size)}"
@@ -380,12 +398,6 @@ def _check_case(file: ScenarioFile, machine: Machine, check: Checker) -> None:
         check.problem(("task", "size"), f"found {found_size}; {limit}")
     if task.page_node is not None:
         _check_page_node(file, machine, check)
-    if task.caller_node is not None and task.caller_node not in machine.cpu_nids:
-        nids = ", ".join(str(nid) for nid in machine.cpu_nids)
-        check.problem(
-            ("task", "caller_node"),
-            f"found node {task.caller_node}; allowed are the nodes with CPUs of machine {machine.name}: {nids}",
-        )
 
 
 # Options of a policy, and the rules that use them.
@@ -444,6 +456,23 @@ def _check_page_node(file: ScenarioFile, machine: Machine, check: Checker) -> No
     if task.size > here:
         what = format_size(here) if task.pool is None else f"{format_size(here)} of the pool"
         check.problem(("task", "size"), f"found {check.found(('task', 'size'))}; the page_node, {node.nid}, has {what}")
+
+
+def _check_caller(task: Task, machine: Machine, check: Checker) -> None:
+    nids, of_whom = set(machine.cpu_nids), f"with CPUs of machine {machine.name}"
+    if task.cpus is not None:
+        known = {cpu.cpu_id: cpu.nid for cpu in machine.cpus}
+        strange = [cpu_id for cpu_id in task.cpus if cpu_id not in known]
+        if strange or not task.cpus:
+            found = f"CPU {strange[0]}" if strange else "no CPU"
+            check.problem(("task", "cpus"), f"found {found}; machine {machine.name} has CPUs {format_cpu_list(known)}")
+        elif task.caller_node in nids:
+            nids = {known[cpu_id] for cpu_id in task.cpus}
+            of_whom = f"of task.cpus, {format_cpu_list(task.cpus)}"
+    if task.caller_node is not None and task.caller_node not in nids:
+        allowed = ", ".join(str(nid) for nid in sorted(nids))
+        message = f"found node {task.caller_node}; allowed are the nodes {of_whom}: {allowed}"
+        check.problem(("task", "caller_node"), message)
 
 
 def _check_background(background: Background, machine: Machine, check: Checker) -> None:

@@ -8,18 +8,18 @@ from __future__ import annotations
 
 from models.memory import free_pages
 from models.policies import NodeEntry
-from models.scenario import Task
+from models.scenario import Case
 from models.streams import Streams
 from sim.hardware import Hardware
 from sim.ktask import Caller, Ktask, Process
 
 
-def fallocate(task: Task, hardware: Hardware, ktask: Ktask, streams: Streams) -> Process:
+def fallocate(case: Case, hardware: Hardware, ktask: Ktask, streams: Streams) -> Process:
     """The calling user thread, from the first page to the last."""
-    machine = hardware.machine
+    machine, task = case.machine, case.task
     pool = free_pages(machine, task.page_size, task.pool)
-    start_nid = streams["caller_node"].choice(machine.cpu_nids) if task.caller_node is None else task.caller_node
-    caller = Caller(hardware.occupy(start_nid))
+    start_nid = streams["caller_node"].choice(case.caller_nids)
+    caller = Caller(hardware.occupy(start_nid, allowed=task.cpus), task.cpus)
     base_pages = task.page_size // machine.base_page_bytes
     for _ in range(task.size // task.page_size):
         nid = pool.take(caller.cpu.nid if task.page_node is None else task.page_node)

@@ -29,6 +29,7 @@ class Caller:
     """The user thread that has the job done. It is put on another CPU only by its own sleep and wake-up."""
 
     cpu: Cpu
+    allowed: tuple[int, ...] | None = None  # the ids of the CPUs that it may use, None if all
 
 
 class Mutex:
@@ -107,7 +108,8 @@ class Ktask:
             yield from self._sleep(task, caller)
         elif task.helper_cpu is not None and self._wake.random() < kernel.stray_block:
             self._hardware.release(caller.cpu)
-            caller.cpu = self._hardware.occupy(self._node_after_wakeup(caller, task.helper_cpu), previous=caller.cpu)
+            nid = self._node_after_wakeup(caller, task.helper_cpu)
+            caller.cpu = self._hardware.occupy(nid, caller.cpu, caller.allowed)
         task.queue.check_all_taken()
         self._policy.task_done(works, size * self._page_bytes, env.now - began_s)
         self._sum_up(task)
@@ -124,7 +126,7 @@ class Ktask:
         if index not in task.waiting:
             return  # cancelled
         task.waiting.remove(index)
-        cpu = self._hardware.occupy(nid)
+        cpu = self._hardware.occupy(nid, allowed=self._policy.helper_cpus)
         self._record.worker(index).start_wait_s += env.now - queued_at
         self._note("queued", task, index, None, queued_at)
         cpu = yield from self._work(task, index, cpu, is_helper=True)
@@ -159,7 +161,7 @@ class Ktask:
                     # v1 changes the helper's own cpumask; user threads are never moved.
                     turns.give_up()
                     hardware.release(cpu)
-                    cpu = hardware.occupy(nid)
+                    cpu = hardware.occupy(nid, allowed=self._policy.helper_cpus)
             begin_s = env.now
             size_bytes = chunk.size * self._page_bytes
             work = size_bytes * self._run_factor
@@ -205,13 +207,18 @@ class Ktask:
         nid = self._node_after_wakeup(caller, waker)
         if kernel.wake_latency:
             yield env.timeout(kernel.wake_latency)
-        caller.cpu = hardware.occupy(nid, previous=caller.cpu)
+        caller.cpu = hardware.occupy(nid, caller.cpu, caller.allowed)
         self._note("asleep", task, 0, None, slept_at)
 
     def _node_after_wakeup(self, caller: Caller, waker: Cpu) -> int:
-        """Return where the caller goes on: at home, or on the waker's node if that is near enough (wake-affine)."""
+        """Return where the caller goes on: at home, or on the waker's node if that is near enough (wake-affine).
+
+        The kernel does not even ask if the waker's CPU is one that the caller may not use (select_task_rq_fair).
+        """
         home = caller.cpu.nid
         if waker.nid == home or self._machine.distances[home, waker.nid] > self._kernel.wake_pull_max_distance:
+            return home
+        if caller.allowed is not None and waker.cpu_id not in caller.allowed:
             return home
         return waker.nid if self._wake.random() < self._kernel.wake_pull else home
 

@@ -22,7 +22,7 @@ def run_case(case: Case, replication: int, *, with_slices: bool = False) -> RunR
     start_background(case.background, hardware, case.kernel.time_slice, streams["ticks"])
     policy = case.policy(streams["next_entry"].randrange)
     ktask = Ktask(hardware, case.kernel, policy, streams, record)
-    env.run(until=env.process(fallocate(case.task, hardware, ktask, streams)))
+    env.run(until=env.process(fallocate(case, hardware, ktask, streams)))
     time_s = float(env.now)
     utilisation = {
         resource.name: resource.served / resource.capacity / time_s for resource in hardware.network.resources

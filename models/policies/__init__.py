@@ -22,7 +22,10 @@ __all__ = ["Chunk", "ChunkQueue", "ChunkRule", "NodeEntry", "Policy", "PolicyOpt
 
 
 class Policy:
-    """The decisions of one run. `pick(n)` returns a random number in [0, n); `rules` are a user's own, by name."""
+    """The decisions of one run. `pick(n)` returns a random number in [0, n); `rules` are a user's own, by name.
+
+    `caller_cpus` are the ids of those that the caller may use, None if all.
+    """
 
     def __init__(
         self,
@@ -30,6 +33,7 @@ class Policy:
         machine: Machine,
         pick: Callable[[int], int],
         rules: Mapping[str, type[Any]] | None = None,
+        caller_cpus: tuple[int, ...] | None = None,
     ) -> None:
         self._options = options
         self._unit = machine.base_page_bytes
@@ -39,13 +43,16 @@ class Policy:
         self._works = works_rule(machine, options.max_threads, options.growth_threshold)
         self._chunk_rule: type[ChunkRule] = own.get("chunks", CHUNKS[options.rule("chunks")])
         self._places = Places(machine, options.rule("helper_node"), options.share_of_node())
+        stay = options.rule("helper_node") == "caller-cpus"
+        self.helper_cpus = caller_cpus if stay else None  # the ids of those that helpers may use, None if all
         self._next_entry = next_entry_rule(options.rule("next_entry"), machine, pick)
         self._splits = options.rule("end") == "split"
         self.cancels = options.rule("end") == "cancel"  # helpers that have not started are not waited for
 
     def n_works(self, size: int, nid: int | None) -> int:
         """Return the number of works for a task of `size` base pages whose data are on a node."""
-        return self._works.n_works(size, self.min_chunk, nid)
+        works = self._works.n_works(size, self.min_chunk, nid)
+        return works if self.helper_cpus is None else min(works, len(self.helper_cpus))
 
     def queue(self, entries: Sequence[NodeEntry], works: int) -> ChunkQueue:
         """Return the chunks of a task with so many works; entries are in base pages."""

@@ -22,7 +22,7 @@ Works = Literal[
     "adaptive",
 ]
 Chunks = Literal["ktask", "padata", "one-per-work", "fixed", "guided", "factoring", "trapezoid", "weighted"]
-HelperNode = Literal["page", "caller", "any", "round-robin"]
+HelperNode = Literal["page", "caller", "any", "round-robin", "caller-cpus"]
 NextEntryName = Literal["random", "nearest", "most", "none"]
 End = Literal["as-is", "split", "cancel"]
 Preset = Literal[
@@ -87,7 +87,8 @@ class PolicyOptions(BaseModel):
         HelperNode | None,
         Field(
             description="where helpers are queued: node of the data (ktask_run_numa), the caller's (ktask_run), "
-            "any, or one node after the other; default the preset's"
+            "any, one node after the other, or anywhere on the caller's CPUs (task.cpus) with as many works at most; "
+            "default the preset's"
         ),
     ] = None
     node_share: Annotated[

@@ -15,7 +15,10 @@ class Places:
     * page: the node of the data, helper i at entry i modulo their number (ktask_run_numa);
     * caller: the caller's node (ktask_run; padata's queue_work on the unbound workqueue);
     * any: the least busy CPU of the machine;
-    * round-robin: one node with CPUs after the other, over all tasks (padata with numa_aware, Linux 6.9).
+    * round-robin: one node with CPUs after the other, over all tasks (padata with numa_aware, Linux 6.9);
+    * caller-cpus: the least busy of the CPUs that the caller may use, which are then the most works too (padata RFC of
+      2022, msgid 20220106004656.126790-1-daniel.m.jordan@oracle.com). Helpers of all other rules run where the caller
+      itself may not, as on the unbound workqueue of ktask v1 to v4.
 
     `node_share`: most of a node's CPUs that helpers of a task take; the rest go anywhere (ktask v3: 0.8).
     """
@@ -31,7 +34,7 @@ class Places:
         wanted: list[int | None] = []
         for i in range(1, works):
             nid = entries[i % len(entries)].nid
-            if self._rule == "any":
+            if self._rule in ("any", "caller-cpus"):
                 wanted.append(None)
             elif self._rule == "round-robin":
                 nids = self._machine.cpu_nids
