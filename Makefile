@@ -5,7 +5,7 @@ BIN := .venv/bin
 export OMP_NUM_THREADS := 1
 export MPLBACKEND := Agg
 
-.PHONY: run test lint validate bench lock clean
+.PHONY: run test lint lab validate bench lock clean
 
 run: .venv/.installed
 	$(BIN)/ktask-sim run scenarios/clear_gigantic_page.yaml
@@ -18,6 +18,10 @@ lint: .venv/.installed
 	$(BIN)/ruff format --check -q
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+# Opens the notebooks in a browser.
+lab: .venv/.installed
+	$(BIN)/jupyter lab notebooks
 
 # Slow studies; their results are in VALIDATION.md.
 validate: .venv/.installed

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from models.machine import Cpu, Machine
 
@@ -11,25 +12,24 @@ class Placement:
     """The threads on each CPU of a machine."""
 
     def __init__(self, machine: Machine) -> None:
-        self._cpus_near: dict[int | None, Sequence[Cpu]] = {
-            nid: machine.cpus_near(nid) for nid in (None, *machine.nids)
-        }
+        self._machine = machine
+        self._cpus_near: dict[tuple[int | None, tuple[int, ...] | None], Sequence[Cpu]] = {}
         self._on_core = {cpu.core_id: 0 for cpu in machine.cpus}
         self._on_cache = {cpu.cache_id: 0 for cpu in machine.cpus}
         self._own_on = {cpu.cpu_id: 0 for cpu in machine.cpus}  # of threads_on, those of the job
         self.threads_on = {cpu.cpu_id: 0 for cpu in machine.cpus}
 
-    def occupy(self, nid: int | None, previous: Cpu | None = None) -> Cpu:
-        """Put a thread on a CPU of a node (None: of any).
+    def occupy(self, nid: int | None, previous: Cpu | None = None, allowed: tuple[int, ...] | None = None) -> Cpu:
+        """Put a thread on a CPU of a node (None: of any), one of those `allowed` by their ids (None: all).
 
         Its previous one if idle, else the least busy core, then hardware thread. Cores behind the least busy cache come
-        first, as the kernel spreads threads, then CPUs with fewer of the job's own threads. A node without CPUs lends
-        those of the nearest node that has some.
+        first, as the kernel spreads threads, then CPUs with fewer of the job's own threads. A node without CPUs, or
+        without one that is allowed, lends those of the nearest node that has some.
         """
         if previous is not None and previous.nid == nid and not self._on_core[previous.core_id]:
             cpu = previous
         else:
-            cpu = min(self._cpus_near[nid], key=self._business)
+            cpu = min(self._allowed_near(nid, allowed), key=self._business)
         self.put(cpu)
         return cpu
 
@@ -50,6 +50,16 @@ class Placement:
         self.threads_on[cpu.cpu_id] -= 1
         self._on_core[cpu.core_id] -= 1
         self._on_cache[cpu.cache_id] -= 1
+
+    def _allowed_near(self, nid: int | None, allowed: tuple[int, ...] | None) -> Sequence[Cpu]:
+        found = self._cpus_near.get((nid, allowed))
+        if found is None:
+            machine = self._machine
+            if allowed is not None:
+                ids = frozenset(allowed)
+                machine = replace(machine, cpus=tuple(cpu for cpu in machine.cpus if cpu.cpu_id in ids))
+            found = self._cpus_near[nid, allowed] = machine.cpus_near(nid)
+        return found
 
     def _business(self, cpu: Cpu) -> tuple[int, int, int, int, float, int]:
         return (

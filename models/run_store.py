@@ -162,7 +162,7 @@ def _lock(folder: Path) -> sqlite3.Connection:
         lock.close()
         if "locked" in str(error):
             raise FolderTakenError(
-                f"another sweep is at work in {folder}; let it end, or give another folder (-o)"
+                f"another sweep or search is at work in {folder}; let it end, or give another folder (-o)"
             ) from None
         raise OSError(f"{folder / LOCK}: {error}") from None
     except sqlite3.DatabaseError:

@@ -16,7 +16,7 @@ from models.clients import CLIENTS, ClearGigantic, Client
 from models.cpu_list import CpuList, format_cpu_list
 from models.document import NOTHING, KeyPath, Located, combinations, format_path, leaves, locate, read
 from models.kernels import VERSIONS, Kernel
-from models.machine import Machine
+from models.machine import Cpu, Machine
 from models.machine_file import find_machine_file, load_machine
 from models.policies import ChunkRule, Policy, WorksRule
 from models.problems import InputError, Problem
@@ -89,7 +89,7 @@ class Case:
 
     def policy(self, pick: Callable[[int], int]) -> Policy:
         """Return the policy of a run; `pick(n)` returns a random number in [0, n)."""
-        return Policy(self.kernel, self.machine, pick, self.rules, self.task.unit_bytes(self.machine))
+        return Policy(self.kernel, self.machine, pick, self.rules, self.task.unit_bytes(self.machine), self.task.cpus)
 
     @property
     def clearing(self) -> ClearGigantic:
@@ -104,12 +104,22 @@ class Case:
         return self.task.size_bytes(self.machine)
 
     @property
+    def caller_cpus(self) -> tuple[Cpu, ...]:
+        """The CPUs that the calling thread may use."""
+        return self.task.caller_cpus(self.machine)
+
+    @property
+    def caller_nids(self) -> tuple[int, ...]:
+        """The nodes that the calling thread may start on, ascending."""
+        return self.task.caller_nids(self.machine)
+
+    @property
     def _task_size(self) -> int:
         return self.task.task_bytes(self.machine) // self.task.unit_bytes(self.machine)
 
     @property
     def n_works(self) -> int:
-        """The number of works of the first task, its data near the caller (on the first node with CPUs, if random)."""
+        """The number of works of the first task, its data near the caller (on the first possible node, if random)."""
         nid = self.task.data_nid(self.machine)
         return self.policy(_first).n_works(self._task_size, nid)
 
@@ -151,11 +161,7 @@ class Scenario:
         if not parts:
             raise ValueError("parts must be at least one scenario; found none")
         plain = {"title": title, "question": question, "parts": [part.document.plain() for part in parts]}
-        values = [
-            {format_path(at): value for at, value in leaves(case.document)} | _names(case.rules)
-            for part in parts
-            for case in part.cases
-        ]
+        values = [_values(case.document) | _names(case.rules) for part in parts for case in part.cases]
         cases = _with_choices([case for part in parts for case in part.cases], values)
         return Scenario(title, question, cases, parts[0].compare_with, locate(plain), parts[0].path)
 
@@ -183,6 +189,14 @@ class Scenario:
     def on(self, machine: Machine) -> Scenario:
         """Return the scenario with every case on `machine`."""
         return replace(self, cases=tuple(replace(case, machine=machine) for case in self.cases))
+
+
+def _values(document: Located) -> dict[str, Any]:
+    """Return the values of a case by path. A list of CPUs is a text, though one CPU may be written as a number."""
+    return {
+        format_path(at): str(value) if at[-1] == "cpus" and isinstance(value, int) else value
+        for at, value in leaves(document)
+    }
 
 
 def _names(rules: Mapping[str, type[Any]]) -> dict[str, str]:
@@ -247,7 +261,7 @@ def build_scenario(document: Located, path: Path, *, machine: Machine | None = N
             check = Checker(spelled, name)
             _check_case(file, where, check)
             problems += check.problems
-            values.append({format_path(at): value for at, value in leaves(spelled)})
+            values.append(_values(spelled))
             cases.append(
                 Case(
                     where,

@@ -19,8 +19,8 @@ def fallocate(case: Case, team: Team, arena: Arena, streams: Streams, record: Re
     machine, task = case.machine, case.clearing
     n_pages = task.size // task.page_size
     pool = free_pages(machine, task.page_size, task.pool)
-    start_nid = streams["caller_node"].choice(machine.cpu_nids) if task.caller_node is None else task.caller_node
-    team.begin_run(start_nid, record, case.background.cpus if case.background.load != "none" else ())
+    start_nid = streams["caller_node"].choice(case.caller_nids)
+    team.begin_run(start_nid, record, case.background.cpus if case.background.load != "none" else (), task.cpus)
     base_pages = task.page_size // machine.base_page_bytes
     policy = case.policy(streams["next_entry"].randrange)
     placed = []

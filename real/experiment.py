@@ -195,7 +195,8 @@ def _bytes_by_nid(cases: Sequence[Case]) -> dict[int | None, int]:
     for case in cases if len(cases[0].machine.nids) > 1 else ():
         task, machine = case.clearing, case.machine
         busy = Counter(cpu.nid for cpu in machine.cpus if _busy_cpus(case) and cpu.cpu_id in case.background.cpus)
-        for start_nid in machine.cpu_nids if task.page_node is None else (task.page_node,):
+        reached_nids = sorted({cpu.nid for cpu in case.caller_cpus})
+        for start_nid in reached_nids if task.page_node is None else (task.page_node,):
             pool = free_pages(machine, task.page_size, task.pool)
             n_pages = Counter(pool.take(start_nid) for _ in range(task.size // task.page_size))
             for nid in n_pages | busy:
@@ -226,7 +227,7 @@ def _check_case(case: Case, machine: Machine, check: Checker) -> None:
         check.problems.append(Problem(check.file, line, column, path, f"found {found}; {allowed}"))
 
     task = case.clearing
-    known = [cpu.cpu_id for cpu in machine.cpus]
+    known = {cpu.cpu_id: cpu.nid for cpu in machine.cpus}
     if (case.kernel.max_threads or 1) > len(known):
         refuse(
             "kernel.max_threads",
@@ -236,6 +237,12 @@ def _check_case(case: Case, machine: Machine, check: Checker) -> None:
     if task.caller_node is not None and task.caller_node not in machine.cpu_nids:
         nids = ", ".join(str(nid) for nid in machine.cpu_nids)
         refuse("task.caller_node", f"node {task.caller_node}", f"this host's nodes with CPUs are {nids}")
+    elif task.caller_node is not None and task.cpus is not None:
+        reached_nids = sorted({known[cpu_id] for cpu_id in task.cpus if cpu_id in known})
+        if reached_nids and task.caller_node not in reached_nids:
+            nids = ", ".join(str(nid) for nid in reached_nids)
+            whose = f"on this host allowed are the nodes of task.cpus, {format_cpu_list(task.cpus)}: {nids}"
+            refuse("task.caller_node", f"node {task.caller_node}", whose)
     memory_bytes = {node.nid: node.memory_bytes for node in machine.nodes if node.memory_bytes}
     if task.page_node is not None and task.page_node not in memory_bytes:
         nids = ", ".join(str(nid) for nid in memory_bytes)
@@ -253,6 +260,7 @@ def _check_case(case: Case, machine: Machine, check: Checker) -> None:
         refuse("task.size", format_size(task.size), fits)
     if task.pool is not None and task.pool > room:
         refuse("task.pool", format_size(task.pool), fits)
-    strange = [cpu_id for cpu_id in case.background.cpus if cpu_id not in known]
-    if strange:
-        refuse("background.cpus", f"CPU {strange[0]}", f"this host has CPUs {format_cpu_list(known)} for you")
+    for path, cpus in (("task.cpus", task.cpus or ()), ("background.cpus", case.background.cpus)):
+        strange = [cpu_id for cpu_id in cpus if cpu_id not in known]
+        if strange:
+            refuse(path, f"CPU {strange[0]}", f"this host has CPUs {format_cpu_list(known)} for you")

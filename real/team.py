@@ -64,8 +64,11 @@ class TaskTimes(NamedTuple):
 class _Task:
     """One task under way."""
 
-    def __init__(self, queue: ChunkQueue, offset: int, unit_bytes: int, works: int) -> None:
+    def __init__(
+        self, queue: ChunkQueue, offset: int, unit_bytes: int, works: int, allowed: tuple[int, ...] | None
+    ) -> None:
         self.queue = queue
+        self.allowed = allowed  # the ids of the CPUs that helpers may use, None if all
         self.nids = queue.nids
         self.offset = offset
         self.unit_bytes = unit_bytes
@@ -126,18 +129,21 @@ class Team:
             thread.join()
         os.sched_setaffinity(0, self._original)
 
-    def begin_run(self, nid: int, record: Record, busy_cpus: Collection[int] = ()) -> None:
+    def begin_run(
+        self, nid: int, record: Record, busy_cpus: Collection[int] = (), allowed: tuple[int, ...] | None = None
+    ) -> None:
         """Begin a run with the caller on a node; `busy_cpus` have background load.
 
-        On a machine with one node the caller stays on one CPU; else the kernel puts it where it likes.
+        On a machine with one node the caller stays on one CPU, one of those `allowed` by their ids (None: all); else
+        the kernel puts it where it likes among them.
         """
         self._placement = Placement(self._machine)
         for cpu_id in busy_cpus:
             self._placement.add(self._cpus[cpu_id])
-        self._caller_cpu = self._placement.occupy(nid)
+        self._caller_cpu = self._placement.occupy(nid, allowed=allowed)
         self._bind(0, self._caller_cpu)
         if len(self._machine.cpu_nids) > 1:
-            os.sched_setaffinity(0, set(self._cpus))
+            os.sched_setaffinity(0, self._cpus if allowed is None else allowed)
             self._bound[0] = None
         self._record = record
         record.workers = [RealWorkerTotals(index) for index in range(len(self._jobs))]
@@ -213,11 +219,12 @@ class Team:
         wanted = policy.n_works(size, entries[0].nid)
         if wanted > len(self._jobs):
             raise ValueError(f"{wanted} works asked for; the team has {len(self._jobs)}")
+        allowed = policy.helper_cpus
         cpu = self.caller_cpu()
         nids = policy.place_helpers(entries, wanted, cpu.nid)
         works = 1 + len(nids)
-        task = _Task(policy.queue(entries, works), offset, unit, works)
-        places = [self._placement.occupy(nid) for nid in nids]
+        task = _Task(policy.queue(entries, works), offset, unit, works, allowed)
+        places = [self._placement.occupy(nid, allowed=allowed) for nid in nids]
         task.started_s[0] = begin_s = _clock()
         for index, place in enumerate(places, 1):
             self._jobs[index] = (task, place)
@@ -301,7 +308,7 @@ class Team:
         """Move a helper to another node (ktask v1 changes the helper's own mask)."""
         with task.lock:
             self._placement.release(cpu)
-            cpu = self._placement.occupy(nid)
+            cpu = self._placement.occupy(nid, allowed=task.allowed)
             self._jobs[index] = (task, cpu)
         self._bind(index, cpu)
         return cpu

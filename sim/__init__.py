@@ -9,12 +9,22 @@ results.summary  # a tidy DataFrame, one row for each case
 sim.trace(scenario, case=2)  # who worked on which chunk, where, from when to when
 """
 
+from models.regret_table import regret_table
 from models.results import Results, load_results
 from models.scenario import Scenario
 from sim.calibration import Calibration, CalibrationError, calibrate, describe_calibration
 from sim.experiment import load, run, trace
-from sim.figures import plot_speedup, plot_validation
+from sim.figures import (
+    plot_heat_map,
+    plot_loads,
+    plot_pareto,
+    plot_regret,
+    plot_speedup,
+    plot_timeline,
+    plot_validation,
+)
 from sim.sweep import sweep
+from sim.tuning import Tuning, describe_tuning, tune
 from sim.validation import Validation, describe_validation, validate
 
 __all__ = [
@@ -22,16 +32,25 @@ __all__ = [
     "CalibrationError",
     "Results",
     "Scenario",
+    "Tuning",
     "Validation",
     "calibrate",
     "describe_calibration",
+    "describe_tuning",
     "describe_validation",
     "load",
     "load_results",
+    "plot_heat_map",
+    "plot_loads",
+    "plot_pareto",
+    "plot_regret",
     "plot_speedup",
+    "plot_timeline",
     "plot_validation",
+    "regret_table",
     "run",
     "sweep",
     "trace",
+    "tune",
     "validate",
 ]

@@ -9,6 +9,7 @@ from typing import get_args
 import pandas as pd
 from tabulate import tabulate
 
+from models.cpu_list import format_cpu_list
 from models.machine import Machine
 from models.policies.chunks import CHUNKS
 from models.policies.options import PRESETS, PolicyOptions
@@ -152,7 +153,12 @@ def _rounded(values: pd.Series) -> list[str]:
 
 def _task(case: Case) -> str:
     task = case.task
-    start = "a random node, another in each replication" if task.caller_node is None else f"node {task.caller_node}"
+    nids = case.caller_nids
+    start = f"node {nids[0]}" if len(nids) == 1 else "a random node, another in each replication"
+    if task.cpus is not None:
+        keep = "keep" if case.kernel.rule("helper_node") == "caller-cpus" else "do not keep"
+        cpus = f"CPU{'s' * (len(task.cpus) > 1)} {format_cpu_list(task.cpus)}"
+        start += f", may use just {cpus}, to which its helpers {keep}"
     return f"Task: {task.client}. The calling thread starts on {start}. {task.words(case.machine)}"
 
 
@@ -197,7 +203,7 @@ def _value(name: str, value: object) -> str:
 def _chance(case: Case) -> str:
     kernel, rates = case.kernel, case.machine.rates
     sources = []
-    if case.task.caller_node is None:
+    if len(case.caller_nids) > 1:
         sources.append("the caller's first node")
     if kernel.start_latency and kernel.start_latency_cv:
         sources.append("each helper's start latency")

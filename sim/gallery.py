@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import textwrap
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -156,6 +157,19 @@ def describe_gallery(results: Sequence[TableResult], *, style: str = "simple") -
             f"{decided.max():.1f} %."
         )
     return text
+
+
+def gallery_section(results: Sequence[TableResult]) -> str:
+    """Return the gallery as Markdown: the summary, and what to know of each table."""
+    lines = [describe_gallery(results, style="github"), ""]
+    for result in results:
+        reading = result.reading
+        known = [f"{count} row{'s' * (count != 1)} left out: {reason}" for count, reason in reading.left_out]
+        if reading.parameters:
+            known.append(f"fitted: {', '.join(f'`{name}`' for name in reading.parameters)}")
+        text = ". ".join([*(part.rstrip(".") for part in known), " ".join(reading.notes.split())])
+        lines += textwrap.wrap(f"* **{reading.name}**. {text[:1].upper()}{text[1:]}", 118, subsequent_indent="  ")
+    return "\n".join(lines)
 
 
 def describe_table(result: TableResult, *, style: str = "simple") -> str:

@@ -50,9 +50,9 @@ class Hardware:
         self._occupied_since = dict.fromkeys(self._cpu, 0.0)
         self.occupied_s = dict.fromkeys(self._cpu, 0.0)  # time with at least one thread on the CPU, by CPU id
 
-    def occupy(self, nid: int | None, previous: Cpu | None = None) -> Cpu:
+    def occupy(self, nid: int | None, previous: Cpu | None = None, allowed: tuple[int, ...] | None = None) -> Cpu:
         """Put a thread on a CPU of a node (`models.placement`)."""
-        cpu = self._placement.occupy(nid, previous)
+        cpu = self._placement.occupy(nid, previous, allowed)
         if not self._threads_on[cpu.cpu_id]:
             self._occupied_since[cpu.cpu_id] = self.env.now
         self._threads_on[cpu.cpu_id] += 1

@@ -28,8 +28,9 @@ Process = Generator[Event, Any, None]
 class RunningThread:
     """A thread that calls the framework. It is put on another CPU only by its own sleep and wake-up."""
 
-    def __init__(self, cpu: Cpu, *, bound: bool = False) -> None:
+    def __init__(self, cpu: Cpu, allowed: tuple[int, ...] | None = None, *, bound: bool = False) -> None:
         self.cpu = cpu
+        self.allowed = allowed  # the ids of the CPUs that it may use, None if all
         self.bound = bound  # to its node: no wake-up moves it
 
     @property
@@ -155,7 +156,8 @@ class Ktask:
             yield from self._sleep(running, caller)
         elif running.helper_cpu is not None and not caller.bound and self._wake.random() < kernel.stray_block:
             self._hardware.release(caller.cpu)
-            caller.cpu = self._hardware.occupy(self._node_after_wakeup(caller, running.helper_cpu), previous=caller.cpu)
+            nid = self._node_after_wakeup(caller, running.helper_cpu)
+            caller.cpu = self._hardware.occupy(nid, caller.cpu, caller.allowed)
         if running.failed:
             yield from self._undo(running, caller)
         else:
@@ -172,7 +174,7 @@ class Ktask:
         if index not in running.waiting:
             return  # cancelled
         running.waiting.remove(index)
-        cpu = self._hardware.occupy(nid)
+        cpu = self._hardware.occupy(nid, allowed=self._policy.helper_cpus)
         self._record.worker(index).start_wait_s += env.now - queued_at
         self._note("queued", running, index, None, queued_at)
         cpu = yield from self._work(running, index, cpu)
@@ -219,7 +221,7 @@ class Ktask:
                 nid = running.nids[chosen]
                 if self._kernel.migration == "requeue":
                     nid = yield from self._queue_again(running, index, nid)
-                cpu = hardware.occupy(nid)
+                cpu = hardware.occupy(nid, allowed=self._policy.helper_cpus)
             entry = chosen
             if chunk is None:
                 continue
@@ -344,17 +346,22 @@ class Ktask:
         nid = self._node_after_wakeup(caller, waker)
         if kernel.wake_latency:
             yield env.timeout(kernel.wake_latency)
-        caller.cpu = hardware.occupy(nid, previous=caller.cpu)
+        caller.cpu = hardware.occupy(nid, caller.cpu, caller.allowed)
         self._note("asleep", running, 0, None, slept_at)
 
     def _node_after_wakeup(self, caller: RunningThread, waker: Cpu) -> int:
-        """Return where the caller goes on: at home, or on the waker's node if that is near enough (wake-affine)."""
+        """Return where the caller goes on: at home, or on the waker's node if that is near enough (wake-affine).
+
+        The kernel does not even ask if the waker's CPU is one that the caller may not use (select_task_rq_fair).
+        """
         home = caller.nid
         if (
             caller.bound
             or waker.nid == home
             or self._machine.distances[home, waker.nid] > self._kernel.wake_pull_max_distance
         ):
+            return home
+        if caller.allowed is not None and waker.cpu_id not in caller.allowed:
             return home
         return waker.nid if self._wake.random() < self._kernel.wake_pull else home
 

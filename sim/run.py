@@ -25,7 +25,8 @@ def run_case(case: Case, replication: int, *, with_slices: bool = False) -> RunR
     ktask = Ktask(hardware, case.kernel, policy, streams, record)
     callers = []
     for caller in case.task.callers(case.machine, case.kernel, streams["caller_node"]):
-        thread = RunningThread(hardware.occupy(caller.nid), bound=caller.is_kthread)
+        allowed = None if caller.is_kthread else case.task.cpus
+        thread = RunningThread(hardware.occupy(caller.nid, allowed=allowed), allowed, bound=caller.is_kthread)
         callers.append(env.process(ktask.run_steps(thread, caller.steps(thread))))
     env.run(until=AllOf(env, callers))
     time_s = float(env.now)

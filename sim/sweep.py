@@ -57,7 +57,7 @@ def sweep(
         ci=ci,
         most=max_replications,
     )
-    with RunStore(folder, identity | {"cases": _digest(cases)}) as store:
+    with RunStore(folder, identity | {"cases": digest(cases)}) as store:
         for key, time_s in store.times():
             runs.add(key, time_s)
         if on_done is not None:
@@ -89,17 +89,17 @@ def _check_options(scenario: Scenario, jobs: int, ci: float | None, max_replicat
         )
 
 
-def _digest(cases: Iterable[Case]) -> str:
+def digest(cases: Iterable[Case]) -> str:
     """Return what tells cases apart that a scenario's file doesn't, such as a user's own rules."""
-    digest = hashlib.sha256()
+    found = hashlib.sha256()
     for case in cases:
         parts = [part.model_dump_json() for part in (case.task, case.kernel, case.background)]
         for name, rule in sorted(case.rules.items()):
             parts += [name, f"{rule.__module__}.{rule.__qualname__}"]
             with suppress(OSError, TypeError):  # where it was typed in, and is kept nowhere
                 parts.append(inspect.getsource(rule))
-        digest.update(json.dumps(parts).encode())
-    return digest.hexdigest()
+        found.update(json.dumps(parts).encode())
+    return found.hexdigest()
 
 
 def _make(

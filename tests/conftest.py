@@ -45,7 +45,14 @@ def quiet_machine() -> Machine:
     return make_quiet_machine()
 
 
-QUIET_KERNEL = KtaskV1(setup_time="0s", start_latency="0s", wake_latency="0s", lock_hold_time="0s", lock_handover_time="0s", stray_block=0.0)
+QUIET_KERNEL = KtaskV1(
+    setup_time="0s",
+    start_latency="0s",
+    wake_latency="0s",
+    lock_hold_time="0s",
+    lock_handover_time="0s",
+    stray_block=0.0,
+)
 
 
 @pytest.fixture

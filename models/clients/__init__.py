@@ -6,8 +6,27 @@ from collections.abc import Mapping
 
 from models.clients.clear_gigantic_page import ClearGigantic
 from models.clients.client import Caller, Client, Costs, Pause, Step, Stream, Task, Thread
+from models.clients.database_startup import DatabaseStartup
+from models.clients.deferred_struct_page_init import DeferredInit
+from models.clients.free_pages import FreePages
+from models.clients.hugetlb_boot_alloc import HugetlbBoot
+from models.clients.hugetlbfs_fallocate import HugetlbfsFallocate
+from models.clients.ib_umem import IbUmem
+from models.clients.inode_eviction import InodeEviction
 from models.clients.vfio_pin import VfioPin
+from models.clients.vm_startup import VmStartup
 
-CLIENTS: Mapping[str, type[Client]] = {"clear_gigantic_page": ClearGigantic, "vfio_pin": VfioPin}
+CLIENTS: Mapping[str, type[Client]] = {
+    "clear_gigantic_page": ClearGigantic,
+    "hugetlbfs_fallocate": HugetlbfsFallocate,
+    "vfio_pin": VfioPin,
+    "deferred_struct_page_init": DeferredInit,
+    "hugetlb_boot_alloc": HugetlbBoot,
+    "free_pages": FreePages,
+    "ib_umem": IbUmem,
+    "inode_eviction": InodeEviction,
+    "vm_startup": VmStartup,
+    "database_startup": DatabaseStartup,
+}
 
 __all__ = ["CLIENTS", "Caller", "ClearGigantic", "Client", "Costs", "Pause", "Step", "Stream", "Task", "Thread"]

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
-from models.clients.client import Caller, Client, Step, Stream, Task, Thread, check_caller_node
+from models.clients.client import Caller, Client, Step, Stream, Task, Thread, check_caller
 from models.machine import Machine, Rates
 from models.memory import free_pages, spread_pool
 from models.policies import NodeEntry
@@ -106,7 +106,7 @@ class ClearGigantic(Client):
             check.problem(("task", "size"), f"found {found_size}; {limit}")
         if self.page_node is not None:
             self._check_page_node(machine, check)
-        check_caller_node(self, machine, check)
+        check_caller(self, machine, check)
 
     def _check_page_node(self, machine: Machine, check: Checker) -> None:
         node = next((node for node in machine.nodes if node.nid == self.page_node), None)

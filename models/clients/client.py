@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from models.cpu_list import CpuList, format_cpu_list
 from models.locks import Lock
-from models.machine import Machine
+from models.machine import Cpu, Machine
 from models.memory import PagePool
 from models.policies import NodeEntry
 from models.validation import Checker
@@ -145,6 +146,9 @@ class Client(BaseModel):
     caller_node: Annotated[
         int | None, Field(ge=0, description="node on which the calling thread starts; default: a random one each time")
     ] = None
+    cpus: Annotated[
+        CpuList | None, Field(description='CPUs that the calling thread may use, as taskset -c: "0-17"; default: all')
+    ] = None
 
     def size_bytes(self, machine: Machine) -> int:
         """Return the size of the whole job."""
@@ -164,7 +168,17 @@ class Client(BaseModel):
 
     def data_nid(self, machine: Machine) -> int:
         """Return the node of the first task's data, or the one near which its caller runs: the first, if random."""
-        return machine.cpu_nids[0] if self.caller_node is None else self.caller_node
+        return self.caller_nids(machine)[0]
+
+    def caller_cpus(self, machine: Machine) -> tuple[Cpu, ...]:
+        """Return the CPUs that the calling thread may use."""
+        return tuple(cpu for cpu in machine.cpus if self.cpus is None or cpu.cpu_id in self.cpus)
+
+    def caller_nids(self, machine: Machine) -> tuple[int, ...]:
+        """Return the nodes that the calling thread may start on, ascending."""
+        if self.caller_node is not None:
+            return (self.caller_node,)
+        return tuple(sorted({cpu.nid for cpu in self.caller_cpus(machine)}))
 
     def callers(self, machine: Machine, kernel: Kernel, random: Random) -> Sequence[Caller]:
         """Return the threads that run at once; the job is done when the last has ended."""
@@ -179,7 +193,7 @@ class Client(BaseModel):
 
     def start_nid(self, machine: Machine, random: Random) -> int:
         """Return the node on which the calling thread starts."""
-        return random.choice(machine.cpu_nids) if self.caller_node is None else self.caller_node
+        return random.choice(self.caller_nids(machine)) if self.caller_node is None else self.caller_node
 
     def costs_on(self, machine: Machine) -> Any:
         """Return the costs: the scenario's, else the machine's, else the client's own."""
@@ -188,11 +202,19 @@ class Client(BaseModel):
         return own.model_copy(update={name: value for name, value in given.items() if name not in own.model_fields_set})
 
 
-def check_caller_node(client: Client, machine: Machine, check: Checker) -> None:
-    """Find a calling thread that starts where there is no CPU."""
-    if client.caller_node is not None and client.caller_node not in machine.cpu_nids:
-        nids = ", ".join(str(nid) for nid in machine.cpu_nids)
-        check.problem(
-            ("task", "caller_node"),
-            f"found node {client.caller_node}; allowed are the nodes with CPUs of machine {machine.name}: {nids}",
-        )
+def check_caller(client: Client, machine: Machine, check: Checker) -> None:
+    """Find CPUs that there are not, and a calling thread that starts where it has none."""
+    nids, of_whom = set(machine.cpu_nids), f"with CPUs of machine {machine.name}"
+    if client.cpus is not None:
+        known = {cpu.cpu_id: cpu.nid for cpu in machine.cpus}
+        strange = [cpu_id for cpu_id in client.cpus if cpu_id not in known]
+        if strange or not client.cpus:
+            found = f"CPU {strange[0]}" if strange else "no CPU"
+            check.problem(("task", "cpus"), f"found {found}; machine {machine.name} has CPUs {format_cpu_list(known)}")
+        elif client.caller_node in nids:
+            nids = {known[cpu_id] for cpu_id in client.cpus}
+            of_whom = f"of task.cpus, {format_cpu_list(client.cpus)}"
+    if client.caller_node is not None and client.caller_node not in nids:
+        allowed = ", ".join(str(nid) for nid in sorted(nids))
+        message = f"found node {client.caller_node}; allowed are the nodes {of_whom}: {allowed}"
+        check.problem(("task", "caller_node"), message)

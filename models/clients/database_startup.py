@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
-from models.clients.client import Caller, Client, Costs, Pause, Step, Thread, check_caller_node
+from models.clients.client import Caller, Client, Costs, Pause, Step, Thread, check_caller
 from models.clients.hugetlbfs_fallocate import HugetlbfsFallocate, check_huge_pages
 from models.clients.vm_startup import amdahl
 from models.machine import Machine
@@ -73,5 +73,5 @@ class DatabaseStartup(Client):
         )
 
     def check(self, machine: Machine, check: Checker) -> None:
-        check_caller_node(self, machine, check)
+        check_caller(self, machine, check)
         check_huge_pages(machine, check, self.size, self.page_size, self.pool)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import Field
 
 from models.clients.clear_gigantic_page import clearing
-from models.clients.client import Caller, Client, Costs, FromPool, Step, Stream, Task, Thread, check_caller_node
+from models.clients.client import Caller, Client, Costs, FromPool, Step, Stream, Task, Thread, check_caller
 from models.locks import Lock
 from models.machine import Machine
 from models.memory import free_pages
@@ -103,7 +103,7 @@ class HugetlbfsFallocate(Client):
         )
 
     def check(self, machine: Machine, check: Checker) -> None:
-        check_caller_node(self, machine, check)
+        check_caller(self, machine, check)
         check_huge_pages(machine, check, self.size, self.page_size, self.pool)
         costs: HugetlbfsFallocateCosts = self.costs_on(machine)
         if costs.lock_hold > costs.page:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
-from models.clients.client import Caller, Client, Costs, Step, Stream, Task, Thread, check_caller_node
+from models.clients.client import Caller, Client, Costs, Step, Stream, Task, Thread, check_caller
 from models.clients.vfio_pin import check_section
 from models.locks import Lock
 from models.machine import Machine
@@ -83,7 +83,7 @@ class InodeEviction(Client):
         )
 
     def check(self, machine: Machine, check: Checker) -> None:
-        check_caller_node(self, machine, check)
+        check_caller(self, machine, check)
         costs: InodeEvictionCosts = self.costs_on(machine)
         check_section(check, "lru_hold", costs.lru_hold, costs.evict)
         start = machine.cpu_nids if self.caller_node is None else (self.caller_node,)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
-from models.clients.client import Caller, Client, Costs, Pause, Spread, Step, Stream, Task, Thread, check_caller_node
+from models.clients.client import Caller, Client, Costs, Pause, Spread, Step, Stream, Task, Thread, check_caller
 from models.locks import Lock
 from models.machine import Machine
 from models.policies import NodeEntry
@@ -100,7 +100,7 @@ class Pinned(Client):
 
     def check(self, machine: Machine, check: Checker) -> None:
         before = len(check.problems)
-        check_caller_node(self, machine, check)
+        check_caller(self, machine, check)
         if len(check.problems) > before:
             return  # what else is wrong may follow from this
         memory = {node.nid: node.memory_bytes for node in machine.nodes if node.memory_bytes}

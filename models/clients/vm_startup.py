@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
-from models.clients.client import Caller, Client, Costs, Pause, Step, Task, Thread, check_caller_node
+from models.clients.client import Caller, Client, Costs, Pause, Step, Task, Thread, check_caller
 from models.clients.hugetlbfs_fallocate import HugetlbfsFallocate, check_huge_pages
 from models.clients.vfio_pin import VfioPin
 from models.machine import Machine
@@ -87,7 +87,7 @@ class VmStartup(Client):
         )
 
     def check(self, machine: Machine, check: Checker) -> None:
-        check_caller_node(self, machine, check)
+        check_caller(self, machine, check)
         before = len(check.problems)
         check_huge_pages(machine, check, self.size, self.page_size, None)
         start = machine.cpu_nids if self.caller_node is None else (self.caller_node,)

@@ -22,7 +22,10 @@ __all__ = ["Chunk", "ChunkQueue", "ChunkRule", "NodeEntry", "Policy", "PolicyOpt
 
 
 class Policy:
-    """The decisions of one run. `pick(n)` returns a random number in [0, n); `rules` are a user's own, by name."""
+    """The decisions of one run. `pick(n)` returns a random number in [0, n); `rules` are a user's own, by name.
+
+    `caller_cpus` are the ids of those that the caller may use, None if all.
+    """
 
     def __init__(
         self,
@@ -31,6 +34,7 @@ class Policy:
         pick: Callable[[int], int],
         rules: Mapping[str, type[Any]] | None = None,
         unit_bytes: int | None = None,
+        caller_cpus: tuple[int, ...] | None = None,
     ) -> None:
         self._options = options
         self.unit_bytes = unit_bytes or machine.base_page_bytes  # what tasks are counted in
@@ -47,6 +51,8 @@ class Policy:
             options.share("system_share"),
             callers_count=options.counts_callers(),
         )
+        stay = options.rule("helper_node") == "caller-cpus"
+        self.helper_cpus = caller_cpus if stay else None  # the ids of those that helpers may use, None if all
         self._next_entry = next_entry_rule(options.rule("next_entry"), machine, pick)
         self._splits = options.rule("end") == "split"
         self.cancels = options.rule("end") == "cancel"  # helpers that have not started are not waited for
@@ -54,7 +60,8 @@ class Policy:
     def n_works(self, size: int, nid: int | None) -> int:
         """Return the number of works for a task of `size` client units whose data are on a node."""
         least = max(self.min_chunk, self._align) if self._works.counts_align else self.min_chunk
-        return self._works.n_works(size, least, nid)
+        works = self._works.n_works(size, least, nid)
+        return works if self.helper_cpus is None else min(works, len(self.helper_cpus))
 
     def queue(self, entries: Sequence[NodeEntry], works: int) -> ChunkQueue:
         """Return the chunks of a task with so many works; entries are in client units."""

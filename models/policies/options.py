@@ -24,7 +24,7 @@ Works = Literal[
     "adaptive",
 ]
 Chunks = Literal["ktask", "padata", "one-per-work", "fixed", "guided", "factoring", "trapezoid", "weighted"]
-HelperNode = Literal["page", "caller", "any", "round-robin"]
+HelperNode = Literal["page", "caller", "any", "round-robin", "caller-cpus"]
 NextEntryName = Literal["random", "nearest", "most", "none"]
 End = Literal["as-is", "split", "cancel"]
 Preset = Literal[
@@ -58,7 +58,7 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
     "ktask-v4": _V3,
     "padata": _PADATA,
     "padata-numa-aware": _PADATA | {"works": "padata-6.9", "helper_node": "round-robin"},
-    "padata-rfc-2022": _PADATA | {"works": "padata-6.9", "helper_node": "any", "callers_count": True},
+    "padata-rfc-2022": _PADATA | {"works": "padata-6.9", "helper_node": "caller-cpus", "callers_count": True},
     "hugetlb-boot-2024": _PADATA | {"works": "twice-nodes", "chunks": "one-per-work", "helper_node": "round-robin"},
     "hugetlb-boot-2025": _PADATA | {"works": "quarter", "chunks": "one-per-work", "helper_node": "round-robin"},
 }
@@ -97,7 +97,8 @@ class PolicyOptions(BaseModel):
         HelperNode | None,
         Field(
             description="where helpers are queued: node of the data (ktask_run_numa), the caller's (ktask_run), "
-            "any, or one node after the other; default the preset's"
+            "any, one node after the other, or anywhere on the caller's CPUs (task.cpus) with as many works at most; "
+            "default the preset's"
         ),
     ] = None
     node_share: Annotated[

@@ -16,7 +16,10 @@ class Places:
     * page: the node of the data, helper i at entry i modulo their number (ktask_run_numa);
     * caller: the caller's node (ktask_run; padata's queue_work on the unbound workqueue);
     * any: the least busy CPU of the machine;
-    * round-robin: one node with CPUs after the other, over all tasks (padata with numa_aware, Linux 6.9).
+    * round-robin: one node with CPUs after the other, over all tasks (padata with numa_aware, Linux 6.9);
+    * caller-cpus: the least busy of the CPUs that the caller may use, which are then the most works too (padata RFC of
+      2022, msgid 20220106004656.126790-1-daniel.m.jordan@oracle.com). Helpers of all other rules run where the caller
+      itself may not, as on the unbound workqueue of ktask v1 to v4.
 
     `node_share`: most of a node's CPUs that helpers of all tasks take at once; the rest go anywhere. `system_share`:
     most of all CPUs; there are no more helpers then (ktask v3: 0.8 each; first come, first served, until a task ends).
@@ -82,7 +85,7 @@ class Places:
 
     def _wanted(self, i: int, entries: Sequence[NodeEntry], caller_nid: int) -> int | None:
         """Return the node for helper number i, from 1."""
-        if self._rule == "any":
+        if self._rule in ("any", "caller-cpus"):
             return None
         if self._rule == "round-robin":
             nids = self._machine.cpu_nids

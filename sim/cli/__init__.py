@@ -13,7 +13,7 @@ import click
 
 from models.problems import InputError
 from models.results import FolderTakenError
-from sim.cli import hosts, scenarios, sweeps
+from sim.cli import hosts, plots, scenarios, sweeps, tuning
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -25,7 +25,9 @@ def cli() -> None:
 for command in (
     scenarios.run,
     sweeps.sweep,
+    tuning.tune,
     scenarios.show,
+    plots.plot,
     scenarios.describe,
     scenarios.machines,
     scenarios.policies,

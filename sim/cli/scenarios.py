@@ -14,7 +14,6 @@ from models.machine_file import iter_shipped, load_machine, machine_schema
 from models.results import (
     Results,
     check_folder,
-    load_results,
     may_replace,
     provenance_of,
 )
@@ -22,6 +21,7 @@ from models.scenario import load_scenario, scenario_schema
 from models.tables import unmatched_note
 from models.units import format_rate, format_size
 from sim.cli.hosts import host_options, real_backend, refused, stability
+from sim.cli.plots import read_folder
 from sim.describe import describe_machine, describe_policies, describe_results, describe_scenario
 from sim.experiment import available_cpus
 from sim.experiment import run as run_scenario
@@ -99,12 +99,7 @@ def run(
 @click.option("--format", "style", type=click.Choice(["table", "csv", "json"]), default="table", show_default=True)
 def show(folder: Path, style: str) -> None:
     """Print the table of a result FOLDER again, and draw its figure anew."""
-    try:
-        results = load_results(folder)
-    except (FileNotFoundError, NotADirectoryError):
-        raise click.UsageError(f"{folder} is no result folder; `ktask-sim run` makes one") from None
-    except (ValueError, KeyError) as error:
-        raise click.UsageError(f"{folder} is no result folder that can be read: {error}") from None
+    results = read_folder(folder)
     plot_speedup(results, folder / _FIGURE)
     print_results(results, style)
     click.echo(f"figure: {folder / _FIGURE}", err=True)

@@ -46,7 +46,7 @@ def sweep(
     _refuse_idle_options(ci, jobs, scheduler)
     bar = "{desc}: {percentage:3.0f}% |{bar}| {n_fmt}/{total_fmt} runs, {remaining} left"
     with (
-        _stoppable(folder),
+        stoppable(folder),
         tqdm(desc=scenario.stem, total=0, bar_format=bar, disable=None, leave=False) as progress,
     ):
 
@@ -69,7 +69,7 @@ def sweep(
         except (SchedulerError, ValueError) as error:
             raise click.UsageError(str(error)) from None
         except LostWorkersError as error:
-            raise click.ClickException(f"{error}; {_go_on(folder)}") from None
+            raise click.ClickException(f"{error}; {go_on(folder)}") from None
     print_results(results, style)
     note = unmatched_note(loaded, results.summary)
     if note:
@@ -88,12 +88,12 @@ def _refuse_idle_options(ci: float | None, jobs: int | None, scheduler: str | No
         raise click.UsageError("--jobs is of this host; with --scheduler, the cluster says how many workers it has")
 
 
-def _go_on(folder: Path) -> str:
+def go_on(folder: Path) -> str:
     return f"the runs that were done are in {folder / FILE}, and the same command goes on"
 
 
 @contextmanager
-def _stoppable(folder: Path) -> Iterator[None]:
+def stoppable(folder: Path) -> Iterator[None]:
     """On Ctrl-C or SIGTERM, stop at once, say what is kept, and exit with the status that a shell gives for it."""
     status = 128 + signal.SIGINT
 
@@ -106,7 +106,7 @@ def _stoppable(folder: Path) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        click.echo(f"stopped; {_go_on(folder)}", err=True)
+        click.echo(f"stopped; {go_on(folder)}", err=True)
         click.get_current_context().exit(status)
     finally:
         signal.signal(signal.SIGTERM, before)

@@ -141,6 +141,38 @@ def test_threads_over_the_cpus_share_them(case_of: MakeCase) -> None:
     assert time_of(replace(case, machine=machine)) == pytest.approx(0.5, rel=1e-9)
 
 
+def on_cpus(case: Case, cpus: tuple[int, ...], **kernel: object) -> Case:
+    """Return a case whose caller may use just these CPUs."""
+    task = case.task.model_copy(update={"cpus": cpus})
+    return replace(case, task=task, kernel=case.kernel.model_copy(update=kernel))
+
+
+def test_helpers_that_keep_to_the_callers_cpus_are_as_many(case_of: MakeCase) -> None:
+    """Eight threads clear 1 GiB in 1 / (8 * 2) = 62.5 ms; kept to two CPUs they are two, and take 250 ms."""
+    two = (0, 1)
+    assert time_of(on_cpus(case_of(8), two)) == pytest.approx(0.0625, rel=1e-9)
+    assert time_of(on_cpus(case_of(8), two, helper_node="caller-cpus")) == pytest.approx(0.25, rel=1e-9)
+
+
+def test_helpers_that_keep_to_the_callers_cpus_are_remote_with_it(case_of: MakeCase) -> None:
+    """Pages come from node 1; the caller's four CPUs are on node 0: 1 GiB / (4 * 1.6) = 156.25 ms, not 125 and less."""
+    case = case_of(4)
+    case = replace(case, task=case.task.model_copy(update={"page_node": 1}))
+    kept = on_cpus(case, (0, 1, 2, 3), helper_node="caller-cpus")
+    assert time_of(kept) == pytest.approx(0.15625, rel=1e-9)
+    assert {item.cpu for item in run_case(kept, 0, with_slices=True).slices if item.kind == "chunk"} == {0, 1, 2, 3}
+
+
+def test_a_caller_is_not_pulled_off_its_cpus(case_of: MakeCase) -> None:
+    """Woken from node 3, the caller goes there if it may; else it stays on node 2, though its other CPU is as near."""
+    case = case_of(4, size_gib=4, caller_node=2, stray_block=1.0, wake_pull=1.0)
+    case = replace(case, task=case.task.model_copy(update={"page_node": 3}))
+    assert case.machine.distances[1, 3] == case.machine.distances[2, 3]
+    for cpus, expected in (((18, 36), {36}), ((36, *range(54, 72)), {36, 54})):  # CPU 18 is on node 1, 54 to 71 on 3
+        found = run_case(on_cpus(case, cpus), 0, with_slices=True).slices
+        assert {item.cpu for item in found if item.worker == 0 and item.kind == "chunk"} == expected
+
+
 def test_cpu_seconds_count_occupied_cpus(case_of: MakeCase) -> None:
     """Four works busy for 125 ms each spend 0.5 CPU-seconds."""
     assert run_case(case_of(4), 0).cpu_s == pytest.approx(0.5, rel=1e-9)
@@ -174,6 +206,15 @@ def test_helpers_move_to_the_node_that_has_work_left(case_of: MakeCase) -> None:
     assert time_s == pytest.approx(0.125, rel=1e-9)
     node_of = {cpu.cpu_id: cpu.nid for cpu in case.machine.cpus}
     assert all(item.cpu is not None and node_of[item.cpu] == item.memory_node for item in chunks)
+    assert {item.memory_node for item in chunks if item.worker == 1} == {0, 1}
+
+
+def test_helpers_move_to_no_cpu_that_the_caller_may_not_use(case_of: MakeCase) -> None:
+    """The caller's two CPUs are on node 0: half of a task at 2 GiB/s each, half at 1.6: 125 + 156.25 ms."""
+    case = on_cpus(case_of(4), (0, 1), helper_node="caller-cpus")
+    time_s, chunks = run_entries(case, {0: 0.5, 1: 0.5})
+    assert time_s == pytest.approx(0.28125, rel=1e-9)
+    assert {(item.worker, item.cpu) for item in chunks} == {(0, 0), (1, 1)}
     assert {item.memory_node for item in chunks if item.worker == 1} == {0, 1}
 
 

@@ -1,7 +1,7 @@
 """Broken files and the exact messages for them; `python -m tests.bad_input.test_messages --write` renews the messages.
 
-Each scenarios/*.yaml and machines/*.yaml is wrong in the way that its name says; the .txt beside it has what a user
-reads. A change of a message shows up as a change of these files.
+Each scenarios/*.yaml, machines/*.yaml and tuning/*.yaml (which can be run, but not tuned) is wrong in the way that its
+name says; the .txt beside it has what a user reads. A change of a message shows up as a change of these files.
 """
 
 from __future__ import annotations
@@ -20,11 +20,16 @@ from models.document import parse
 from models.machine_file import build_machine, load_machine, shipped_machines
 from models.problems import InputError
 from models.scenario import build_scenario, load_scenario
+from sim.tuning import check_space
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
 BROKEN = sorted(path.relative_to(HERE) for path in HERE.glob("*/*.yaml"))
-LOADERS: dict[str, Callable[[Path], object]] = {"scenarios": load_scenario, "machines": load_machine}
+LOADERS: dict[str, Callable[[Path], object]] = {
+    "scenarios": load_scenario,
+    "machines": load_machine,
+    "tuning": lambda path: check_space(load_scenario(path)),
+}
 GOOD_SCENARIO = (ROOT / "scenarios" / "clear_gigantic_page.yaml").read_text(encoding="utf-8")
 GOOD_MACHINE = (ROOT / "models" / "machines" / "xeon-e7-8895v3-8s.yaml").read_text(encoding="utf-8")
 

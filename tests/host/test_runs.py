@@ -35,6 +35,7 @@ from sim.cli import main
 from sim.figures import plot_speedup
 from tests.conftest import ROOT
 from tests.host.test_huge_pages import PAGE_BYTES, guard_of, persistent, wait_until
+from tests.host.test_team import two_nodes
 
 pytestmark = [
     pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="needs Linux"),
@@ -167,6 +168,18 @@ def test_a_node_that_the_host_does_not_have_is_refused(write: Callable[..., Path
     assert refused(write(("16MiB", "16MiB\n  page_node: 7"))) == (
         f"small.yaml:7:14: task.page_node: found node 7; this host's nodes with memory are {nids}"
     )
+
+
+def test_cpus_of_the_caller_that_the_host_does_not_have_are_refused(write: Callable[..., Path]) -> None:
+    """The first CPU that isn't there is named; so is a node for the caller that none of its CPUs is on."""
+    if 287 in CPU_IDS:
+        pytest.skip("this host has as many CPUs as the scenario's machine")
+    found = refused(write(("16MiB", f"16MiB\n  cpus: '{CPU_IDS[0]},287'")))
+    expected = f"found CPU 287; this host has CPUs {format_cpu_list(CPU_IDS)} for you"
+    assert found == f"small.yaml:7:9: task.cpus: {expected}"
+    found = refused(write(("16MiB", "16MiB\n  cpus: 1\n  caller_node: 0")), machine=two_nodes())
+    expected = "found node 0; on this host allowed are the nodes of task.cpus, 1: 1"
+    assert found == f"small.yaml:8:16: task.caller_node: {expected}"
 
 
 def test_background_on_a_cpu_that_is_not_there_is_refused(write: Callable[..., Path]) -> None:

@@ -107,10 +107,21 @@ def kernel_of(max_threads: int, min_chunk: int = 64 * KIB, chunks_per_work: int 
     )
 
 
-def case_of(machine: Machine, kernel: Kernel, page_bytes: int, n_pages: int, *, busy: Sequence[int] = ()) -> Case:
-    """Return a case in which some pages are cleared, each as one task, with load said to be on `busy` CPUs."""
+def case_of(
+    machine: Machine,
+    kernel: Kernel,
+    page_bytes: int,
+    n_pages: int,
+    *,
+    busy: Sequence[int] = (),
+    cpus: Sequence[int] | None = None,
+) -> Case:
+    """Return a case in which some pages are cleared, each as one task, with load said to be on `busy` CPUs.
+
+    The caller may use `cpus`; default all.
+    """
     task = ClearGigantic(client="clear_gigantic_page", size="1GiB", caller_node=machine.cpu_nids[0]).model_copy(
-        update={"size": n_pages * page_bytes, "page_size": page_bytes}
+        update={"size": n_pages * page_bytes, "page_size": page_bytes, "cpus": cpus and tuple(cpus)}
     )
     background = Background(load="spin", cpus=",".join(map(str, busy))) if busy else Background()
     return Case(machine, task, kernel, 1, 1, background)
@@ -276,6 +287,28 @@ def test_busy_cpus_are_taken_last(machine: Machine, arena: NotingArena, method: 
     assert (expected == first.cpu_id) == (len(machine.cpus_of(machine.cpu_nids[0])) == 1)
 
 
+def test_the_caller_keeps_to_its_cpus_and_helpers_do_if_they_are_to(
+    machine: Machine, arena: NotingArena, method: Method
+) -> None:
+    """With all CPUs but the first for the caller, its thread is bound to one of them, and so are helpers if told to."""
+    cpus = [cpu.cpu_id for cpu in machine.cpus_of(machine.cpu_nids[0])][1:]
+    if not cpus:
+        pytest.skip("needs two CPUs of a node")
+    n_cpus = len(machine.cpus)
+    with Team(machine, arena, n_cpus - 1) as team:
+        for helper_node, n_works, allowed in (("caller-cpus", len(cpus), cpus), ("any", n_cpus, CPU_IDS)):
+            arena.calls.clear()
+            kernel = kernel_of(n_cpus, 4 * KIB, 64).model_copy(update={"helper_node": helper_node})
+            result = run_on_host(case_of(machine, kernel, MIB, 20, cpus=cpus), arena, method, team)
+            assert {task.n_works for task in team.tasks} == {n_works}
+            bound = {call.thread_id: call.cpu_ids for call in arena.calls}
+            assert bound.pop(threading.get_native_id()) <= set(cpus)
+            assert all(cpu_ids <= set(allowed) for cpu_ids in bound.values())
+            assert {item.cpu for item in result.slices if item.worker == 0 and item.kind == "chunk"} <= set(cpus)
+            if helper_node == "any" and len(cpus) == 1:
+                assert set(bound.values()) <= {frozenset({CPU_IDS[0]})}
+
+
 def two_nodes() -> Machine:
     """Return the first two CPUs of this host as if each were a node of its own."""
     if CPU_IDS[:2] != [0, 1]:
@@ -326,6 +359,49 @@ def test_helpers_move_to_the_node_of_their_chunks(arena: NotingArena, helper_nod
                         assert item.cpu == item.memory_node
                         assert calls[item.start_bytes].cpu_ids == {item.cpu}
             team.end_run()
+
+
+@pytest.mark.parametrize("cpus", [(0,), (1,), (0, 1)])
+def test_on_several_nodes_all_keep_to_the_callers_cpus(arena: NotingArena, cpus: tuple[int, ...]) -> None:
+    """The kernel may put the caller on each of its CPUs and no other; no helper follows a page to another."""
+    machine = two_nodes()
+    kernel = kernel_of(2, 4 * KIB, 8).model_copy(update={"helper_node": "caller-cpus"})
+    policy = Policy(kernel, machine, random.Random(1).randrange, caller_cpus=cpus)
+    with Team(machine, arena, 1) as team:
+        team.begin_run(cpus[0], Record(), allowed=cpus)
+        assert os.sched_getaffinity(0) == set(cpus)
+        for _ in range(10):
+            team.run_task(policy, [NodeEntry(0, 0, 100), NodeEntry(1, 100, 100)], 0)
+        team.end_run()
+        assert {task.n_works for task in team.tasks} == {len(cpus)}
+        assert all(call.cpu_ids <= set(cpus) for call in arena.calls)
+    assert os.sched_getaffinity(0) == set(CPU_IDS)
+
+
+class TwoWorks(Policy):
+    """Two works, however few the CPUs."""
+
+    def n_works(self, size: int, nid: int | None) -> int:  # noqa: ARG002
+        return 2
+
+
+def test_a_helper_that_keeps_to_the_callers_cpu_shares_it(arena: NotingArena) -> None:
+    """With one CPU for both, the helper starts and stays there, whatever node its chunks are on."""
+    machine = two_nodes()
+    kernel = kernel_of(2, 4 * KIB, 64).model_copy(update={"helper_node": "caller-cpus"})
+    policy = TwoWorks(kernel, machine, random.Random(1).randrange, caller_cpus=(1,))
+    helped_on: set[int | None] = set()
+    with Team(machine, arena, 1) as team:
+        record = Record(with_slices=True)
+        team.begin_run(1, record, allowed=(1,))
+        for _ in range(1000):  # until the helper gets chunks of both nodes before the caller has taken all
+            arena.calls.clear()
+            team.run_task(policy, [NodeEntry(0, 0, 1000), NodeEntry(1, 1000, 1000)], 0)
+            assert {call.cpu_ids for call in arena.calls} == {frozenset({1})}
+            helped_on |= {item.memory_node for item in record.slices if item.worker and item.kind == "chunk"}
+            if helped_on == {0, 1}:
+                break
+    assert helped_on == {0, 1}
 
 
 @pytest.mark.parametrize("caller_fails", [False, True])

@@ -16,18 +16,39 @@ ANSWERS = {
         "assert rate.value > 0 and len(validation.cells) >= 3 and len(known.runs) == 3 * len(known.scenario.cases)\n"
         "assert 0.9 * speedups[n_cpus] < speedups[2 * n_cpus] <= 2.1 * speedups[n_cpus]"
     ),
+    # Each slider that is moved changes what is shown: the numbers, and but for the size and the policy the first page.
+    "sliders.ipynb": (
+        "shown = [(numbers.value, timeline.value)]\n"
+        "moves = [(preset, 'padata'), (size, '2GiB'), (threads, 4), (chunk, '128MiB'), (machine, MACHINES[-1])]\n"
+        "for slider, value in moves:\n"
+        "    slider.value = value\n"
+        "    shown.append((numbers.value, timeline.value))\n"
+        "assert len({text for text, _ in shown}) == 6 and len({picture for _, picture in shown}) >= 4\n"
+        "threads.value = 64\n"
+        "assert threads.value == threads.max == 16\n"
+        "assert best == 64 and 13 < summary['speedup'][best] < 15"
+    ),
+    "threads_and_chunks.ipynb": (
+        "assert list(cheap['nthreads'] >= 8) == [True, True, False]\n"
+        "assert set(best.loc[MACHINES[:2], 'chunk_size']) <= {'4MiB', '16MiB'}\n"
+        "assert list(table.loc['ktask-v1', MACHINES] > 100) == [True, True, False] and one['regret_worst_pct'] < 20"
+    ),
     "own_policy.ipynb": "assert gain['Tail'] > 2 and gain[best] > 2 and best in ('factoring', 'weighted')",
 }
 # What takes the place of the values of the first cell of code, so that the test is short.
 PARAMETERS = {
     "measure_this_host.ipynb": "SECONDS, REPLICATIONS = 5, 3",
     "own_policy.ipynb": "SIZE, REPLICATIONS = '400GiB', 2",
+    "threads_and_chunks.ipynb": (
+        "SIZE, REPLICATIONS, THREADS, CHUNKS = '2GiB', 1, [1, 2, 12], ['4MiB', '16MiB', '256MiB']\n"
+        "MACHINES = ['xeon-e7-8895v3-8s', 'xeon-platinum-8160-2s', 'laptop-ryzen-4800u']"
+    ),
 }
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.name)
 def test_notebook_runs_and_answers(path: Path) -> None:
-    """Every cell runs, and the values of the answer hold."""
+    """Every cell runs, figures are shown as pictures, and the values of the answer hold."""
     notebook = nbformat.read(path, as_version=4)
     if path.name in PARAMETERS:
         first = next(i for i, cell in enumerate(notebook.cells) if cell.cell_type == "code")
@@ -36,10 +57,14 @@ def test_notebook_runs_and_answers(path: Path) -> None:
     NotebookClient(
         notebook, timeout=300, kernel_name="python3", resources={"metadata": {"path": path.parent}}
     ).execute()
+    shown = [output.get("data", {}) for cell in notebook.cells for output in cell.get("outputs", ())]
+    assert all("image/png" in data for data in shown if data.get("text/plain", "").startswith("<Figure"))
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.name)
 def test_notebook_has_no_outputs(path: Path) -> None:
-    """Outputs and execution counts are stripped."""
-    for cell in nbformat.read(path, as_version=4).cells:
+    """Outputs, execution counts and the state of widgets are stripped."""
+    notebook = nbformat.read(path, as_version=4)
+    assert "widgets" not in notebook.metadata
+    for cell in notebook.cells:
         assert not cell.get("outputs") and cell.get("execution_count") is None

@@ -197,6 +197,7 @@ def test_helpers_have_places(drawn: Drawn, works: int) -> None:
     assert share is not None
     rules: dict[str, Callable[[int], int | None]] = {
         "any": lambda _: None,
+        "caller-cpus": lambda _: None,
         "caller": lambda _: caller_nid,
         "page": lambda i: entries[i % len(entries)].nid,
         "round-robin": lambda i: nids[i % len(nids)],
@@ -260,6 +261,28 @@ def test_a_run_clears_every_page_once(case: Case) -> None:
     if case.kernel.end == "cancel" and case.kernel.start_latency == 10.0 and not case.kernel.start_latency_cv:
         assert result.time_s < 1.0  # 64 MiB take 1/32 s of one work here, 1/16 s from afar: nobody is waited for
         assert {item.worker for item in result.slices} == {0}
+
+
+@settings(max_examples=100, deadline=None, derandomize=True)
+@given(cases(), st.data())
+def test_nobody_leaves_the_callers_cpus(case: Case, data: st.DataObject) -> None:
+    """Whatever moves it, the caller clears no chunk elsewhere; with caller-cpus no helper does, and all have a CPU."""
+    known = [cpu.cpu_id for cpu in case.machine.cpus]
+    cpus = tuple(sorted(data.draw(st.sets(st.sampled_from(known), min_size=1, max_size=10), label="cpus")))
+    page_nid = data.draw(st.none() | st.sampled_from(case.machine.nids), label="page_node")
+    stray = data.draw(st.sampled_from([0.0, 0.5]), label="stray_block")
+    helper_node = data.draw(st.sampled_from(["caller-cpus", "page", "any"]), label="helper_node")
+    bound = replace(
+        case,
+        task=case.task.model_copy(update={"cpus": cpus, "caller_node": None, "page_node": page_nid}),
+        kernel=case.kernel.model_copy(update={"helper_node": helper_node, "stray_block": stray}),
+    )
+    result = run_case(bound, 0, with_slices=True)
+    assert sum(worker.size_bytes for worker in result.workers) == case.task.size
+    on = {(item.worker, item.cpu) for item in result.slices if item.kind in ("chunk", "lock")}
+    assert all(cpu in cpus for worker, cpu in on if worker == 0 or helper_node == "caller-cpus")
+    if helper_node == "caller-cpus":
+        assert len(result.workers) <= len(cpus)
 
 
 @settings(max_examples=100, deadline=None, derandomize=True)

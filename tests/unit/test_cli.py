@@ -13,6 +13,9 @@ import pandas as pd
 import pytest
 import yaml
 
+import sim
+from sim.describe import describe_scenario
+
 COLUMNS = {
     *("machine", "client", "kernel", "nthreads", "size_gib", "replications", "time_s", "time_stdev_s", "time_min_s"),
     *("speedup", "published_time_s", "error_pct"),
@@ -138,6 +141,18 @@ def test_describe_says_what_is_simulated(root: Path) -> None:
     ):
         assert words in text
     assert "16MiB 64 51200" in " ".join(text.replace("16 MiB", "16MiB").split())
+
+
+def test_describe_says_what_cpus_the_caller_may_use(root: Path) -> None:
+    """The caller's CPUs are named, and whether helpers keep to them; on one node its first node is not random."""
+    scenario = sim.load(root / "scenarios" / "clear_gigantic_page.yaml")
+    bound = scenario.with_values({"task.cpus": "18-20,162", "kernel.max_threads": 8})
+    text = describe_scenario(bound)
+    assert "starts on node 1, may use just CPUs 18-20,162, to which its helpers do not keep, and clears" in text
+    assert "the caller's first node" not in text
+    text = describe_scenario(bound.with_values({"task.cpus": "0,18", "kernel.helper_node": "caller-cpus"}))
+    assert "another in each replication, may use just CPUs 0,18, to which its helpers keep, and clears" in text
+    assert "the caller's first node" in text
 
 
 def test_machines_lists_and_describes(root: Path) -> None:

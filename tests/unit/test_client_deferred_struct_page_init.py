@@ -7,6 +7,7 @@ with 1 GiB of traffic (64 bytes read and written for each 4 KiB), of which a nod
 from __future__ import annotations
 
 from dataclasses import replace
+from random import Random
 
 import pytest
 
@@ -66,11 +67,18 @@ def test_each_node_has_a_zone_lock_of_its_own(quiet_machine: Machine) -> None:
     assert time_of(quiet_machine, 1, costs=costs) == pytest.approx(4.0, rel=1e-9)
 
 
+def test_no_wake_up_moves_the_calling_thread(quiet_machine: Machine) -> None:
+    """Callers are bound to their nodes, and kernel threads."""
+    client = DeferredInit(client="deferred_struct_page_init")
+    callers = client.callers(quiet_machine, QUIET_KERNEL, Random(1))
+    assert [(caller.nid, caller.is_kthread) for caller in callers] == [(nid, True) for nid in range(8)]
+
+
 def test_a_node_without_cpus_is_done_from_the_nearest(quiet_machine: Machine) -> None:
     """The memory of node 7 is done from one link away, at 0.8 of the rate: 5 s."""
     machine = replace(quiet_machine, cpus=tuple(cpu for cpu in quiet_machine.cpus if cpu.nid != 7))
     assert time_of(machine, 1) == pytest.approx(5.0, rel=1e-9)
     assert DeferredInit(client="deferred_struct_page_init").words(machine) == (
-        "It initialises the struct pages of all memory: a thread bound to each of 8 nodes, all at once, with a task of "
+        "It initialises the struct pages of all memory: 8 threads at once, each bound to its node, with a task of "
         "128 GiB."
     )

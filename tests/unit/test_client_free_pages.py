@@ -20,11 +20,16 @@ def free(**task: object) -> FreePages:
     return FreePages.model_validate({"client": "free_pages", "size": "64GiB", "caller_node": 0, "costs": costs, **task})
 
 
-def run(machine: Machine, workers: int, **task: object) -> RunResult:
-    """Free the mapping with so many workers."""
+def case(machine: Machine, workers: int, **task: object) -> Case:
+    """The mapping with so many workers."""
     changes = {"max_threads": workers, "chunks": "fixed", "chunk_size": GIB, "min_chunk": GIB}
     kernel = QUIET_KERNEL.model_copy(update=changes)
-    return run_case(Case(machine, free(**task), kernel, 1, 1), 0)
+    return Case(machine, free(**task), kernel, 1, 1)
+
+
+def run(machine: Machine, workers: int, **task: object) -> RunResult:
+    """Free the mapping with so many workers."""
+    return run_case(case(machine, workers, **task), 0)
 
 
 def test_one_thread_zaps_and_frees(quiet_machine: Machine) -> None:
@@ -59,6 +64,12 @@ def test_the_zone_lock_holds_workers_up(quiet_machine: Machine) -> None:
 def test_a_large_mapping_is_on_near_nodes_too(quiet_machine: Machine) -> None:
     """192 GiB: 128 at 32 GiB/s, 64 one link away at 0.8 of that: zapping takes 4 + 2.5 = 6.5 s."""
     assert run(quiet_machine, 16, size="192GiB").time_s == pytest.approx(6.5, rel=1e-9)
+
+
+def test_the_own_node_was_filled_first(quiet_machine: Machine) -> None:
+    """The first 128 of 192 batches are of node 0, the last 64 of another."""
+    slices = run_case(case(quiet_machine, 1, size="192GiB", freed_by="caller"), 0, with_slices=True).slices
+    assert [item.memory_node == 0 for item in slices] == [True] * 128 + [False] * 64
 
 
 def test_less_than_a_batch_is_zapped_before_it_is_freed(quiet_machine: Machine) -> None:

@@ -19,21 +19,24 @@ from sim.validation import AGREES, DIFFERS, UNDECIDED, Validation
 
 
 def test_panels_and_lines(small_scenario: Scenario) -> None:
-    """A column for each size, throughput above speed-up, a line with error bars for each group of cases."""
+    """A column for each size: throughput, speed-up, efficiency, a line with error bars for each group of cases."""
     results = sim.run(small_scenario.with_values({"kernel.chunks_per_work": [1, 4]}))
     figure = sim.plot_speedup(results)
     assert [axis.get_title() for axis in figure.axes[:2]] == ["8 GiB", "16 GiB"]
-    assert len(figure.axes) == 4
+    assert len(figure.axes) == 6
     for axis in figure.axes:
         assert [len(bars.lines[0].get_xdata()) for bars in axis.containers] == [2, 2]  # type: ignore[attr-defined]
     drawn = figure.axes[0].containers[0].lines[0].get_ydata()  # type: ignore[attr-defined]
     first = results.summary.query("size_gib == 8 and chunks_per_work == 1")
     assert list(drawn) == pytest.approx(list(first["size_gib"] / first["time_s"]))
+    efficiency = figure.axes[4].containers[0].lines[0].get_ydata()  # type: ignore[attr-defined]
+    assert list(efficiency) == pytest.approx([100.0, 25 * first["speedup"].iloc[1]])
 
 
-def test_no_speedup_without_one_thread(small_scenario: Scenario) -> None:
-    """Where no case has one thread there is no speed-up panel."""
-    results = sim.run(small_scenario.with_values({"kernel.max_threads": [2, 4], "replications": 1}))
+@pytest.mark.parametrize("threads", [[2, 4], [1]], ids=str)
+def test_no_speedup_without_one_thread_and_more(threads: list[int], small_scenario: Scenario) -> None:
+    """Where there is no case of one thread, or of more, there is no panel of speed-up or efficiency."""
+    results = sim.run(small_scenario.with_values({"kernel.max_threads": threads, "replications": 1}))
     assert len(sim.plot_speedup(results).axes) == 2
 
 

@@ -80,6 +80,22 @@ def test_a_node_without_cpus_lends_those_of_the_nearest(machine: Machine) -> Non
     assert taken(Placement(machine), 2, 2) == [5, 4]
 
 
+def test_only_allowed_cpus_are_taken(machine: Machine) -> None:
+    """Of three CPUs those of idle cores come first; threads on others count; where none are given, all are allowed."""
+    placement = Placement(machine)
+    assert placement.occupy(0).cpu_id == 0
+    found = [placement.occupy(None, allowed=(3, 5, 6)).cpu_id for _ in range(4)]
+    assert found == [3, 5, 6, 3]  # 6 is on the core of 0
+    assert taken(placement, 0, 2) == [1, 2]
+
+
+def test_a_node_without_an_allowed_cpu_lends_those_of_the_nearest_with_one(machine: Machine) -> None:
+    """Node 1 is at distance 20 of node 0; node 2 has no CPU, and is nearer to node 1 if that has an allowed one."""
+    placement = Placement(machine)
+    assert [placement.occupy(nid, allowed=(1, 7)).cpu_id for nid in (1, 2, 0)] == [1, 7, 1]
+    assert placement.occupy(2, allowed=(3, 4)).cpu_id == 4
+
+
 def test_one_cpu_takes_all() -> None:
     """On one CPU every thread is on it."""
     assert taken(Placement(host(1)), 0, 3) == [0, 0, 0]

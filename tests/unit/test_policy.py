@@ -198,6 +198,26 @@ def test_places(quiet_machine: Machine) -> None:
     assert turns.place_helpers(entries, 6, 5) == [5, 6, 7, 0, 1]  # it goes on from task to task
 
 
+def test_helpers_on_the_callers_cpus_are_no_more_than_these(quiet_machine: Machine) -> None:
+    """With five CPUs for the caller a task has five works, anywhere on them; without a mask it is the rule `any`."""
+    options = PolicyOptions().model_copy(update={"helper_node": "caller-cpus", "max_threads": 8})
+    entries = [NodeEntry(3, 0, PAGES_OF_1GIB)]
+    for caller_cpus, works in (((0, 1, 18, 19, 20), 5), (None, 8), (tuple(range(9)), 8)):
+        policy = Policy(options, quiet_machine, never_asked, caller_cpus=caller_cpus)
+        assert policy.n_works(PAGES_OF_1GIB, 3) == works
+        assert policy.helper_cpus == caller_cpus
+        assert policy.place_helpers(entries, works, 0) == [None] * (works - 1)
+
+
+@pytest.mark.parametrize("rule", ["page", "caller", "any", "round-robin"])
+def test_other_helpers_do_not_keep_to_the_callers_cpus(quiet_machine: Machine, rule: str) -> None:
+    """The caller's mask changes neither the works of the other rules nor where helpers may run."""
+    options = PolicyOptions().model_copy(update={"helper_node": rule, "max_threads": 8})
+    policy = Policy(options, quiet_machine, never_asked, caller_cpus=(0,))
+    assert policy.n_works(PAGES_OF_1GIB, 3) == 8
+    assert policy.helper_cpus is None
+
+
 def test_share_of_a_node(quiet_machine: Machine) -> None:
     """Of a node of 36 CPUs, helpers of a task take at most int(0.8 x 36) = 28; the rest go anywhere."""
     wanted = Places(quiet_machine, "page", 0.8).place_helpers([NodeEntry(2, 0, 100)], 33, 0)

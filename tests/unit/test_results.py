@@ -60,6 +60,13 @@ def test_replications_differ_and_share_their_luck(small_scenario: Scenario) -> N
     assert len({starts[0, i] for i in range(3)}) > 1
 
 
+def test_cpus_are_written_as_text(small_scenario: Scenario, tmp_path: Path) -> None:
+    """A list of CPUs beside a single one, which is a number in YAML, makes a column of texts that can be saved."""
+    scenario = small_scenario.with_values({"task.cpus": ["0-3", 2], "kernel.max_threads": 4, "task.size": "2GiB"})
+    sim.run(scenario).save(tmp_path / "r")
+    assert list(load_results(tmp_path / "r").summary["cpus"]) == ["0-3", "2"]
+
+
 def test_a_folder_reads_back(small_scenario: Scenario, tmp_path: Path) -> None:
     """What is saved is what is loaded: every table, the scenario and the provenance."""
     results = sim.run(small_scenario, traces=True)

@@ -292,14 +292,14 @@ def test_two_sweeps_in_one_folder_are_refused(small_scenario: Scenario, tmp_path
 
     def second(n_made: int, _expected: int) -> None:
         if n_made == 2:
-            with pytest.raises(FolderTakenError, match="another sweep is at work"):
+            with pytest.raises(FolderTakenError, match="another sweep or search is at work"):
                 sim.sweep(small_scenario, tmp_path / "s")
             done = ktask_sim("sweep", str(path), "-o", str(tmp_path / "s"), cwd=tmp_path)
             assert done.returncode == 2
             seen.append(done.stderr)
 
     sim.sweep(small_scenario, tmp_path / "s", on_done=second)
-    assert len(seen) == 1 and "another sweep is at work" in seen[0]
+    assert len(seen) == 1 and "another sweep or search is at work" in seen[0]
     assert len(stored(tmp_path / "s")) == 12
 
 

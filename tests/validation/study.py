@@ -18,6 +18,7 @@ from models.results import Results
 from models.scenario import Case, Scenario, load_scenario
 from sim.describe import describe_results
 from sim.experiment import available_cpus, run
+from sim.gallery import compare, gallery_section
 
 ROOT = Path(__file__).parents[2]
 GUIDE = ROOT / "VALIDATION.md"
@@ -103,6 +104,7 @@ def main() -> None:
             }
         )
         print(rows[-1], flush=True)
+    write_section(GUIDE, "gallery", gallery_section(compare(jobs=available_cpus())))
     write_section(GUIDE, "mechanisms", tabulate(rows, headers="keys", tablefmt="github", disable_numparse=True))
     write_section(GUIDE, "cells", cell_table(as_shipped.summary))
     write_section(ROOT / "README.md", "table", f"```text\n{describe_results(as_shipped)}\n```")

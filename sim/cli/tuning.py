@@ -1,0 +1,73 @@
+"""The command for tuning."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+from tqdm import tqdm
+
+from models.scenario import load_scenario
+from sim.cli.sweeps import go_on, stoppable
+from sim.executors import LostWorkersError
+from sim.experiment import available_cpus
+from sim.tuning import FIGURE, OBJECTIVES, Tuning, describe_tuning
+from sim.tuning import tune as search
+
+
+@click.command()
+@click.argument("scenario", type=click.Path(path_type=Path))
+@click.option("--objective", default="time,cpu_seconds", show_default=True, metavar="NAME,...",
+              help=f"What is to be least: {', '.join(OBJECTIVES)}; one, or several for a Pareto front.")  # fmt: skip
+@click.option("--trials", type=click.IntRange(min=1), default=100, show_default=True,
+              help="Policies tried in all, those of earlier calls included.")  # fmt: skip
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="Folder; default results/SCENARIO-tune.")
+@click.option("--format", "style", type=click.Choice(["table", "csv", "json"]), default="table", show_default=True,
+              help="csv: the front alone.")  # fmt: skip
+@click.option("--jobs", type=click.IntRange(min=1), help="Processes; default the CPUs this process may use.")
+def tune(scenario: Path, objective: str, trials: int, output: Path | None, style: str, jobs: int | None) -> None:
+    """Search the policies that the lists of SCENARIO span for the best ones, and tell how far presets are from them.
+
+    Each run is stored at once: the same command goes on where it was stopped, one with more --trials goes further.
+    """
+    loaded = load_scenario(scenario)
+    folder = output or Path("results") / f"{scenario.stem}-tune"
+    bar = "{desc}: {percentage:3.0f}% |{bar}| {n_fmt}/{total_fmt} runs, {remaining} left"
+    with (
+        stoppable(folder),
+        tqdm(desc=scenario.stem, total=0, bar_format=bar, disable=None, leave=False) as progress,
+    ):
+
+        def show(n_made: int, n_in_all: int) -> None:
+            if not progress.total:
+                progress.initial = progress.n = n_made  # those of earlier calls say nothing of the speed
+            progress.total = n_in_all
+            progress.update(n_made - progress.n)
+
+        try:
+            tuning = search(
+                loaded,
+                folder,
+                objectives=[name.strip() for name in objective.split(",")],
+                trials=trials,
+                jobs=jobs or available_cpus(),
+                on_done=show,
+            )
+        except (ImportError, ValueError) as error:
+            raise click.UsageError(str(error)) from None
+        except LostWorkersError as error:
+            raise click.ClickException(f"{error}; {go_on(folder)}") from None
+    _print(tuning, style)
+    click.echo(f"figure: {folder / FIGURE}", err=True)
+    click.echo(f"results: {folder}", err=True)
+
+
+def _print(tuning: Tuning, style: str) -> None:
+    if style == "csv":
+        click.echo(tuning.front.to_csv(index=False), nl=False)
+    elif style == "json":
+        tables = {"front": tuning.front, "regret": tuning.regret}
+        click.echo(json.dumps({name: json.loads(t.to_json(orient="records")) for name, t in tables.items()}, indent=1))
+    else:
+        click.echo(describe_tuning(tuning))

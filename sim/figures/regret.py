@@ -1,0 +1,65 @@
+"""How much longer each policy takes than the best one, at worst and on average."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from models.regret_table import policy_columns, regret_table, situation_columns
+from models.results import Results
+from sim.figures.names import case_names
+from sim.figures.style import BLUE, GRID, ORANGE, SKY, save, set_title, width_inches
+
+_MOST_POLICIES = 60
+
+
+def plot_regret(results: Results, *, over: Sequence[str] | None = None, path: str | Path | None = None) -> Figure:
+    """Draw the table of models.regret_table as bars: a policy in each row, its worst regret and its mean one.
+
+    Rings are the single situations, which the columns `over` tell apart. Of many policies the best are drawn. Returns
+    the figure, and writes it to `path` if given. Raises ValueError where there is no such table.
+    """
+    summary = results.summary
+    over = situation_columns(summary) if over is None else over
+    table = regret_table(summary, over=over)
+    names = pd.Series(case_names(table, policy_columns(summary, over)))
+    n_policies = names.nunique()
+    policies = list(dict.fromkeys(names))[:_MOST_POLICIES]
+    table, names = table[names.isin(policies)], names[names.isin(policies)]
+    rows = names.map({name: row for row, name in enumerate(policies)})
+    first = table.loc[~names.duplicated()]
+    n_situations = len(table) // len(policies)
+    figure = Figure(figsize=(6.0 + width_inches(policies), 1.8 + 0.27 * len(policies)), layout="constrained")
+    axis = figure.subplots()
+    places = np.arange(len(policies))
+    if n_situations == 1:
+        axis.barh(places, first["regret_pct"], color=BLUE, label="regret")
+    else:
+        axis.barh(places, first["regret_worst_pct"], color=SKY, label=f"worst of {n_situations} situations")
+        axis.barh(places, first["regret_mean_pct"], height=0.4, color=BLUE, label="mean")
+        axis.plot(
+            table["regret_pct"],
+            rows,
+            color=ORANGE,
+            marker="o",
+            markerfacecolor="none",
+            markersize=5,
+            linestyle="none",
+            label="one situation",
+        )
+    for row, regret in zip(places, first["regret_worst_pct"], strict=True):
+        axis.annotate(f"{regret:.1f}", (regret, row), (5, 0), textcoords="offset points", va="center", fontsize="small")
+    axis.set_yticks(places, policies, fontsize="small")
+    axis.set_ylim(len(policies) - 0.4, -0.6)
+    axis.set_xlim(0, max(1.0, 1.1 * float(first["regret_worst_pct"].max())))
+    axis.set_xlabel("more time than the best takes in the same situation (%)")
+    axis.grid(axis="x", color=GRID, linewidth=0.6)
+    axis.set_axisbelow(True)
+    figure.legend(loc="outside lower center", ncols=3, fontsize="small")
+    left_out = f" of the best {_MOST_POLICIES} of {n_policies} policies" if n_policies > _MOST_POLICIES else ""
+    set_title(figure, f"{results.title}: regret{left_out}")
+    return save(figure, path)

@@ -1,0 +1,108 @@
+"""Who worked on which chunk, on which CPU, from when to when."""
+
+from __future__ import annotations
+
+import math
+from itertools import cycle, islice
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+
+from models.units import format_time
+from sim.figures.style import BLACK, BLUE, GREEN, ORANGE, PURPLE, SKY, VERMILION, save, set_title
+
+_MOST_CHUNKS = 320  # of the first tasks, where nobody says up to when
+_CHUNKS = (BLUE, ORANGE, GREEN, PURPLE, SKY)  # in turn on each CPU, so that a chunk differs from the next
+_WAITS: dict[str, tuple[dict[str, Any], str]] = {  # how each kind is drawn, and what it is
+    "queued": ({"facecolor": "#dddddd", "hatch": "////", "edgecolor": "#777777"}, "queued: a helper not yet started"),
+    "lock": ({"facecolor": BLACK, "edgecolor": BLACK}, "lock: wait and hold"),
+    "asleep": ({"facecolor": "#dddddd", "hatch": "....", "edgecolor": "#777777"}, "asleep: the caller, waiting"),
+}
+_TASK_END: dict[str, Any] = {"color": VERMILION, "linewidth": 1, "linestyle": "--"}
+_MOST_LABELS = 48
+
+
+def plot_timeline(
+    trace: pd.DataFrame,
+    *,
+    begin_s: float = 0.0,
+    end_s: float | None = None,
+    title: str = "Who did what when",
+    path: str | Path | None = None,
+) -> Figure:
+    """Draw the trace of one run: a row for each CPU that was used, a bar for each chunk, and what was waited for.
+
+    `trace` is what `sim.trace` returns, or the table `traces` of results for one case. Drawn is what lies between
+    `begin_s` and `end_s`, by default the first tasks, up to a few hundred chunks. A helper that is queued stands on the
+    CPU that it will start on, a caller that sleeps on the one that it left. Returns the figure, and writes it to `path`
+    if given. Raises ValueError for a trace of several cases, or where there is nothing to draw.
+    """
+    if "case" in trace and trace["case"].nunique() > 1:
+        raise ValueError(f"the trace must be of one case; found {trace['case'].nunique()}")
+    slices = placed(trace)
+    slices = slices[(slices["end_s"] > begin_s) & (slices["begin_s"] < (math.inf if end_s is None else end_s))]
+    last_s = float(trace["end_s"].max()) if len(trace) else 0.0
+    if slices.empty:
+        until = "its end" if end_s is None else f"{end_s:g} s"
+        raise ValueError(f"nothing was done from {begin_s:g} s to {until}; the run takes {last_s:g} s")
+    end_s = _first_tasks_s(slices) if end_s is None else min(end_s, last_s)
+    slices = slices[slices["begin_s"] < end_s]
+    cpus = sorted(slices["cpu"].unique())
+    figure = Figure(figsize=(11.0, min(14.0, 2.0 + 0.26 * len(cpus))), layout="constrained")
+    axis = figure.subplots()
+    factor, unit = (1.0, "s") if end_s - begin_s >= 1.0 else (1e3, "ms")
+    for row, cpu in enumerate(cpus):
+        _draw(axis, slices[slices["cpu"] == cpu], row, factor)
+    step = -(-len(cpus) // _MOST_LABELS)
+    axis.set_yticks(range(0, len(cpus), step), [f"CPU {cpu}" for cpu in cpus[::step]], fontsize="small")
+    axis.set_ylim(len(cpus) - 0.5, -0.5)
+    axis.set_xlim(factor * begin_s, factor * end_s)
+    part = f", of {format_time(last_s)} in all" if begin_s > 0.0 or end_s < last_s else ""
+    axis.set_xlabel(f"time ({unit}){part}")
+    _mark_tasks(axis, trace, begin_s, end_s, factor)
+    chunks = Patch(facecolor=_CHUNKS[0], label="a chunk; colours tell it from the next")
+    waits = [Patch(**style, linewidth=0, label=words) for style, words in _WAITS.values()]
+    end = Line2D([], [], **_TASK_END, label="a task ends, the next begins")
+    figure.legend(handles=[chunks, *waits, end], loc="outside lower center", ncols=3, fontsize="small")
+    set_title(figure, title)
+    return save(figure, path)
+
+
+def placed(trace: pd.DataFrame) -> pd.DataFrame:
+    """Return the slices with a CPU for each wait: queued, where the helper starts; asleep, where the caller was.
+
+    Helpers that never started are left out.
+    """
+    slices = trace.sort_values(["begin_s", "end_s"], kind="stable")
+    own = slices.groupby(["task", "worker"], sort=False)["cpu"]
+    return slices.assign(cpu=own.ffill().fillna(own.bfill())).dropna(subset="cpu")
+
+
+def _first_tasks_s(slices: pd.DataFrame) -> float:
+    """Return the end of the last task, from the first one on, with which there are not too many chunks."""
+    n_chunks = (slices["kind"] == "chunk").groupby(slices["task"]).sum().sort_index().cumsum()
+    tasks = n_chunks.index[n_chunks <= max(_MOST_CHUNKS, n_chunks.iloc[0])]
+    return float(slices[slices["task"].isin(tasks)]["end_s"].max())
+
+
+def _draw(axis: Axes, slices: pd.DataFrame, row: int, factor: float) -> None:
+    """Draw the row of a CPU: chunks in colours in turn, and what was waited for."""
+    for kind, own in slices.groupby("kind"):
+        bars = list(zip(factor * own["begin_s"], factor * (own["end_s"] - own["begin_s"]), strict=True))
+        if kind == "chunk":
+            style: dict[str, Any] = {"facecolor": list(islice(cycle(_CHUNKS), len(bars)))}
+        else:
+            style = {"linewidth": 0.5 if kind == "lock" else 0, **_WAITS[str(kind)][0]}
+        axis.broken_barh(bars, (row - 0.42, 0.84), **style)
+
+
+def _mark_tasks(axis: Axes, trace: pd.DataFrame, begin_s: float, end_s: float, factor: float) -> None:
+    """Draw a line where a task ends and the next begins."""
+    for time_s in trace.groupby("task")["end_s"].max():
+        if begin_s < time_s < end_s:
+            axis.axvline(factor * time_s, **_TASK_END)

@@ -1,0 +1,77 @@
+"""Every published table against the simulation: how near, in which order, and that the guide says so."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from models.published_table import shipped_tables
+from models.readings import load_reading, shipped_readings
+from sim.experiment import available_cpus
+from sim.gallery import UNDECIDED, TableResult, compare, describe_gallery, gallery_section, summary
+from sim.gallery_page import gallery_html
+
+GUIDE = Path(__file__).parents[2] / "VALIDATION.md"
+
+
+@pytest.fixture(scope="module")
+def results() -> list[TableResult]:
+    """All tables, as `ktask-sim validate` simulates them."""
+    return compare(jobs=available_cpus())
+
+
+def test_every_table_has_a_reading() -> None:
+    """No published table is passed over in silence."""
+    assert shipped_readings() == shipped_tables()
+
+
+def test_goals(results: list[TableResult]) -> None:
+    """The median of the tables' mean errors is at most 5 %, and none is above 15 %."""
+    errors = summary(results)["mean_error_pct"].dropna()
+    assert errors.median() <= 5.0
+    assert errors.max() <= 15.0
+
+
+def test_undecided_tables_have_a_reason(results: list[TableResult]) -> None:
+    """A table without a predicted cell says why."""
+    for result in results:
+        assert result.verdict != UNDECIDED or result.reading.left_out or result.reading.notes, result.reading.name
+
+
+def test_thread_counts_rank_as_published(results: list[TableResult]) -> None:
+    """Of pairs of thread counts whose published times differ by more than their spreads, at most 5 % are misordered."""
+    wrong, pairs = (sum(result.misranked[i] for result in results) for i in (0, 1))
+    assert pairs > 50
+    assert wrong <= 0.05 * pairs
+
+
+def test_guide_shows_these_numbers(results: list[TableResult]) -> None:
+    """VALIDATION.md has what the gallery gives (`make validate` writes it)."""
+    assert gallery_section(results) in GUIDE.read_text()
+
+
+def test_page_has_all_tables(results: list[TableResult]) -> None:
+    """The page needs no other file, and has every table, with a figure for those that were simulated."""
+    page = gallery_html(results)
+    assert all(f"<h2 id='{name}'>" in page for name in shipped_readings())
+    assert page.count("<img ") == sum(len(result.cells) > 0 for result in results)
+    assert "http" not in page.replace("http-equiv", "")
+
+
+def test_fits_are_those_of_the_machine_files() -> None:
+    """What a reading calls fitted is what the machine files say of the table: the same cells and figures."""
+    for name in shipped_readings():
+        reading = load_reading(name)
+        if reading.scenario is None:
+            continue
+        machines = {case.machine.name: case.machine for case in reading.scenario.cases}
+        fits = [fit for machine in machines.values() for fit in machine.fits if fit.table == name]
+        stated = sum(len(fit.cells) for fit in fits)
+        assert stated == int(reading.rows["fitted"].sum()), name
+
+
+def test_summary_is_printed(results: list[TableResult]) -> None:
+    """Each table's name and verdict stand in the printed summary."""
+    text = describe_gallery(results)
+    assert all(result.reading.name in text and result.verdict in text for result in results)
