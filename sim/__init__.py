@@ -12,6 +12,7 @@ sim.trace(scenario, case=2)  # who worked on which chunk, where, from when to wh
 from models.regret_table import regret_table
 from models.results import Results, load_results
 from models.scenario import Scenario
+from sim.advice import Advice, advise, describe_advice
 from sim.calibration import Calibration, CalibrationError, calibrate, describe_calibration
 from sim.experiment import load, run, trace
 from sim.figures import (
@@ -28,13 +29,16 @@ from sim.tuning import Tuning, describe_tuning, tune
 from sim.validation import Validation, describe_validation, validate
 
 __all__ = [
+    "Advice",
     "Calibration",
     "CalibrationError",
     "Results",
     "Scenario",
     "Tuning",
     "Validation",
+    "advise",
     "calibrate",
+    "describe_advice",
     "describe_calibration",
     "describe_tuning",
     "describe_validation",

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from models.clients.advised import Advised
 from models.clients.clear_gigantic_page import ClearGigantic
 from models.clients.client import Caller, Client, Costs, Pause, Step, Stream, Task, Thread
+from models.clients.cloud_hypervisor_prefault import CloudHypervisorPrefault
 from models.clients.database_startup import DatabaseStartup
 from models.clients.deferred_struct_page_init import DeferredInit
 from models.clients.free_pages import FreePages
@@ -13,6 +15,9 @@ from models.clients.hugetlb_boot_alloc import HugetlbBoot
 from models.clients.hugetlbfs_fallocate import HugetlbfsFallocate
 from models.clients.ib_umem import IbUmem
 from models.clients.inode_eviction import InodeEviction
+from models.clients.jvm_pretouch import JvmPretouch
+from models.clients.populate import Populate
+from models.clients.qemu_prealloc import QemuPrealloc
 from models.clients.vfio_pin import VfioPin
 from models.clients.vm_startup import VmStartup
 
@@ -27,6 +32,22 @@ CLIENTS: Mapping[str, type[Client]] = {
     "inode_eviction": InodeEviction,
     "vm_startup": VmStartup,
     "database_startup": DatabaseStartup,
+    "qemu_prealloc": QemuPrealloc,
+    "jvm_pretouch": JvmPretouch,
+    "cloud_hypervisor_prefault": CloudHypervisorPrefault,
+    "populate": Populate,
 }
 
-__all__ = ["CLIENTS", "Caller", "ClearGigantic", "Client", "Costs", "Pause", "Step", "Stream", "Task", "Thread"]
+__all__ = [
+    "CLIENTS",
+    "Advised",
+    "Caller",
+    "ClearGigantic",
+    "Client",
+    "Costs",
+    "Pause",
+    "Step",
+    "Stream",
+    "Task",
+    "Thread",
+]

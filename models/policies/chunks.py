@@ -83,6 +83,18 @@ class OnePerWork(ChunkRule):
         return self._whole(self.task.size / self.task.works)
 
 
+class Even(ChunkRule):
+    """One part for each work: floor(N / P), the first N mod P one unit more. Source: QEMU, touch_all_pages."""
+
+    def __init__(self, task: TaskShape) -> None:
+        super().__init__(task)
+        self._longer = task.size % task.works
+
+    def next_size(self, left: int, work: int, start: int) -> int:  # noqa: ARG002
+        self._longer -= 1
+        return self.task.size // self.task.works + (self._longer >= 0)
+
+
 class Fixed(ChunkRule):
     """Chunks of one size (self-scheduling; Kruskal and Weiss, 1985): chunk_size, or min_chunk if none is given."""
 
@@ -186,6 +198,7 @@ CHUNKS: Mapping[str, type[ChunkRule]] = {
     "ktask": Ktask,
     "padata": Padata,
     "one-per-work": OnePerWork,
+    "even": Even,
     "fixed": Fixed,
     "guided": Guided,
     "factoring": Factoring,

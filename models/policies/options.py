@@ -22,8 +22,10 @@ Works = Literal[
     "cores",
     "bandwidth",
     "adaptive",
+    "qemu",
+    "jvm",
 ]
-Chunks = Literal["ktask", "padata", "one-per-work", "fixed", "guided", "factoring", "trapezoid", "weighted"]
+Chunks = Literal["ktask", "padata", "one-per-work", "even", "fixed", "guided", "factoring", "trapezoid", "weighted"]
 HelperNode = Literal["page", "caller", "any", "round-robin", "caller-cpus"]
 NextEntryName = Literal["random", "nearest", "most", "none"]
 End = Literal["as-is", "split", "cancel"]
@@ -37,6 +39,9 @@ Preset = Literal[
     "padata-rfc-2022",
     "hugetlb-boot-2024",
     "hugetlb-boot-2025",
+    "qemu",
+    "jvm",
+    "cloud-hypervisor",
 ]
 PolicyName = Annotated[Preset, Field(description="preset of the four decisions; parts given below differ from it")]
 
@@ -50,6 +55,8 @@ _PADATA = {
     "next_entry": "none",
     "end": "as-is",
 }
+# Threads of a process run where it may.
+_PROCESS = {"helper_node": "caller-cpus", "next_entry": "none", "end": "as-is"}
 # Sources: the postings and kernel/padata.c, mm/hugetlb.c, as told with each rule (models.policies.works and .chunks).
 PRESETS: Mapping[str, Mapping[str, Any]] = {
     "ktask-v1": _V1,
@@ -61,6 +68,9 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
     "padata-rfc-2022": _PADATA | {"works": "padata-6.9", "helper_node": "caller-cpus", "callers_count": True},
     "hugetlb-boot-2024": _PADATA | {"works": "twice-nodes", "chunks": "one-per-work", "helper_node": "round-robin"},
     "hugetlb-boot-2025": _PADATA | {"works": "quarter", "chunks": "one-per-work", "helper_node": "round-robin"},
+    "qemu": _PROCESS | {"works": "qemu", "chunks": "even"},
+    "jvm": _PROCESS | {"works": "jvm", "chunks": "fixed"},
+    "cloud-hypervisor": _PROCESS | {"works": "qemu", "chunks": "even"},
 }
 
 

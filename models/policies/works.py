@@ -150,6 +150,26 @@ class Adaptive(WorksRule):
             self._works, self._settled = self._before[0], True
 
 
+class Qemu(Padata):
+    """As padata, and at most 16. Source: QEMU, get_memset_num_threads; so has Cloud Hypervisor."""
+
+    def wanted(self, size: int, min_chunk: int, nid: int | None) -> int:
+        return min(super().wanted(size, min_chunk, nid), 16)  # MAX_MEM_PREALLOC_THREAD_COUNT
+
+
+class Jvm(WorksRule):
+    """Java's ParallelGCThreads: max_threads, else CPUs up to 8 and 5/8 of the others; at most ceil(size / min_chunk).
+
+    Source: OpenJDK, WorkerPolicy::parallel_worker_threads and PretouchTask::pretouch.
+    """
+
+    def wanted(self, size: int, min_chunk: int, nid: int | None) -> int:  # noqa: ARG002
+        if self.max_threads is not None:
+            return self.max_threads
+        n_cpus = len(self.machine.cpus)
+        return min(n_cpus, 8) + max(0, n_cpus - 8) * 5 // 8
+
+
 WORKS: Mapping[str, type[WorksRule]] = {
     "ktask": Ktask,
     "ktask-v3": KtaskV3,
@@ -163,4 +183,6 @@ WORKS: Mapping[str, type[WorksRule]] = {
     "cores": Cores,
     "bandwidth": Bandwidth,
     "adaptive": Adaptive,
+    "qemu": Qemu,
+    "jvm": Jvm,
 }

@@ -13,7 +13,7 @@ import click
 
 from models.problems import InputError
 from models.results import FolderTakenError
-from sim.cli import hosts, plots, scenarios, sweeps, tuning
+from sim.cli import advice, hosts, plots, scenarios, sweeps, tuning
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -26,6 +26,7 @@ for command in (
     scenarios.run,
     sweeps.sweep,
     tuning.tune,
+    advice.advise,
     scenarios.show,
     plots.plot,
     scenarios.describe,

@@ -152,7 +152,7 @@ def test_every_page_is_taken_exactly_once(drawn: Drawn) -> None:
 @settings(max_examples=400, deadline=None, derandomize=True)
 @given(drawn_tasks())
 def test_chunks_have_the_sizes_of_their_rule(drawn: Drawn) -> None:
-    """All but an entry's last chunk are whole multiples of min_chunk, at edges of padata's, or of the size given."""
+    """All but an entry's last chunk are whole multiples of min_chunk, at padata's edges, even, or of the size given."""
     policy, options = drawn.policy(), drawn.options
     works = policy.n_works(drawn.size, drawn.entries[0].nid)
     ends = {i: entry.start + entry.size for i, entry in enumerate(drawn.entries)}
@@ -170,6 +170,8 @@ def test_chunks_have_the_sizes_of_their_rule(drawn: Drawn) -> None:
         elif options.end != "split":
             if options.chunks == "padata":
                 assert end % edge == 0 and each.chunk.size <= edge
+            elif options.chunks == "even":
+                assert 0 <= each.chunk.size - drawn.size // works <= 1
             else:
                 assert each.chunk.size == (options.chunk_size or options.min_chunk) // BASE
 

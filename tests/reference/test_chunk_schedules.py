@@ -82,6 +82,11 @@ def plain_one_per_work(n: int, p: int, least: int) -> list[int]:
     return cut(iter([up(n / p, least)] * p), n)
 
 
+def plain_even(n: int, p: int, least: int) -> list[int]:  # noqa: ARG001
+    """touch_all_pages of QEMU: numpages / num_threads each, and one of the leftover for the first."""
+    return [n // p + (i < n % p) for i in range(min(n, p))]
+
+
 def plain_fixed(n: int, p: int, least: int) -> list[int]:  # noqa: ARG001
     """Self-scheduling: always the same."""
     return cut(iter([least] * n), n)
@@ -113,6 +118,7 @@ PLAIN: dict[str, Callable[[int, int, int], list[int]]] = {
     "ktask": plain_ktask,
     "padata": plain_padata,
     "one-per-work": plain_one_per_work,
+    "even": plain_even,
     "fixed": plain_fixed,
     "guided": plain_guided,
     "factoring": plain_factoring,

@@ -15,6 +15,7 @@ from models.scenario import Case
 from models.units import GIB, KIB, MIB
 
 BASE, HUGE = 4 * KIB, 2 * MIB
+OF_KERNELS = [name for name in VERSIONS if name.startswith(("ktask", "padata"))]  # the others are of programs
 
 
 def never_asked(n: int) -> int:
@@ -140,7 +141,7 @@ def test_a_quarter_of_a_node_is_rounded_up(quiet_machine: Machine, version: str)
     assert cut(of_one_node(quiet_machine, 10), version, "deferred_struct_page_init", 128 * GIB)[0] == 3
 
 
-@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("version", OF_KERNELS)
 def test_max_threads_of_a_scenario_is_that_of_the_client(quiet_machine: Machine, version: str) -> None:
     """Who gives max_threads gets as many works, whatever the client itself would ask for."""
     for client in ("deferred_struct_page_init", "hugetlb_boot_alloc", "vfio_pin"):
@@ -287,13 +288,17 @@ def test_machinery(
 
 
 def test_where_helpers_run(quiet_machine: Machine) -> None:
-    """Data on node 3, caller on node 0: ktask's helpers go to the data, padata's to the caller or from node to node."""
+    """Data on node 3, caller on node 0: ktask's helpers go to the data, padata's to the caller or from node to node.
+
+    Threads of programs run anywhere.
+    """
     found = {version: placed(policy_of(quiet_machine, version), 4, 3) for version in VERSIONS}
     assert found == {
         **{f"ktask-v{n}": [3, 3, 3] for n in (1, 2, 3, 4)},
         "padata-5.8": [0, 0, 0],
         "padata-6.9": [1, 2, 3],
         "padata-rfc-2022": [None, None, None],
+        **{name: [None, None, None] for name in VERSIONS if name not in OF_KERNELS},
     }
     at_boot = Policy(kernel_for("padata-6.9", "deferred_struct_page_init"), quiet_machine, never_asked)
     assert placed(at_boot, 4, 3) == [0, 0, 0]  # not numa_aware

@@ -1,0 +1,61 @@
+"""Clients that are programs of today: what their users choose, and the option by which they say so."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar, Protocol, TypeVar, runtime_checkable
+
+from models.clients.client import Client
+from models.machine import Machine
+from models.policies.works import WORKS
+from models.units import GIB, KIB, MIB
+
+if TYPE_CHECKING:
+    from models.kernels import Kernel
+    from models.scenario import Case
+
+C = TypeVar("C", bound=Client)
+
+
+@runtime_checkable
+class Advised(Protocol):
+    """A client whose threads and chunks its user can choose."""
+
+    framework: ClassVar[str]  # the kernel.version with the program's own rules
+
+    @classmethod
+    def default_threads(cls, machine: Machine, size_bytes: int) -> int:
+        """Return the number of threads that the program takes for base pages if its user says nothing."""
+        ...
+
+    @classmethod
+    def advice_options(cls, threads: int, chunk_bytes: int | None, case: Case) -> str:
+        """Return the option to paste for a case with so many threads and chunks; None leaves chunks to the program.
+
+        Raises TypeError for a case of another client.
+        """
+        ...
+
+
+def own_task(client: type[C], case: Case) -> C:
+    """Return the task of a case. Raises TypeError if it is another client's."""
+    if not isinstance(case.task, client):
+        raise TypeError(f"client {case.task.client} is no {client.__name__}")
+    return case.task
+
+
+def works_for(kernel: Kernel, machine: Machine, size_bytes: int) -> int:
+    """Return the threads that a program's rules give a task of base pages."""
+    rule = WORKS[kernel.rule("works")](machine, kernel.max_threads)
+    return rule.n_works(size_bytes, kernel.min_chunk, None)
+
+
+def suffixed(size_bytes: int) -> str:
+    """Return a size as QEMU, Java and Cloud Hypervisor read it: 64G, 1536M, 4K; else in bytes."""
+    return next(
+        (
+            f"{size_bytes // unit}{suffix}"
+            for suffix, unit in (("G", GIB), ("M", MIB), ("K", KIB))
+            if not size_bytes % unit
+        ),
+        str(size_bytes),
+    )

@@ -1,0 +1,57 @@
+"""Java's -XX:+AlwaysPreTouch: the GC's workers touch the heap at its start, in chunks claimed from one counter.
+
+Source: OpenJDK, src/hotspot/share/gc/shared/pretouchTask.cpp (PretouchTask). Threads by number of CPUs and the default
+chunk of 4 MiB were seen with Java 17 on Linux; the rest is recalled: chunks were of 1 GiB up to Java 15 (JDK-8254699),
+and since Java 22 transparent huge pages are populated (JDK-8315923), all else is touched page by page.
+
+The thread that starts the workers only waits. Here it stands for the first of them. The heap is one task, as of G1; the
+parallel collector touches each of its spaces in turn.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+
+from pydantic import Field
+
+from models.clients.advised import own_task, suffixed, works_for
+from models.clients.page_faults import Populated
+from models.kernels.jvm import Jvm
+from models.machine import Machine
+
+if TYPE_CHECKING:
+    from models.scenario import Case
+
+
+class JvmPretouch(Populated):
+    """Touch the heap of a Java virtual machine."""
+
+    framework: ClassVar[str] = "jvm"
+
+    client: Annotated[Literal["jvm_pretouch"], Field(description="the program that prepares its memory")]
+    populate: Annotated[
+        bool,
+        Field(description="true: MADV_POPULATE_WRITE, as Java 22 for transparent huge pages; false: page by page"),
+    ] = False
+
+    def words(self, machine: Machine) -> str:
+        return f"Java prepares its heap: {self.what(machine)}. Memory is of the node of the thread that comes first."
+
+    @classmethod
+    def default_threads(cls, machine: Machine, size_bytes: int) -> int:
+        """Return the threads for a heap of base pages if neither ParallelGCThreads nor a chunk size is given."""
+        return works_for(Jvm().for_client("jvm_pretouch"), machine, size_bytes)
+
+    @classmethod
+    def advice_options(cls, threads: int, chunk_bytes: int | None, case: Case) -> str:
+        """Return Java's options. Raises TypeError for a case of another client."""
+        task = own_task(cls, case)
+        size, page = suffixed(task.size), task.unit_bytes(case.machine)
+        options = [f"-Xms{size}", f"-Xmx{size}", "-XX:+AlwaysPreTouch", f"-XX:ParallelGCThreads={threads}"]
+        if chunk_bytes is not None:
+            options.append(f"-XX:PreTouchParallelChunkSize={suffixed(chunk_bytes)}")
+        if task.thp:
+            options.append("-XX:+UseTransparentHugePages")
+        elif page != case.machine.base_page_bytes:
+            options += ["-XX:+UseLargePages", f"-XX:LargePageSizeInBytes={suffixed(page)}"]
+        return " ".join(options)

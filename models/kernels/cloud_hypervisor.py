@@ -1,0 +1,28 @@
+"""Cloud Hypervisor's threads that prefault memory; no kernel's framework, but rules of the same kind.
+
+Source: Cloud Hypervisor, vmm/src/memory_manager.rs (get_prefault_num_threads), recalled and not checked, of 2022 (v27)
+and later. As QEMU: the least of online CPUs, 16, pages, and one for each so many bytes. A comment says 64 MiB for
+those, the code 64 * (1 << 26), which is 4 GiB: the slip that `as_posted: false` puts right.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+from models.kernels.kernel import ClientRules, Kernel, Migration, Start, StartLatency
+from models.policies.options import PolicyName
+from models.units import GIB, MIB
+
+
+class CloudHypervisor(Kernel):
+    """What Cloud Hypervisor does."""
+
+    other_clients: ClassVar[ClientRules] = ClientRules(
+        {"min_chunk": 4 * GIB}, "get_prefault_num_threads, recalled", mended={"min_chunk": 64 * MIB}
+    )
+
+    version: Literal["cloud-hypervisor"] = "cloud-hypervisor"
+    policy: PolicyName = "cloud-hypervisor"
+    start: Start = "kthread"
+    start_latency: StartLatency = 17e-6
+    migration: Migration = "none"

@@ -1,0 +1,39 @@
+"""The workers of Java's garbage collector, as they touch the heap; no kernel's framework, but rules of the same kind.
+
+Source: OpenJDK, src/hotspot/share/gc/shared/pretouchTask.cpp and workerPolicy.cpp. Workers are ParallelGCThreads, here
+max_threads, and at most one for each chunk. A worker claims the next chunk (PreTouchParallelChunkSize, here chunk_size)
+by a compare-and-swap on one counter. 4 MiB on Linux since Java 16, before that 1 GiB (JDK-8254699, recalled).
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar, Literal, Self
+
+from pydantic import Field
+
+from models.kernels.kernel import ClientRules, Kernel, Migration, Start, StartLatency
+from models.policies.options import PolicyName
+from models.units import MIB, Time
+
+
+class Jvm(Kernel):
+    """What the Java virtual machine does."""
+
+    other_clients: ClassVar[ClientRules] = ClientRules(
+        {"min_chunk": 4 * MIB}, "PreTouchParallelChunkSize, seen with -XX:+PrintFlagsFinal of Java 17"
+    )
+
+    version: Literal["jvm"] = "jvm"
+    policy: PolicyName = "jvm"
+    start: Start = "kthread"
+    start_latency: StartLatency = 17e-6
+    lock_hold_time: Annotated[
+        Time,
+        Field(ge=0, description="time to claim a chunk: a compare-and-swap, its line fetched; an estimate"),
+    ] = 0.1e-6
+    migration: Migration = "none"
+
+    def for_client(self, client: str) -> Self:
+        """Return the kernel with what Java's code asks for: a work for each chunk, of whatever size, at most."""
+        kernel = super().for_client(client)
+        return kernel if self.chunk_size is None else kernel.model_copy(update={"min_chunk": self.chunk_size})

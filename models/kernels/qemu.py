@@ -1,0 +1,41 @@
+"""QEMU's threads that preallocate memory; no kernel's framework, but rules of the same kind.
+
+Source: QEMU, util/oslib-posix.c (get_memset_num_threads, touch_all_pages), which holds for 7.0 and later. Threads are
+the least of prealloc-threads, online CPUs, MAX_MEM_PREALLOC_THREAD_COUNT (16), pages, and one for each whole 64 MiB;
+the last two came with 7.0 (recalled). Pages are split evenly, a part for each thread, and nobody takes another's.
+
+prealloc-threads is max_threads. Its default is the guest's CPUs (-smp), up to 4.2 and since 7.1 (commit f8d426a6852c);
+from 5.0 to 7.0 it was 1 for a backend with prealloc=on (recalled).
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar, Literal, Self
+
+from pydantic import Field
+
+from models.kernels.kernel import ClientRules, Kernel, Migration, Start, StartLatency
+from models.policies.options import PolicyName
+from models.units import MIB
+
+
+class Qemu(Kernel):
+    """What QEMU does."""
+
+    other_clients: ClassVar[ClientRules] = ClientRules(
+        {"min_chunk": 64 * MIB}, "get_memset_num_threads: no threads for comparatively little memory"
+    )
+
+    version: Literal["qemu"] = "qemu"
+    policy: PolicyName = "qemu"
+    smp: Annotated[
+        int, Field(ge=1, le=65536, description="CPUs of the guest (-smp): the default of max_threads, prealloc-threads")
+    ] = 1
+    start: Start = "kthread"
+    start_latency: StartLatency = 17e-6
+    migration: Migration = "none"
+
+    def for_client(self, client: str) -> Self:
+        """Return the kernel with what QEMU's code asks for, and max_threads if the scenario says nothing of it."""
+        kernel = super().for_client(client)
+        return kernel if kernel.max_threads is not None else kernel.model_copy(update={"max_threads": self.smp})

@@ -1,0 +1,142 @@
+"""The command for advice."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import click
+import pandas as pd
+from pydantic import BaseModel, ConfigDict
+from tqdm import tqdm
+
+from models.document import Located, read
+from models.machine import Machine
+from models.machine_file import load_machine
+from models.problems import InputError, Problem
+from models.scenario import EMPTY, NO_BACKGROUND, Background
+from models.validation import validate
+from sim.advice import Advice, describe_advice
+from sim.advice import advise as find_advice
+from sim.cli.hosts import real_backend
+from sim.executors import LostWorkersError
+from sim.experiment import available_cpus
+
+# What a user gave, by its place in the scenario that is made of it.
+_OPTIONS = {
+    "task.client": "--client",
+    "task.size": "--memory",
+    "task.page_size": "--page-size",
+    "task.thp": "--thp",
+    "keep_free": "--keep-free",
+}
+
+
+class _Beside(BaseModel):
+    """A file with a background; a scenario has one too, among other things."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True, strict=True)
+
+    background: Background
+
+
+@click.command()
+@click.option("--client", required=True, help="The program that prepares its memory, such as qemu_prealloc.")
+@click.option("--memory", "size", required=True, metavar="SIZE", help="How much, such as 64GiB.")
+@click.option("--page-size", metavar="SIZE", help="Its pages, such as 2MiB; default the client's.")
+@click.option("--thp", is_flag=True, help="Transparent huge pages.")
+@click.option("--machine", "machine_name", metavar="FILE", help="A machine file, or a shipped name; default this host.")
+@click.option("--keep-free", default="0", metavar="CPUS", help="CPUs left to others, such as 4cpus.")
+@click.option("--beside", type=click.Path(path_type=Path), metavar="FILE",
+              help="What else runs: a file with a `background:`, as in a scenario.")  # fmt: skip
+@click.option("--format", "style", type=click.Choice(["table", "csv", "json"]), default="table", show_default=True,
+              help="csv: the table alone.")  # fmt: skip
+@click.option("--jobs", type=click.IntRange(min=1), help="Processes; default the CPUs this process may use.")
+def advise(
+    client: str,
+    size: str,
+    page_size: str | None,
+    thp: bool,
+    machine_name: str | None,
+    keep_free: str,
+    beside: Path | None,
+    style: str,
+    jobs: int | None,
+) -> None:
+    """Say how many threads should prepare the memory of a virtual machine, a Java heap or the like, and why."""
+    machine = _machine(machine_name)
+    document = EMPTY if beside is None else read(beside)
+    background = NO_BACKGROUND if beside is None else validate(_Beside, document, str(beside)).background
+    n_free = _cpus(keep_free)
+    bar = "{desc}: {percentage:3.0f}% |{bar}| {n_fmt}/{total_fmt} runs"
+    with tqdm(desc="advise", total=0, bar_format=bar, disable=None, leave=False) as progress:
+
+        def show(n_made: int, n_planned: int) -> None:
+            progress.total = n_planned
+            progress.update(n_made - progress.n)
+
+        try:
+            advice = find_advice(
+                client,
+                size,
+                machine,
+                page_size=page_size,
+                thp=thp,
+                keep_free=n_free,
+                background=background,
+                jobs=jobs or available_cpus(),
+                on_done=show,
+            )
+        except InputError as error:
+            raise InputError(_as_given(problem, beside, document) for problem in error.problems) from None
+        except LostWorkersError as error:
+            raise click.ClickException(str(error)) from None
+    _print(advice, style)
+
+
+def _machine(name: str | None) -> Machine:
+    """Return the machine of this name, or this host. Raises UsageError if there is none."""
+    if name is None:
+        host: Machine = real_backend().host_machine()
+        return host
+    try:
+        return load_machine(name)
+    except ValueError as error:
+        raise click.UsageError(f"--machine: {error}") from None
+
+
+def _cpus(text: str) -> int:
+    """Return the number of '4cpus', '1cpu' or '4'. Raises UsageError."""
+    match = re.fullmatch(r"\s*([0-9]{1,9})\s*(?:cpus?)?\s*", text, re.IGNORECASE)
+    if match is None:
+        raise click.UsageError(f"--keep-free: found {text!r}; allowed is a number of CPUs, such as 4cpus")
+    return int(match[1])
+
+
+def _as_given(problem: Problem, beside: Path | None, document: Located) -> Problem:
+    """Return a problem with the option, or the place in the file of `--beside`, where the value was given."""
+    if beside is not None and problem.path.startswith("background"):
+        line, column = document.place(tuple(problem.path.split(".")))
+        return replace(problem, file=str(beside), line=line, column=column)
+    return replace(problem, file="ktask-sim advise", path=_OPTIONS.get(problem.path, problem.path))
+
+
+def _print(advice: Advice, style: str) -> None:
+    words = "\n".join([*advice.sentences, advice.option])
+    if style == "csv":
+        click.echo(advice.table.to_csv(index=False), nl=False)
+        click.echo(words, err=True)
+    elif style == "json":
+        rows = {"recommended": advice.recommended, "default": advice.default, "single": advice.single}
+        content: dict[str, object] = {name: _plain(row.to_frame().T)[0] for name, row in rows.items()}
+        content |= {"option": advice.option, "sentences": list(advice.sentences), "unsure": list(advice.unsure)}
+        click.echo(json.dumps(content | {"table": _plain(advice.table)}, indent=1))
+    else:
+        click.echo(describe_advice(advice))
+
+
+def _plain(table: pd.DataFrame) -> list[dict[str, object]]:
+    rows: list[dict[str, object]] = json.loads(table.to_json(orient="records"))
+    return rows

@@ -1,0 +1,93 @@
+"""What `ktask-sim advise` says to a slip on its command line, or in the file beside it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from sim.cli import main
+
+QEMU = ("--client", "qemu_prealloc", "--memory", "1GiB")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((), "Error: Missing option '--client'."),
+        (("--client", "qemu", "--memory", "1GiB"), "--client: found 'qemu'; allowed is "),
+        (("--client", "qemu", "--memory", "1GiB"), "; did you mean qemu_prealloc?"),
+        (("--client", "jvm_pretuoch", "--memory", "1GiB"), "; did you mean jvm_pretouch?"),
+        (("--client", "", "--memory", "1GiB"), "--client: found ''; allowed is "),
+        (("--client", "inode_eviction", "--memory", "1GiB"), "found 'inode_eviction', which has no size; allowed is "),
+        (("--client", "qemu_prealloc", "--memory", "64"), "--memory: found '64', a number without a unit; allowed is "),
+        (("--client", "qemu_prealloc", "--memory", "64Gib"), "did you mean GiB"),
+        (
+            ("--client", "qemu_prealloc", "--memory", "17GiB"),
+            "ktask-sim advise: --memory: found '17GiB'; allowed is at most 16 GiB, the room of machine "
+            "laptop-ryzen-4800u in pages of 4 KiB\n",
+        ),
+        (
+            (*QEMU, "--page-size", "3MB"),
+            "--page-size: found '3MB'; allowed is a multiple of the base page, 4 KiB, up to the memory of a node",
+        ),
+        (
+            ("--client", "vfio_pin", "--memory", "1GiB", "--page-size", "2MiB"),
+            "--page-size: found '2MiB'; vfio_pin has no such choice, but clear_gigantic_page, ",
+        ),
+        (("--client", "vfio_pin", "--memory", "1GiB", "--thp"), "--thp: found true; vfio_pin has no such choice"),
+        ((*QEMU, "--keep-free", "lots"), "--keep-free: found 'lots'; allowed is a number of CPUs, such as 4cpus\n"),
+        ((*QEMU, "--keep-free", "-1"), "--keep-free: found '-1'; allowed is a number of CPUs"),
+        (
+            (*QEMU, "--keep-free", "16cpus"),
+            "--keep-free: found 16; allowed is 0 to 15: machine laptop-ryzen-4800u has 16 CPUs\n",
+        ),
+        ((*QEMU, "--beside", "none.yaml"), "none.yaml: there is no such file\n"),
+    ],
+)
+def test_message(arguments: tuple[str, ...], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """A slip gets a message that says what was found and what is allowed, and status 2."""
+    assert message in refused(capsys, "--machine", "laptop-ryzen-4800u", *arguments)
+
+
+def test_all_problems_at_once(capsys: pytest.CaptureFixture[str]) -> None:
+    """Two slips give two messages."""
+    found = refused(
+        capsys, "--machine", "laptop-ryzen-4800u", "--client", "qmu", "--memory", "1GiB", "--keep-free", "99"
+    )
+    assert "--client: found 'qmu'" in found and "--keep-free: found 99" in found and "2 problems" in found
+
+
+@pytest.mark.parametrize("name", ["laptop", "no/such.yaml"])
+def test_no_such_machine(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """A machine that there is not is refused in the words of a scenario's machine."""
+    assert f"--machine: found '{name}'" in refused(capsys, "--machine", name, *QEMU)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('background: {load: cleer, cpus: "1"}\n', "1:20: background.load: found 'cleer'; allowed is none or clear or"),
+        ('title: x\nbackground: {load: spin, cpus: "99"}\n', "2:32: background.cpus: found CPU 99; machine laptop"),
+        ("background: {load: spin}\n", "1:13: background: found load spin on no CPU; say where it runs"),
+        ('load: spin\ncpus: "1"\n', "1:1: the key `background` is missing"),
+        ("background:\n- {load: spin}\n", "background: found a list; allowed is a mapping with the keys load, cpus"),
+        ("- 1\n", "1:1: found [1]; allowed is a mapping"),
+    ],
+)
+def test_broken_background(text: str, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What is wrong with the background is told with its place in its file."""
+    path = tmp_path / "beside.yaml"
+    path.write_text(text)
+    found = refused(capsys, "--machine", "laptop-ryzen-4800u", *QEMU, "--beside", str(path))
+    assert f"{path}:" in found and message in found
+
+
+def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    """Run the command, which prints no table and ends with status 2; return its messages."""
+    with pytest.raises(SystemExit) as ended:
+        main(["advise", *arguments])
+    printed = capsys.readouterr()
+    assert ended.value.code == 2
+    assert not printed.out
+    return printed.err

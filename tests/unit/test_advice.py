@@ -1,0 +1,269 @@
+"""Advice: what is recommended and why, on machines whose limits are known by construction."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from models.clients.hugetlbfs_fallocate import HugetlbfsFallocate, HugetlbfsFallocateCosts
+from models.kernels import KtaskV1
+from models.machine import Machine, Rates
+from models.machine_file import load_machine
+from models.run import RunResult, WorkerTotals
+from models.scenario import Background, Case
+from models.units import GIB, MIB
+from sim.advice import Advice, advise, describe_advice, limit_of, parts_of, recommend, thread_counts
+from sim.run import run_case
+
+
+def machine_with(clients: Mapping[str, Mapping[str, float]] | None = None, **rates: float) -> Machine:
+    """One node, 8 cores of 2 threads behind 2 caches, 2 GiB/s each, all measured, and no limit but those given."""
+    laptop = load_machine("laptop-ryzen-4800u")
+    free: dict[str, Any] = {
+        "clear_bytes_per_s": 2.0 * GIB,
+        "serial_clear_bytes_per_s": 2.0 * GIB,
+        "clear_traffic": 2.0,
+        "memory_bytes_per_s": 1000.0 * GIB,
+        "memory_curve": replace(laptop.rates.memory_curve, decline=0.0),
+        "core_throughput": 2.0,
+        "cache_bytes_per_s": None,
+        "remote_factors": {},
+        "share_exponent": 1.0,
+        "chunk_noise": 0.0,
+    }
+    return replace(laptop, rates=Rates(**(free | rates)), sources={}, clients=clients or {})
+
+
+def advice_on(machine: Machine, size: str = "8GiB", client: str = "clear_gigantic_page", **options: Any) -> Advice:
+    """Advise on clearing so much."""
+    return advise(client, size, machine, **options)
+
+
+def table_of(*rows: tuple[int, int, float]) -> pd.DataFrame:
+    """Make a table of candidates: threads, chunk and time of each."""
+    return pd.DataFrame(rows, columns=["threads", "chunk_bytes", "time_s"])
+
+
+def test_counts_grow_by_halves() -> None:
+    """Threads are tried in powers of two, what is halfway between them, and all there are."""
+    assert thread_counts(1) == [1]
+    assert thread_counts(2) == [1, 2]
+    assert thread_counts(20) == [1, 2, 3, 4, 6, 8, 12, 16, 20]
+
+
+@pytest.mark.parametrize(
+    ("rows", "best"),
+    [
+        ([(1, 1, 4.0), (2, 1, 2.0), (4, 1, 1.0), (8, 1, 0.98)], 2),  # 8 threads are 2 % sooner: a waste
+        ([(1, 1, 4.0), (2, 1, 2.0), (4, 1, 1.0), (8, 1, 0.96)], 3),  # 4 %: worth it
+        ([(1, 1, 1.0), (2, 1, 1.2), (4, 1, 2.0)], 0),  # more are worse
+        ([(2, 1, 1.0), (2, 8, 1.009), (2, 64, 1.02)], 1),  # the largest chunk within 1 %
+        ([(2, 64, 1.029), (2, 8, 1.0), (4, 1, 1.0)], 1),  # within 1 % of the best with as many threads
+        ([(2, 8, 1.02), (4, 64, 1.0)], 0),  # fewer threads before larger chunks
+    ],
+)
+def test_recommendation_is_never_wasteful(rows: list[tuple[int, int, float]], best: int) -> None:
+    """The fewest threads within 3 % of the least time, then the largest chunk within 1 %."""
+    assert recommend(table_of(*rows)) == best
+
+
+@pytest.mark.parametrize(
+    ("rates", "threads", "time_s", "limit"),
+    [
+        ({}, 16, 0.25, "number of threads"),  # 8 GiB / (16 x 2 GiB/s)
+        ({"memory_bytes_per_s": 8.0 * GIB}, 2, 2.0, "memory of node 0"),  # 8 GiB / (8 GiB/s / 2)
+        ({"core_throughput": 1.0}, 8, 0.5, "cores, which threads share"),  # 8 GiB / (8 x 2 GiB/s)
+        ({"cache_bytes_per_s": 4.0 * GIB}, 4, 1.0, "last-level caches 0,1"),  # 8 GiB / (2 x 4 GiB/s)
+    ],
+)
+def test_what_limits_is_named(rates: dict[str, float], threads: int, time_s: float, limit: str) -> None:
+    """Time and threads worked by hand; all 16 threads are limited by the one thing that is short."""
+    advice = advice_on(machine_with(**rates))
+    assert advice.recommended["threads"] == threads
+    assert advice.recommended["time_s"] == pytest.approx(time_s, rel=1e-2)  # threads have to start
+    assert advice.table.set_index("threads").loc[16, "limit"] == limit
+    assert advice.unsure == ()
+
+
+def test_a_lock_is_named() -> None:
+    """Half of a page's time is under one lock: 4096 pages of 1 ms under it take 4 s, however many threads there are."""
+    clear_s = 2 * MIB / (2 * GIB)
+    costs = {"page": clear_s, "lock_hold": clear_s, "lock_transfer": 0.0, "lock_handover": 0.0}
+    advice = advice_on(machine_with({"hugetlbfs_fallocate": costs}), client="hugetlbfs_fallocate")
+    assert advice.single["time_s"] == pytest.approx(8.0)
+    assert advice.recommended["time_s"] == pytest.approx(4.0, rel=5e-2)
+    assert advice.table.set_index("threads").loc[16, "limit"] == "kernel locks (fallocate)"
+    assert any("What limits them: kernel locks (fallocate)." in words for words in advice.sentences)
+
+
+def result_of(utilisation: Mapping[str, float], **waits: float) -> RunResult:
+    """Return a run of 10 s with two workers, of whom one has waited."""
+    workers = [WorkerTotals(0), replace(WorkerTotals(1), **waits)]  # type: ignore[arg-type]
+    return RunResult(10.0, 20.0, 1, 2, 1.0, workers, utilisation, ())
+
+
+@pytest.mark.parametrize(
+    ("without", "waits", "limit"),
+    [
+        ({"memory": 9.0, "link": 5.0}, {}, "far memory, over link 0-1"),
+        ({"memory": 5.0, "link": 9.0}, {}, "memory of nodes 1,2"),
+        ({"memory": 9.0}, {"end_wait_s": 6.0}, "wait for the last thread"),  # 6 of 2 x 10 s
+        ({"memory": 9.0}, {"start_wait_s": 6.0}, "start of the threads"),
+        ({"memory": 9.0}, {"lock_wait_s": 6.0}, "lock of the task"),
+        ({"memory": 6.0}, {"end_wait_s": 6.0}, "memory of nodes 1,2"),
+        ({"memory": 9.0}, {"client_lock_wait_s": 6.0}, "memory of nodes 1,2"),  # for which who has a lock waits
+        ({"memory": 9.6}, {"client_lock_wait_s": 6.0}, "kernel locks (fallocate)"),
+        ({"memory": 9.6}, {"end_wait_s": 0.9, "client_lock_wait_s": 0.9}, "number of threads"),
+    ],
+)
+def test_the_costliest_limit_is_named(without: dict[str, float], waits: dict[str, float], limit: str) -> None:
+    """Of what would save time, and of what threads wait for, the one that costs most is named, from a twentieth on."""
+    used = {
+        "locks of fallocate": 0.4,
+        "memory0": 0.5,
+        "memory1": 0.99,
+        "memory2": 0.95,
+        "link0-1": 0.97,
+        "link1-0": 0.2,
+    }
+    assert limit_of(result_of(used, **waits), without, 2) == limit
+
+
+def test_far_memory_without_a_full_link() -> None:
+    """A link that is not full is not blamed: far memory is slow by itself."""
+    assert limit_of(result_of({"link0-1": 0.5}), {"link": 5.0}, 2) == "far memory"
+
+
+def test_cpus_are_kept_free() -> None:
+    """With 13 of 16 CPUs kept free 3 threads are the most, and the reason is told."""
+    advice = advice_on(machine_with(), keep_free=13)
+    assert advice.recommended["threads"] == 3
+    assert "More threads would want more CPUs than are left to it." in advice.sentences
+    assert advice.default["threads"] == 4  # of ktask v1, which knows nothing of that
+
+
+def test_unmeasured_rates_widen_the_interval() -> None:
+    """One thread that only clears takes 4 s: 30 % more rate gives 4 / 1.3, 30 % less 4 / 0.7."""
+    guessed = replace(machine_with(), sources={"rates.clear_rate": "not measured: taken from another"})
+    advice = advice_on(guessed)
+    assert advice.unsure == ("the rate of clearing",)
+    assert advice.single["time_s"] == pytest.approx(4.0, rel=1e-5)
+    assert advice.single["low_s"] == pytest.approx(4 / 1.3, rel=1e-5)
+    assert advice.single["high_s"] == pytest.approx(4 / 0.7, rel=1e-5)
+    assert "ktask-sim calibrate" in advice.sentences[-1]
+
+
+def test_independent_doubts_add_up_as_squares() -> None:
+    """A page is 1 ms of clearing and other work: 30 % less rate adds 1/0.7 - 1 to its share of the time.
+
+    30 % more cost adds 0.3 to that of the other work; both together the root of the sum of squares. Costs are doubted
+    where no machine file gives them.
+    """
+    page_s = 2 * MIB / (2 * GIB)
+    costs = HugetlbfsFallocateCosts(page=f"{page_s * 1e6}us", lock_hold="0s", lock_transfer="0s", lock_handover="0s")
+    measured = machine_with({"hugetlbfs_fallocate": costs.model_dump()})
+    guessed = replace(measured, sources={"rates.clear_rate": "An assumption: none"})
+    single = advice_on(guessed, "4GiB", "hugetlbfs_fallocate", keep_free=14).single
+    assert single["high_s"] / single["time_s"] - 1 == pytest.approx((1 / 0.7 - 1) / 2, rel=1e-3)
+    own = advice_on(replace(guessed, clients={}), "4GiB", "hugetlbfs_fallocate", keep_free=14)
+    assert own.unsure == ("the rate of clearing", "the costs of hugetlbfs_fallocate")
+    page_share = 20e-6 / (20e-6 + page_s)  # of the client's own figure, of which 30 % are doubted too
+    more = math.hypot((1 / 0.7 - 1) * (1 - page_share), 0.3 * page_share)
+    assert own.single["high_s"] / own.single["time_s"] - 1 == pytest.approx(more, rel=1e-3)
+
+
+def test_the_spread_of_runs_is_the_interval() -> None:
+    """With a noise of 10 % for whole runs, 95 % of them are within about 2.4 standard deviations (t, 10 runs)."""
+    advice = advice_on(machine_with(run_noise=0.1), "1GiB")
+    single = advice.single
+    assert single["low_s"] < single["time_s"] < single["high_s"]
+    assert 0.3 < (single["high_s"] - single["low_s"]) / single["time_s"] < 0.8
+
+
+def test_neighbours_that_clear_lose_their_share_of_memory() -> None:
+    """Memory for 4 GiB/s of clearing, a neighbour and two threads of 2 GiB/s each: all get 4/3, he 67 % of his 2."""
+    beside = Background(load="clear", cpus="15")
+    advice = advice_on(machine_with(memory_bytes_per_s=8.0 * GIB), "2GiB", keep_free=14, background=beside)
+    assert advice.recommended["threads"] == 2
+    assert advice.recommended["time_s"] == pytest.approx(2 / (8 / 3), rel=5e-3)
+    assert any("runs at 67% of its speed; without it the job takes 500" in words for words in advice.sentences)
+
+
+def test_neighbours_that_compute_lose_turns_only() -> None:
+    """A spinning neighbour on a CPU of its own loses nothing; where all CPUs are used he gets every other turn."""
+    beside = Background(load="spin", cpus="0")
+    apart = advice_on(machine_with(), "2GiB", keep_free=14, background=beside)
+    assert any("runs at 100% of its speed" in words for words in apart.sentences)
+    both = replace(machine_with(), cpus=machine_with().cpus[:1])
+    shared = advice_on(both, "1GiB", background=beside)
+    assert any("runs at 50% of its speed" in words for words in shared.sentences)
+
+
+@pytest.mark.parametrize("threads", [1, 8])
+def test_a_long_job_is_two_short_ones(threads: int) -> None:
+    """64 GiB in chunks of 4 MiB follow from two shorter jobs, to the last digits, without chance."""
+    task = HugetlbfsFallocate(client="hugetlbfs_fallocate", size="64GiB")
+    machine = machine_with(memory_bytes_per_s=8.0 * GIB)
+    machine = replace(machine, nodes=(replace(machine.nodes[0], memory_bytes=64 * GIB),))
+    kernel = KtaskV1(max_threads=threads, chunks="fixed", chunk_size="4MiB", start_latency_cv=0.0)
+    case = Case(machine, task, kernel, 1, 1)
+    parts = parts_of(case)
+    assert [part.size_bytes for part in parts.cases] == [2 * GIB, 4 * GIB]
+    whole, made_up = run_case(case, 0), parts.combine([run_case(part, 0) for part in parts.cases])
+    assert made_up.time_s == pytest.approx(whole.time_s, rel=1e-9)
+    assert made_up.cpu_s == pytest.approx(whole.cpu_s, rel=1e-9)
+    assert made_up.utilisation["memory0"] == pytest.approx(whole.utilisation["memory0"], rel=1e-9)
+
+
+def test_memory_of_nodes_shrinks_with_the_job() -> None:
+    """Where a job spills from node to node, its parts do too: the time is that of the whole to a fifth of a percent."""
+    machine = load_machine("xeon-e7-8895v3-8s")
+    machine = replace(machine, rates=replace(machine.rates, chunk_noise=0.0))
+    task = HugetlbfsFallocate(client="hugetlbfs_fallocate", size="300GiB", caller_node=0)
+    kernel = KtaskV1(max_threads=2, chunks="fixed", chunk_size="32MiB", start_latency_cv=0.0)
+    case = Case(machine, task, kernel, 1, 1)
+    parts = parts_of(case)
+    assert len(parts.cases) == 2
+    made_up = parts.combine([run_case(part, 0) for part in parts.cases])
+    assert made_up.time_s == pytest.approx(run_case(case, 0).time_s, rel=2e-3)
+
+
+def test_any_number_of_processes_gives_the_same() -> None:
+    """Two processes give the very table that one gives, and count the same runs."""
+    machine = machine_with(run_noise=0.1)
+    counts: list[tuple[int, int]] = []
+    one = advice_on(machine, "1GiB", keep_free=14, on_done=lambda *done: counts.append(done))
+    two = advice_on(machine, "1GiB", keep_free=14, jobs=2)
+    pd.testing.assert_frame_equal(one.table, two.table)
+    assert counts[-1][0] == counts[-1][1] == len(counts)
+
+
+def test_the_option_to_paste() -> None:
+    """A program gets its option, with the recommended threads and chunk; the kernel its max_threads."""
+    machine = machine_with()
+    assert ",prealloc-threads=16 " in advise("qemu_prealloc", "8GiB", machine, page_size="2MiB").option
+    java = advise("jvm_pretouch", "8GiB", machine, thp=True, keep_free=12)
+    assert "-XX:ParallelGCThreads=4 " in java.option
+    assert f"-XX:PreTouchParallelChunkSize={java.recommended['chunk_bytes'] // MIB}M" in java.option
+    others = java.table[
+        java.table["chunk_bytes"] != 4 * MIB
+    ]  # the default, which all numbers of threads are tried with
+    assert set(others["threads"]) == {4}
+    assert others["chunk_bytes"].nunique() > 1
+    assert advice_on(machine, "1GiB").option == "kernel: {version: ktask-v1, max_threads: 16}"
+
+
+def test_words_have_the_whole_answer() -> None:
+    """The text has title, table, sentences and option; no line of the words is longer than a screen."""
+    advice = advice_on(machine_with(memory_bytes_per_s=8.0 * GIB))
+    text = describe_advice(advice)
+    assert "recommended" in text and advice.option in text
+    assert "Use 2 threads: 8 GiB then take about 2" in text
+    assert "The default, 4 threads, takes 2" in text and "One thread takes 4" in text
+    assert "takes 100% of the machine's memory bandwidth" in text
+    assert max(len(line) for line in text.partition("Use 2")[2].splitlines()) <= 118
