@@ -67,6 +67,18 @@ def test_each_node_has_a_zone_lock_of_its_own(quiet_machine: Machine) -> None:
     assert time_of(quiet_machine, 1, costs=costs) == pytest.approx(4.0, rel=1e-9)
 
 
+def test_chunks_end_at_the_same_addresses_on_every_node(quiet_machine: Machine) -> None:
+    """100 GiB a node, 3 threads: chunks of 8.375 GiB (67 sections). From node 1, at 100 GiB, to an edge: 0.5 GiB."""
+    nodes = tuple(replace(node, memory_bytes=100 * GIB) for node in quiet_machine.nodes)
+    changes = {"max_threads": 3, "policy": "padata", "min_chunk": 128 * MIB, "align": 128 * MIB}
+    client = DeferredInit(client="deferred_struct_page_init")
+    case = Case(replace(quiet_machine, nodes=nodes), client, QUIET_KERNEL.model_copy(update=changes), 1, 1)
+    slices = run_case(case, 0, with_slices=True).slices
+    sizes = {nid: [item.size_bytes for item in slices if item.memory_node == nid] for nid in (0, 1)}
+    assert 0.5 * GIB not in sizes[0]
+    assert next(size for size in sizes[1] if size != 8.375 * GIB) == 0.5 * GIB
+
+
 def test_no_wake_up_moves_the_calling_thread(quiet_machine: Machine) -> None:
     """Callers are bound to their nodes, and kernel threads."""
     client = DeferredInit(client="deferred_struct_page_init")
