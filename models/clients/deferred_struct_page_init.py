@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from itertools import accumulate
 from random import Random
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -58,6 +58,8 @@ class DeferredInitCosts(Costs):
 
 class DeferredInit(Client):
     """Initialise the struct pages of all memory."""
+
+    on_every_node: ClassVar[bool] = True
 
     client: Annotated[Literal["deferred_struct_page_init"], Field(description="the kernel code that has the job done")]
     passes: Annotated[

@@ -118,7 +118,7 @@ def test_jobs_stops_and_parts_give_the_same_bytes(space: Scenario, tmp_path: Pat
     assert not (tmp_path / "stopped" / "tuning.json").exists()
     calls: list[tuple[int, int]] = []
     sim.tune(space, tmp_path / "stopped", trials=20, on_done=lambda *counts: calls.append(counts))
-    assert calls[0] == (48, 72) and calls[-1] == (72, 72)
+    assert calls[0] == (52, 76) and calls[-1] == (76, 76)
     for n in (3, 13, 20):
         sim.tune(space, tmp_path / "parts", trials=n)
     for name in ("jobs", "stopped", "parts"):
@@ -131,7 +131,7 @@ def test_finished_search_only_reads(space: Scenario, tmp_path: Path) -> None:
     before = {name: (tmp_path / "t" / name).stat().st_mtime_ns for name in FILES}
     calls: list[tuple[int, int]] = []
     again = sim.tune(space, tmp_path / "t", trials=5, on_done=lambda *counts: calls.append(counts))
-    assert calls == [(56, 56)]
+    assert calls == [(60, 60)]
     assert {name: (tmp_path / "t" / name).stat().st_mtime_ns for name in FILES} == before
     pd.testing.assert_frame_equal(again.trials, first.trials, check_exact=True)
 
@@ -142,7 +142,7 @@ def test_lost_study_is_proposed_again(space: Scenario, tmp_path: Path) -> None:
     (tmp_path / "t" / "study.sqlite").unlink()
     calls: list[tuple[int, int]] = []
     again = sim.tune(space, tmp_path / "t", trials=12, on_done=lambda *counts: calls.append(counts))
-    assert calls == [(32, 56), (48, 56), (56, 56)]
+    assert calls == [(36, 60), (52, 60), (60, 60)]
     pd.testing.assert_frame_equal(again.trials, first.trials, check_exact=True)
 
 
