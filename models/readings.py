@@ -60,6 +60,9 @@ class ReadingFile(_Part):
         dict[str, dict[str, dict[str, Any]]], Field(description="column -> its text -> values by path of a scenario")
     ] = {}
     left_out: Annotated[list[LeftOut], Field(description="rows that no case is made of")] = []
+    doubtful: Annotated[
+        list[LeftOut], Field(description="rows that contradict others of the table: shown, and not counted")
+    ] = []
     fitted: Annotated[
         list[dict[str, Any]], Field(description="rows that were fitted: column: value pairs that select one each")
     ] = []
@@ -69,13 +72,17 @@ class ReadingFile(_Part):
 
 @dataclass(frozen=True)
 class Reading:
-    """A table as cases. `rows` has the table's columns, and `fitted` and `held_out`; its i-th row is case i."""
+    """A table as cases: its i-th row is case i.
+
+    `rows` has the table's columns, and `fitted`, `held_out` and `doubtful` (it contradicts others of the table).
+    """
 
     name: str
     rows: pd.DataFrame
     scenario: Scenario | None  # None: no case can be made of any row
     parameters: tuple[str, ...] = ()
     left_out: tuple[tuple[int, str], ...] = ()  # (number of rows, reason)
+    doubts: tuple[tuple[int, str], ...] = ()  # likewise, of doubtful rows
     notes: str = ""
 
 
@@ -102,7 +109,12 @@ def _read(file: ReadingFile, table: PublishedTable, path: Path) -> Reading:
         chosen = _where(cells, part.where, path)
         left_out.append((int((chosen & used).sum()), part.reason))
         used &= ~chosen
-    rows = cells[used].reset_index(drop=True).assign(fitted=False, held_out=False)
+    rows = cells[used].reset_index(drop=True).assign(fitted=False, held_out=False, doubtful=False)
+    doubts = []
+    for part in file.doubtful:
+        chosen = _where(rows, part.where, path)
+        doubts.append((int(chosen.sum()), part.reason))
+        rows.loc[chosen, "doubtful"] = True
     for cell in file.fitted:
         chosen = _where(rows, cell, path)
         if chosen.sum() != 1:
@@ -117,7 +129,7 @@ def _read(file: ReadingFile, table: PublishedTable, path: Path) -> Reading:
         values = _row_values(row, {**COLUMNS, **file.columns}, file.values)
         parts.append(_case(file.scenario, values, machine, table.name, path))
     scenario = Scenario.combine(table.name, file.notes or table.name, parts) if parts else None
-    return Reading(table.name, rows, scenario, tuple(file.parameters), tuple(left_out), file.notes)
+    return Reading(table.name, rows, scenario, tuple(file.parameters), tuple(left_out), tuple(doubts), file.notes)
 
 
 def _where(rows: pd.DataFrame, wanted: Mapping[str, Any], path: Path) -> pd.Series[bool]:
@@ -213,7 +225,7 @@ def read_measurements(path: Path, machine: Machine, client: str, kernel: str) ->
             raise ValueError(f"{path}, line {line}: {said}") from None
     held_out = rows["held_out"].astype(str).str.lower().isin(_WORDS_TRUE) if "held_out" in rows else False
     rows = rows.assign(held_out=held_out).reset_index(drop=True)
-    rows = rows.assign(fitted=~rows["held_out"])
+    rows = rows.assign(fitted=~rows["held_out"], doubtful=False)
     if not rows["fitted"].any():
         raise ValueError(f"{path}: every row is held out; at least one is needed to fit to")
     scenario = Scenario.combine(path.stem, f"What of {path.stem} does the model explain?", parts)
