@@ -48,7 +48,7 @@ def calibrate_table(
     measurements: Path,
     machine_name: str | None,
     client: str | None,
-    kernel: str,
+    kernel: str | None,
     figures: str | None,
     output: Path,
     jobs: int | None,
