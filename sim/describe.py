@@ -126,6 +126,10 @@ def describe_results(results: Results) -> str:
     times = zip(factor * summary["time_s"], factor * summary["time_stdev_s"], strict=True)
     shown[f"time ({unit})"] = [f"{mean:.2f} ± {spread:.2f}" for mean, spread in times]
     shown["speed-up"] = _rounded(summary["speedup"])
+    if "kernel_share" in summary and summary["kernel_share"].notna().any():
+        shown["kernel's share (%)"] = [f"{100 * share:.1f}" for share in summary["kernel_share"]]
+    if "speedup_limit" in summary and summary["speedup_limit"].notna().any():
+        shown["left to gain (Amdahl)"] = _rounded(summary["speedup_limit"])
     compared = summary["published_time_s"].notna()
     if compared.any():
         shown[f"published ({unit})"] = _rounded(factor * summary["published_time_s"])
