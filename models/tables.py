@@ -114,7 +114,8 @@ def _loads(case: Case, trace: pd.DataFrame, time_s: float) -> pd.DataFrame:
         for name, usage in case.machine.traffic(nid, memory_nids, traffic):
             served[name] = served.get(name, np.zeros(N_BINS)) + done * usage
     if not served:
-        return pd.DataFrame({"resource": pd.Series(dtype=str), "begin_s": pd.Series(dtype=float)}).assign(utilisation=0.0)
+        columns = {"resource": str, "begin_s": float, "utilisation": float}
+        return pd.DataFrame({name: pd.Series(dtype=kind) for name, kind in columns.items()})
     step_s = time_s / N_BINS
     return pd.concat(
         [

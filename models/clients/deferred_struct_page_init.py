@@ -2,8 +2,8 @@
 
 Each has one task, the memory of its node; boot waits for the slowest. One pass initialises each page and frees it to
 the buddy allocator; ktask v3 and v4 do that in two, a task each (ktask RFC v3, 7/7, on Linux 4.15). Pages are freed by
-pageblocks, each under the zone's lock (mm/page_alloc.c, deferred_free_range). A pass is a stream of store misses over
-struct pages, and so slows down as the latency of the memory grows.
+pageblocks, each under the zone's lock (mm/page_alloc.c, deferred_free_range). With many threads that lock is the limit:
+whoever takes it fetches what another CPU has just written (list heads and counts of the zone, the lists' neighbours).
 """
 
 from __future__ import annotations
@@ -45,15 +45,22 @@ class DeferredInitCosts(Costs):
         Time,
         Field(ge=0, description="zone lock, to free one pageblock, all at hand: an estimate, for a short list"),
     ] = 0.1e-6
-    zone_transfer: Annotated[
+    free_lines: Annotated[
+        float,
+        Field(
+            ge=0,
+            description="cache lines fetched under the zone lock if another CPU had it: fitted on the published cell "
+            "of 16 threads of a Broadwell guest (xeon-e5-2699cv4-guest), with its line_time; the same on all machines",
+        ),
+    ] = 12.9
+    line_time: Annotated[
         Time,
         Field(
             ge=0,
-            description="more if another CPU had it: an estimate, five lines (lock, list head, count, last page, "
-            "buddy) of some 60 ns each",
+            description="to fetch one of them, and to hand the lock over to who waits for it: an estimate, the local "
+            "memory latency of a Broadwell server",
         ),
-    ] = 0.3e-6
-    zone_handover: Annotated[Time, Field(ge=0, description="more if others wait for it: an estimate, one line")] = 60e-9
+    ] = 90e-9
 
 
 class DeferredInit(Client):
@@ -81,7 +88,8 @@ class DeferredInit(Client):
         costs: DeferredInitCosts = self.costs_on(machine)
         passes = self.passes or (2 if kernel.version in _TWO_PASSES else 1)
         base = machine.base_page_bytes
-        zone = Lock("zone", PAGEBLOCK, costs.zone_hold, costs.zone_transfer, costs.zone_handover, scope="node")
+        fetch_s = costs.free_lines * costs.line_time
+        zone = Lock("zone", PAGEBLOCK, costs.zone_hold, fetch_s, costs.line_time, scope="node")
         traffic = 2 * STRUCT_PAGE / base  # read for ownership, and written back
         last = Stream("free" if passes == 2 else "initialise and free", costs.rate, traffic, (zone,))
         streams = (Stream("initialise", costs.rate, traffic), last)[2 - passes :]

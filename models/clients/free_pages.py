@@ -65,7 +65,7 @@ class FreePagesCosts(Costs):
         Field(
             ge=0,
             description="zone lock, to free 31 pages: an estimate, half of what a worker takes for them (a miss for "
-            "each page and its buddy)",
+            "each page and its buddy), made with the published table in view (A. Lu, parallel free v2)",
         ),
     ] = 1.6e-6
     zone_transfer: Annotated[
