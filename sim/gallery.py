@@ -167,8 +167,9 @@ def gallery_section(results: Sequence[TableResult]) -> str:
         known = _doubts(reading)
         if reading.parameters:
             known.append(f"fitted: {', '.join(f'`{name}`' for name in reading.parameters)}")
-        text = ". ".join([*(part.rstrip(".") for part in known), " ".join(reading.notes.split())])
-        lines += textwrap.wrap(f"* **{reading.name}**. {text[:1].upper()}{text[1:]}", 118, subsequent_indent="  ")
+        parts = [*(f"{part.rstrip('.')}." for part in known), " ".join(reading.notes.split())]
+        text = " ".join(f"{part[:1].upper()}{part[1:]}" for part in parts if part)
+        lines += textwrap.wrap(f"* **{reading.name}**. {text}", 118, subsequent_indent="  ")
     return "\n".join(lines)
 
 
