@@ -195,7 +195,7 @@ def _case(shared: Mapping[str, Any], values: Mapping[str, Any], machine: Machine
     return build_scenario(locate(plain), path, machine=machine)
 
 
-def read_measurements(path: Path, machine: Machine, client: str, kernel: str | None = None) -> Reading:
+def read_measurements(path: str | Path, machine: Machine, client: str, kernel: str | None = None) -> Reading:
     """Return somebody's CSV as cases of a client and kernel version on a machine, by its columns.
 
     Columns: time_s; if there, nthreads, size_gib, page_size, chunk (with its unit), node, stdev_s or rel_err_pct,
@@ -205,6 +205,7 @@ def read_measurements(path: Path, machine: Machine, client: str, kernel: str | N
     threads (v2 to v4 print figures of v1). A job whose size is not stated is all memory of the machine. Raises
     ValueError.
     """
+    path = Path(path)
     cells = _table(path)
     if client not in CLIENTS:
         raise ValueError(
