@@ -23,8 +23,8 @@ from models.machine import Machine
 from models.machine_file import load_machine, shipped_machines
 from models.problems import InputError, did_you_mean
 from models.published_table import PublishedTable, load_table, shipped_tables
-from models.scenario import Scenario, build_scenario
-from models.units import describe
+from models.scenario import DEFAULT_VERSION, Scenario, build_scenario
+from models.units import MIB, describe
 from models.validation import validate
 
 # What every table may have, by column: where it goes in a scenario.
@@ -60,6 +60,9 @@ class ReadingFile(_Part):
         dict[str, dict[str, dict[str, Any]]], Field(description="column -> its text -> values by path of a scenario")
     ] = {}
     left_out: Annotated[list[LeftOut], Field(description="rows that no case is made of")] = []
+    doubtful: Annotated[
+        list[LeftOut], Field(description="rows that contradict others of the table: shown, and not counted")
+    ] = []
     fitted: Annotated[
         list[dict[str, Any]], Field(description="rows that were fitted: column: value pairs that select one each")
     ] = []
@@ -69,13 +72,17 @@ class ReadingFile(_Part):
 
 @dataclass(frozen=True)
 class Reading:
-    """A table as cases. `rows` has the table's columns, and `fitted` and `held_out`; its i-th row is case i."""
+    """A table as cases: its i-th row is case i.
+
+    `rows` has the table's columns, and `fitted`, `held_out` and `doubtful` (it contradicts others of the table).
+    """
 
     name: str
     rows: pd.DataFrame
     scenario: Scenario | None  # None: no case can be made of any row
     parameters: tuple[str, ...] = ()
     left_out: tuple[tuple[int, str], ...] = ()  # (number of rows, reason)
+    doubts: tuple[tuple[int, str], ...] = ()  # likewise, of doubtful rows
     notes: str = ""
 
 
@@ -102,7 +109,12 @@ def _read(file: ReadingFile, table: PublishedTable, path: Path) -> Reading:
         chosen = _where(cells, part.where, path)
         left_out.append((int((chosen & used).sum()), part.reason))
         used &= ~chosen
-    rows = cells[used].reset_index(drop=True).assign(fitted=False, held_out=False)
+    rows = cells[used].reset_index(drop=True).assign(fitted=False, held_out=False, doubtful=False)
+    doubts = []
+    for part in file.doubtful:
+        chosen = _where(rows, part.where, path)
+        doubts.append((int(chosen.sum()), part.reason))
+        rows.loc[chosen, "doubtful"] = True
     for cell in file.fitted:
         chosen = _where(rows, cell, path)
         if chosen.sum() != 1:
@@ -117,7 +129,7 @@ def _read(file: ReadingFile, table: PublishedTable, path: Path) -> Reading:
         values = _row_values(row, {**COLUMNS, **file.columns}, file.values)
         parts.append(_case(file.scenario, values, machine, table.name, path))
     scenario = Scenario.combine(table.name, file.notes or table.name, parts) if parts else None
-    return Reading(table.name, rows, scenario, tuple(file.parameters), tuple(left_out), file.notes)
+    return Reading(table.name, rows, scenario, tuple(file.parameters), tuple(left_out), tuple(doubts), file.notes)
 
 
 def _where(rows: pd.DataFrame, wanted: Mapping[str, Any], path: Path) -> pd.Series[bool]:
@@ -183,41 +195,54 @@ def _case(shared: Mapping[str, Any], values: Mapping[str, Any], machine: Machine
     return build_scenario(locate(plain), path, machine=machine)
 
 
-def read_measurements(path: Path, machine: Machine, client: str, kernel: str) -> Reading:
+def read_measurements(path: str | Path, machine: Machine, client: str, kernel: str | None = None) -> Reading:
     """Return somebody's CSV as cases of a client and kernel version on a machine, by its columns.
 
     Columns: time_s; if there, nthreads, size_gib, page_size, chunk (with its unit), node, stdev_s or rel_err_pct,
     kernel (a version, or `baseline`), held_out (rows that are only predicted), any path of a scenario with a dot in it
-    (task.state). Rows of another machine or client are left out. Raises ValueError, or InputError for what can't be.
+    (task.state). Rows of another machine or client are left out. Without a `kernel`, the version is what the columns
+    kernel or version say, else ktask v1; v1 too where the posted code of that version could not have had so many
+    threads (v2 to v4 print figures of v1). A job whose size is not stated is all memory of the machine. Raises
+    ValueError.
     """
+    path = Path(path)
     cells = _table(path)
     if client not in CLIENTS:
         raise ValueError(
             f"found client {client!r}; allowed are {', '.join(CLIENTS)}{did_you_mean(client, tuple(CLIENTS))}"
         )
-    if kernel not in VERSIONS:
+    if kernel is not None and kernel not in VERSIONS:
         raise ValueError(
             f"found kernel {kernel!r}; allowed are {', '.join(VERSIONS)}{did_you_mean(kernel, tuple(VERSIONS))}"
         )
     rows, left_out = _own_rows(cells, machine, client, path)
+    whole = CLIENTS[client].model_fields["size"].is_required() if "size" in CLIENTS[client].model_fields else False
+    sizes = {"size": f"{machine.memory_bytes // MIB}MiB"} if whole and "size_gib" not in rows else {}
     columns = {**COLUMNS, **{str(name): str(name) for name in rows.columns if "." in str(name)}}
     parts = []
     for number, (index, row) in enumerate(rows.iterrows(), 2):
-        shared = {"task": {"client": client}, "kernel": {"version": kernel, "as_posted": False}}
-        values = _row_values(row, columns, {}) | _kernel_of(row)
+        shared = {"task": {"client": client} | sizes, "kernel": {"as_posted": False}}
+        values = _row_values(row, columns, {})
+        version = kernel or _version_of(row)
         try:
-            parts.append(_case(shared, values, machine, path.stem, path))
+            part = _case(shared, values | {"kernel.version": version} | _helpers_of(row), machine, path.stem, path)
+            wanted = part.cases[0].kernel.max_threads or 1
+            if kernel is None and part.cases[0].n_works < wanted:
+                values |= {"kernel.version": DEFAULT_VERSION}
+                part = _case(shared, values | _helpers_of(row), machine, path.stem, path)
+            parts.append(part)
         except InputError as error:
             line = int(index) + 2 if isinstance(index, int) else number
             said = "; ".join(_said(problem.path, problem.message) for problem in error.problems)
             raise ValueError(f"{path}, line {line}: {said}") from None
     held_out = rows["held_out"].astype(str).str.lower().isin(_WORDS_TRUE) if "held_out" in rows else False
     rows = rows.assign(held_out=held_out).reset_index(drop=True)
-    rows = rows.assign(fitted=~rows["held_out"])
+    rows = rows.assign(fitted=~rows["held_out"], doubtful=False)
     if not rows["fitted"].any():
         raise ValueError(f"{path}: every row is held out; at least one is needed to fit to")
     scenario = Scenario.combine(path.stem, f"What of {path.stem} does the model explain?", parts)
-    return Reading(path.stem, rows, scenario, left_out=tuple(left_out))
+    notes = f"No size is stated: {sizes['size']}, all memory of {machine.name}, is taken." if sizes else ""
+    return Reading(path.stem, rows, scenario, left_out=tuple(left_out), notes=notes)
 
 
 def _said(at: str, message: str) -> str:
@@ -280,14 +305,22 @@ def _own_rows(
     return rows, left_out
 
 
-def _kernel_of(row: pd.Series[Any]) -> dict[str, Any]:
-    """Return what the kernel column of a row says: a version, or that there are no helpers."""
+def _version_of(row: pd.Series[Any]) -> str:
+    """Return the version that a row names in its columns kernel or version, as ours or as published tables do."""
+    text = " ".join(str(row[name]) for name in ("kernel", "version") if name in row.index and pd.notna(row[name]))
+    for name in VERSIONS:
+        if name in text.split():
+            return name
+    posted = re.search(r"ktask RFC (v[1-4])\b", text)
+    if posted:
+        return f"ktask-{posted[1]}"
+    return "padata-5.8" if "padata" in text else DEFAULT_VERSION
+
+
+def _helpers_of(row: pd.Series[Any]) -> dict[str, Any]:
+    """Return that there are no helpers, if the kernel of a row is called a baseline."""
     text = str(row["kernel"]) if "kernel" in row.index and pd.notna(row["kernel"]) else ""
-    if text in VERSIONS:
-        return {"kernel.version": text}
-    if _WITHOUT_HELP.search(text):
-        return {"kernel.max_threads": 1}
-    return {}
+    return {"kernel.max_threads": 1} if _WITHOUT_HELP.search(text) else {}
 
 
 def spread_of(rows: pd.DataFrame) -> pd.Series[float]:

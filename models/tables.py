@@ -113,6 +113,9 @@ def _loads(case: Case, trace: pd.DataFrame, time_s: float) -> pd.DataFrame:
         memory_nids = with_memory if pd.isna(memory_nid) else [int(memory_nid)]
         for name, usage in case.machine.traffic(nid, memory_nids, traffic):
             served[name] = served.get(name, np.zeros(N_BINS)) + done * usage
+    if not served:
+        columns = {"resource": str, "begin_s": float, "utilisation": float}
+        return pd.DataFrame({name: pd.Series(dtype=kind) for name, kind in columns.items()})
     step_s = time_s / N_BINS
     return pd.concat(
         [
@@ -151,6 +154,9 @@ def _column(path: str) -> str:
     return f"background_{name}" if part == "background" else name
 
 
+STARTS = ("kernel_share", "speedup_limit")  # of jobs that are only in part the kernel's; see sim.run
+
+
 def summarise(scenario: Scenario, runs: pd.DataFrame) -> pd.DataFrame:
     """Return the table of cases: mean, spread and least time over replications, speed-up, published figure and error.
 
@@ -177,6 +183,7 @@ def summarise(scenario: Scenario, runs: pd.DataFrame) -> pd.DataFrame:
                 "fitted": published is not None and _was_fitted(scenario, case, published),
                 "cpu_s": float(own["cpu_s"].mean()),
                 "imbalance": float(own["imbalance"].mean()),
+                **{name: float(own[name].mean()) for name in STARTS if name in own},
             }
         )
     summary = pd.DataFrame(rows)

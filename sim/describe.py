@@ -78,7 +78,7 @@ def describe_machine(machine: Machine, *, with_sources: bool = False) -> str:
     if rates.cache_bytes_per_s is not None:
         lines.append(f"  A last-level cache lets {format_rate(rates.cache_bytes_per_s)} of clearing through.")
     lines += [
-        f"  Fitted to {len(fit.cells)} cells of {fit.table}: {', '.join(fit.parameters)}. Sources tell the rest."
+        f"  Fitted to {_n(len(fit.cells), 'cell')} of {fit.table}: {', '.join(fit.parameters)}. Sources tell the rest."
         for fit in machine.fits
     ]
     if with_sources:
@@ -126,6 +126,10 @@ def describe_results(results: Results) -> str:
     times = zip(factor * summary["time_s"], factor * summary["time_stdev_s"], strict=True)
     shown[f"time ({unit})"] = [f"{mean:.2f} ± {spread:.2f}" for mean, spread in times]
     shown["speed-up"] = _rounded(summary["speedup"])
+    if "kernel_share" in summary and summary["kernel_share"].notna().any():
+        shown["kernel's share (%)"] = [f"{100 * share:.1f}" for share in summary["kernel_share"]]
+    if "speedup_limit" in summary and summary["speedup_limit"].notna().any():
+        shown["left to gain (Amdahl)"] = _rounded(summary["speedup_limit"])
     compared = summary["published_time_s"].notna()
     if compared.any():
         shown[f"published ({unit})"] = _rounded(factor * summary["published_time_s"])
@@ -159,7 +163,8 @@ def _task(case: Case) -> str:
         keep = "keep" if case.kernel.rule("helper_node") == "caller-cpus" else "do not keep"
         cpus = f"CPU{'s' * (len(task.cpus) > 1)} {format_cpu_list(task.cpus)}"
         start += f", may use just {cpus}, to which its helpers {keep}"
-    return f"Task: {task.client}. The calling thread starts on {start}. {task.words(case.machine)}"
+    caller = "" if task.on_every_node else f"The calling thread starts on {start}. "
+    return f"Task: {task.client}. {caller}{task.words(case.machine)}"
 
 
 def _row(case: Case) -> dict[str, object]:

@@ -30,8 +30,8 @@ class TableResult:
 
     @property
     def predicted(self) -> pd.DataFrame:
-        """The cells that nothing was fitted to."""
-        return self.cells[~self.cells["fitted"]] if len(self.cells) else self.cells
+        """The cells that nothing was fitted to, without those that contradict others of their table."""
+        return self.cells[~self.cells["fitted"] & ~self.cells["doubtful"]] if len(self.cells) else self.cells
 
     @property
     def mean_error_pct(self) -> float:
@@ -164,12 +164,19 @@ def gallery_section(results: Sequence[TableResult]) -> str:
     lines = [describe_gallery(results, style="github"), ""]
     for result in results:
         reading = result.reading
-        known = [f"{count} row{'s' * (count != 1)} left out: {reason}" for count, reason in reading.left_out]
+        known = _doubts(reading)
         if reading.parameters:
             known.append(f"fitted: {', '.join(f'`{name}`' for name in reading.parameters)}")
-        text = ". ".join([*(part.rstrip(".") for part in known), " ".join(reading.notes.split())])
-        lines += textwrap.wrap(f"* **{reading.name}**. {text[:1].upper()}{text[1:]}", 118, subsequent_indent="  ")
+        parts = [*(f"{part.rstrip('.')}." for part in known), " ".join(reading.notes.split())]
+        text = " ".join(f"{part[:1].upper()}{part[1:]}" for part in parts if part)
+        lines += textwrap.wrap(f"* **{reading.name}**. {text}", 118, subsequent_indent="  ")
     return "\n".join(lines)
+
+
+def _doubts(reading: Reading) -> list[str]:
+    """Return which rows of a table are left out, or not counted, and why."""
+    found = [f"{count} row{'s' * (count != 1)} left out: {reason}" for count, reason in reading.left_out]
+    return found + [f"{count} row{'s' * (count != 1)} not counted (?): {reason}" for count, reason in reading.doubts]
 
 
 def describe_table(result: TableResult, *, style: str = "simple") -> str:
@@ -183,13 +190,13 @@ def describe_table(result: TableResult, *, style: str = "simple") -> str:
                 *(_cell(row[name]) for name in known),
                 f"{row['time_s']:.4g}",
                 f"{row['predicted_s']:.4g}",
-                f"{row['error_pct']:+.1f}{'*' if row['fitted'] else ''}",
+                f"{row['error_pct']:+.1f}{'*' if row['fitted'] else '?' if row['doubtful'] else ''}",
             )
             for _, row in cells.iterrows()
         ]
         heads = [*(_HEADS.get(name, name) for name in known), "measured (s)", "predicted (s)", "error (%)"]
         parts.append(tabulate(rows, headers=heads, tablefmt=style, disable_numparse=True))
-    parts += [f"{count} row{'s' * (count != 1)} left out: {reason}" for count, reason in reading.left_out]
+    parts += _doubts(reading)
     if reading.parameters:
         parts.append(f"`*` {len(reading.parameters)} figures were fitted to these: {', '.join(reading.parameters)}.")
     if reading.notes:

@@ -7,7 +7,7 @@ import html
 import io
 from collections.abc import Sequence
 
-from sim.figures.gallery import plot_table
+from sim.figures import plot_table
 from sim.gallery import TableResult, describe_gallery, describe_table
 
 _STYLE = """

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from pydantic import BeforeValidator
 from scipy.optimize import least_squares
 from tabulate import tabulate
 
@@ -123,7 +124,13 @@ def fit_table(reading: Reading, figures: Sequence[Figure], *, jobs: int = 1) -> 
     width = 1.96 * np.sqrt(unsure**2 + (sigma * fit.excess()) ** 2)
     stderrs = np.sqrt(np.diag(covariance))
     found = tuple(
-        Fitted(f.name, f.at(x), float(e) * (f.value if f.additive else f.at(x)), float(e) / f.prior, f.at(0.0))
+        Fitted(
+            f.name,
+            value := fit.value_at(f, x, fitted),
+            float(e) * (f.value if f.additive else value),
+            float(e) / f.prior,
+            f.at(0.0),
+        )
         for f, x, e in zip(figures, fit.found, stderrs, strict=True)
     )
     table = rows.assign(
@@ -183,8 +190,13 @@ class _Fit:
         """Return the machine with the figures moved by the factors exp(x)."""
         machine = self._machine
         for figure, value in zip(self._figures, x, strict=True):
-            machine = put(machine, figure.name, figure.at(value))
+            machine = put(machine, figure.name, self.value_at(figure, value, machine))
         return machine
+
+    def value_at(self, figure: Figure, x: float, machine: Machine) -> float:
+        """Return a figure's value at a place; the rate of the serial loop is known relative to that of clearing."""
+        moved = machine.rates.clear_bytes_per_s / self._machine.rates.clear_bytes_per_s
+        return figure.at(x) * (moved if figure.name == "rates.serial_clear_rate" else 1.0)
 
     def slopes(self, cases: Sequence[Case]) -> tuple[Vector, Vector]:
         """Return the derivatives of the logarithms of the times of cases by the figures, and the times."""
@@ -298,7 +310,7 @@ def _figure(machine: Machine, name: str, unknown_s: float) -> Figure:
     rates = machine.rates
     known = {
         "clear_rate": (rates.clear_bytes_per_s, _WIDE),
-        "serial_clear_rate": (rates.serial_clear_bytes_per_s, _WIDE),
+        "serial_clear_rate": (rates.serial_clear_bytes_per_s, _NARROW),
         "memory_bandwidth": (rates.memory_bytes_per_s, _WIDE),
         "memory_knee": (rates.memory_curve.knee or 0.0, _WIDE),
         "core_throughput": (rates.core_throughput, _NARROW),
@@ -323,7 +335,8 @@ def put(machine: Machine, name: str, value: float) -> Machine:
         return replace(machine, clients={**machine.clients, client: own})
     rates = machine.rates
     if rest == "clear_rate":
-        rates = replace(rates, clear_bytes_per_s=value)
+        serial = rates.serial_clear_bytes_per_s / rates.clear_bytes_per_s * value
+        rates = replace(rates, clear_bytes_per_s=value, serial_clear_bytes_per_s=serial)
     elif rest == "serial_clear_rate":
         rates = replace(rates, serial_clear_bytes_per_s=value)
     elif rest == "memory_bandwidth":
@@ -338,11 +351,21 @@ def put(machine: Machine, name: str, value: float) -> Machine:
     return replace(machine, rates=rates)
 
 
+def _is_time(name: str) -> bool:
+    """Return whether a figure is a cost of a client in seconds; others are rates and plain numbers."""
+    part, _, rest = name.partition(".")
+    client, _, cost = rest.partition(".")
+    if part != "clients":
+        return False
+    field = type(CLIENTS[client].model_fields["costs"].default).model_fields[cost]
+    return any(isinstance(part, BeforeValidator) for part in field.metadata) and not cost.endswith("rate")
+
+
 def _format(name: str, value: float) -> str:
     last = name.rpartition(".")[2]
     if last.endswith(("rate", "bandwidth")):
         return format_rate(value)
-    if ".clients." in f".{name}":
+    if _is_time(name):
         return format_time(value)
     return f"{value:.3g}"
 
@@ -368,6 +391,11 @@ def fitted_document(document: Mapping[str, Any], fit: TableFit, source: str) -> 
         else:
             client, _, cost = rest.partition(".")
             changed["clients"].setdefault(client, {})[cost] = {"value": value, "source": said}
+    names = {figure.name for figure in fit.figures if figure.seen}
+    moved = "rates.clear_rate" in names and "rates.serial_clear_rate" not in names
+    if moved and "serial_clear_rate" in changed["rates"]:
+        value = file_value("rates.serial_clear_rate", fit.machine.rates.serial_clear_bytes_per_s)
+        changed["rates"]["serial_clear_rate"] = {"value": value, "source": "moved with clear_rate"}
     if factors:
         old = (document["rates"].get("remote_factors") or {}).get("value", {})
         changed["rates"]["remote_factors"] = {"value": {**old, **factors}, "source": "; ".join(words)}
@@ -382,7 +410,7 @@ def file_value(name: str, value: float) -> str | float:
     last = name.rpartition(".")[2]
     if last.endswith(("rate", "bandwidth")):
         return f"{value / GIB:.5g}GiB/s"
-    if name.startswith("clients."):
+    if _is_time(name):
         units = (("s", 1.0), ("ms", 1e3), ("us", 1e6), ("ns", 1e9))
         unit, factor = next((u, f) for u, f in units if value * f >= 1.0 or u == "ns")
         return f"{value * factor:.5g}{unit}"
@@ -418,6 +446,7 @@ def describe_fit(fit: TableFit, reading: Reading) -> str:
         inside = ((held["time_s"] >= held["low_s"]) & (held["time_s"] <= held["high_s"])).sum()
         parts.append(f"{inside} of {len(held)} rows that were not fitted are within their interval.")
     parts += [f"{count} rows left out: {reason}." for count, reason in reading.left_out]
+    parts += [reading.notes] if reading.notes else []
     return "\n\n".join(parts)
 
 

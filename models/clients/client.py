@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from random import Random
-from typing import TYPE_CHECKING, Annotated, Any, Protocol
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -141,6 +141,8 @@ class Client(BaseModel):
     """The job of a scenario."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    on_every_node: ClassVar[bool] = False  # True: a kernel thread of each node calls the framework, all at once
 
     client: Annotated[str, Field(description="the kernel code that has the job done")]
     caller_node: Annotated[

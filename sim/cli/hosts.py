@@ -23,7 +23,7 @@ from models.machine_file import build_machine, load_machine
 from models.machine_writer import machine_document, machine_yaml, write_machine
 from models.problems import InputError
 from models.results import Results
-from models.scenario import DEFAULT_VERSION, Scenario
+from models.scenario import Scenario
 from models.topology import Topology
 from sim.calibration import Calibration, CalibrationError, describe_calibration
 from sim.calibration import calibrate as fit
@@ -147,7 +147,7 @@ def _refuse_existing(path: Path, force: bool) -> None:
 @click.option("--seconds", type=click.FloatRange(5, 3600), default=60.0, show_default=True, help="Time to measure for.")
 @click.option("--machine", "machine_name", help="With MEASUREMENTS: what is known of the machine (a file, or shipped).")
 @click.option("--client", help="With MEASUREMENTS: what was measured.")
-@click.option("--kernel", default=DEFAULT_VERSION, show_default=True, help="With MEASUREMENTS: the version.")
+@click.option("--kernel", help="With MEASUREMENTS: the version; default what the table says, else ktask-v1.")
 @click.option(
     "--fit",
     "figures",
@@ -164,7 +164,7 @@ def calibrate(
     seconds: float,
     machine_name: str | None,
     client: str | None,
-    kernel: str,
+    kernel: str | None,
     figures: str | None,
     jobs: int | None,
     force: bool,

@@ -14,7 +14,7 @@ from models.machine_writer import write_machine
 from models.problems import InputError
 from models.readings import known_tables, read_measurements
 from sim.experiment import available_cpus
-from sim.figures.gallery import plot_table
+from sim.figures import plot_table
 from sim.gallery import compare, describe_gallery, describe_table, summary
 from sim.gallery_page import gallery_html
 from sim.table_fit import describe_fit, figures_of, fit_table, fitted_document
@@ -48,7 +48,7 @@ def calibrate_table(
     measurements: Path,
     machine_name: str | None,
     client: str | None,
-    kernel: str,
+    kernel: str | None,
     figures: str | None,
     output: Path,
     jobs: int | None,

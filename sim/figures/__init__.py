@@ -1,5 +1,6 @@
 """Figures, made from results: a file for each."""
 
+from sim.figures.gallery import plot_table
 from sim.figures.heat_map import plot_heat_map
 from sim.figures.loads import plot_loads
 from sim.figures.pareto import plot_pareto
@@ -14,6 +15,7 @@ __all__ = [
     "plot_pareto",
     "plot_regret",
     "plot_speedup",
+    "plot_table",
     "plot_timeline",
     "plot_validation",
 ]

@@ -10,14 +10,15 @@ from pathlib import Path
 import optuna
 
 import sim
+from models.policies.options import PRESETS
 from tests.sweep.conftest import n_stored, wait_until
 from tests.unit.test_cli import ktask_sim
 from tests.unit.test_sweep import stored
 from tests.unit.test_tuning import bytes_of
 
 N_TRIALS = 16
-N_RUNS = 2 * (N_TRIALS + 16)  # and of each of 8 presets with two max_threads
-N_BEFORE = 50  # in the second batch of trials
+N_RUNS = 2 * (N_TRIALS + 2 * len(PRESETS))  # and of each preset with two max_threads
+N_BEFORE = N_RUNS - 14  # in the second batch of trials
 
 
 def test_every_trial_is_made_once(tmp_path: Path) -> None:

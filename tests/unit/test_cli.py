@@ -148,10 +148,10 @@ def test_describe_says_what_cpus_the_caller_may_use(root: Path) -> None:
     scenario = sim.load(root / "scenarios" / "clear_gigantic_page.yaml")
     bound = scenario.with_values({"task.cpus": "18-20,162", "kernel.max_threads": 8})
     text = describe_scenario(bound)
-    assert "starts on node 1, may use just CPUs 18-20,162, to which its helpers do not keep, and clears" in text
+    assert "starts on node 1, may use just CPUs 18-20,162, to which its helpers do not keep. It clears" in text
     assert "the caller's first node" not in text
     text = describe_scenario(bound.with_values({"task.cpus": "0,18", "kernel.helper_node": "caller-cpus"}))
-    assert "another in each replication, may use just CPUs 0,18, to which its helpers keep, and clears" in text
+    assert "another in each replication, may use just CPUs 0,18, to which its helpers keep. It clears" in text
     assert "the caller's first node" in text
 
 
@@ -282,10 +282,10 @@ def test_options_of_the_host_are_refused_in_a_simulation(options: list[str], sce
 def test_validate_refuses_a_machine_without_team(tmp_path: Path) -> None:
     """A machine that was not calibrated says nothing of what threads of Python cost, so it can't be validated."""
     for machine in ("laptop-ryzen-4800u", "no-such-machine"):
-        done = ktask_sim("validate", "--machine", machine, cwd=tmp_path)
+        done = ktask_sim("validate", "--backend", "real", "--machine", machine, cwd=tmp_path)
         assert (done.returncode, done.stdout) == (2, "")
         assert "Traceback" not in done.stderr
-    done = ktask_sim("validate", "--machine", "laptop-ryzen-4800u", cwd=tmp_path)
+    done = ktask_sim("validate", "--backend", "real", "--machine", "laptop-ryzen-4800u", cwd=tmp_path)
     assert (
         "laptop-ryzen-4800u is not of a calibration (it has no `team`); `ktask-sim calibrate` makes one" in done.stderr
     )

@@ -18,7 +18,7 @@ from models.units import GIB, MIB
 from sim.run import run_case
 from tests.conftest import QUIET_KERNEL
 
-FREE_LOCK = {"zone_hold": "0s", "zone_transfer": "0s", "zone_handover": "0s"}
+FREE_LOCK = {"zone_hold": "0s", "free_lines": 0.0, "line_time": "0s"}
 
 
 def time_of(machine: Machine, threads: int, version: str = "ktask-v1", **task: object) -> float:
@@ -65,6 +65,31 @@ def test_each_node_has_a_zone_lock_of_its_own(quiet_machine: Machine) -> None:
     costs = {"zone_hold": f"{0.5 * 2 / 32 / 1024 * 1e6}us"}
     assert time_of(quiet_machine, 2, costs=costs) == pytest.approx(2.5, rel=1e-6)
     assert time_of(quiet_machine, 1, costs=costs) == pytest.approx(4.0, rel=1e-9)
+
+
+def test_lines_are_fetched_under_the_zone_lock(quiet_machine: Machine) -> None:
+    """4 lines of an eighth of a pageblock's 61.035 us, one more to who waited: two threads need 2.9 s, not 2.
+
+    One thread fetches none. Chain of the number at the lock, times in cycles: who comes to a free lock fetches
+    with probability 1/2, 1/4; who waited 1/2 + 1/8 = 5/8. Weights 1, 2 x 1/4 and 1/2 x 5/8 = 5/16: in a cycle
+    (1/2 / (1/4) + 5/16 / (5/8)) / (29/16) = 40/29 sections: 4 / (40/29) = 2.9 s.
+    """
+    eighth_us = 2 / 32 / 1024 * 1e6 / 8
+    costs = {"free_lines": 4.0, "line_time": f"{eighth_us}us"}
+    assert time_of(quiet_machine, 2, costs=costs) == pytest.approx(2.9, rel=1e-6)
+    assert time_of(quiet_machine, 1, costs=costs) == pytest.approx(4.0, rel=1e-9)
+
+
+def test_chunks_end_at_the_same_addresses_on_every_node(quiet_machine: Machine) -> None:
+    """100 GiB a node, 3 threads: chunks of 8.375 GiB (67 sections). From node 1, at 100 GiB, to an edge: 0.5 GiB."""
+    nodes = tuple(replace(node, memory_bytes=100 * GIB) for node in quiet_machine.nodes)
+    changes = {"max_threads": 3, "policy": "padata", "min_chunk": 128 * MIB, "align": 128 * MIB}
+    client = DeferredInit(client="deferred_struct_page_init")
+    case = Case(replace(quiet_machine, nodes=nodes), client, QUIET_KERNEL.model_copy(update=changes), 1, 1)
+    slices = run_case(case, 0, with_slices=True).slices
+    sizes = {nid: [item.size_bytes for item in slices if item.memory_node == nid] for nid in (0, 1)}
+    assert 0.5 * GIB not in sizes[0]
+    assert next(size for size in sizes[1] if size != 8.375 * GIB) == 0.5 * GIB
 
 
 def test_no_wake_up_moves_the_calling_thread(quiet_machine: Machine) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from models.clients.free_pages import FreePages
@@ -70,6 +72,16 @@ def test_the_own_node_was_filled_first(quiet_machine: Machine) -> None:
     """The first 128 of 192 batches are of node 0, the last 64 of another."""
     slices = run_case(case(quiet_machine, 1, size="192GiB", freed_by="caller"), 0, with_slices=True).slices
     assert [item.memory_node == 0 for item in slices] == [True] * 128 + [False] * 64
+
+
+def test_a_chunk_goes_on_on_the_next_node(quiet_machine: Machine) -> None:
+    """With chunks of 3 GiB the 43rd has 2 GiB of node 0 and 1 GiB of another: 128 and 64 GiB in all."""
+    task = case(quiet_machine, 1, size="192GiB", freed_by="caller")
+    whole = run_case(replace(task, kernel=task.kernel.model_copy(update={"chunk_size": 3 * GIB})), 0, with_slices=True)
+    sizes = [(item.memory_node == 0, item.size_bytes) for item in whole.slices]
+    assert sizes[42:44] == [(True, 2 * GIB), (False, GIB)]
+    assert sum(size for own, size in sizes if own and size) == 128 * GIB
+    assert sum(size for own, size in sizes if not own and size) == 64 * GIB
 
 
 def test_less_than_a_batch_is_zapped_before_it_is_freed(quiet_machine: Machine) -> None:

@@ -17,9 +17,9 @@ from tests.conftest import QUIET_KERNEL
 
 def boot(**task: object) -> HugetlbBoot:
     """8 GiB of huge pages, 12.75 GiB/s of local memory, so 1 s for memory of all nodes; and 100 us for each page."""
-    costs = {"rate": "12.75GiB/s", "list_time": "100us", "gigantic_factor": 0.5}
-    values = {"client": "hugetlb_boot_alloc", "size": "8GiB", "caller_node": 0, "costs": costs, **task}
-    return HugetlbBoot.model_validate(values)
+    costs = {"rate": "12.75GiB/s", "list_time": "100us", "gigantic_factor": 0.5, "before": "0s"}
+    values = {"client": "hugetlb_boot_alloc", "size": "8GiB", "caller_node": 0, **task}
+    return HugetlbBoot.model_validate(values | {"costs": costs | task.get("costs", {})})  # type: ignore[operator]
 
 
 def time_of(machine: Machine, threads: int, **task: object) -> float:
@@ -33,6 +33,15 @@ def test_lists_are_serial(quiet_machine: Machine) -> None:
     """4096 pages: 1 + 0.4096 s with one thread, 1/4 + 0.4096 s with four, whose lists wait for each other."""
     assert time_of(quiet_machine, 1) == pytest.approx(1.4096, rel=1e-9)
     assert time_of(quiet_machine, 4) == pytest.approx(0.6596, rel=1e-9)
+
+
+@pytest.mark.parametrize(("page_size", "time_s"), [("2MiB", 1.4096), ("1GiB", 2.0)])
+def test_nobody_helps_with_what_is_before(quiet_machine: Machine, page_size: str, time_s: float) -> None:
+    """0.5 s more, with one thread and with four, of pages of any size."""
+    costs = {"before": "0.5s"}
+    assert time_of(quiet_machine, 1, page_size=page_size, costs=costs) == pytest.approx(time_s + 0.5, rel=1e-9)
+    alone = time_of(quiet_machine, 4, page_size=page_size)
+    assert time_of(quiet_machine, 4, page_size=page_size, costs=costs) == pytest.approx(alone + 0.5, rel=1e-9)
 
 
 def test_pages_come_from_all_nodes_wherever_the_thread_runs(quiet_machine: Machine) -> None:

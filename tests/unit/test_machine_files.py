@@ -56,13 +56,22 @@ def shipped_document(name: str) -> dict[str, Any]:
     ("name", "n_cpus", "n_cores", "n_caches", "n_sockets", "node_gib", "hops"),
     [
         ("epyc-7742-2s-nps4", 256, 128, 16, 2, [64] * 8, {0: 8, 1: 32, 2: 24}),
+        ("haswell-ex-4s", 144, 72, 4, 4, [128] * 4, {0: 4, 1: 12}),
+        ("hugetlb-128c1t-2n", 128, 64, 2, 2, [512] * 2, {0: 2, 1: 2}),
+        ("hugetlb-256c2t-4n", 256, 128, 4, 4, [512] * 4, {0: 4, 1: 12}),
+        ("hugetlb-256g-2n", 128, 64, 2, 2, [128] * 2, {0: 2, 1: 2}),
+        ("hugetlb-2t-4n", 256, 128, 4, 4, [512] * 4, {0: 4, 1: 12}),
+        ("hugetlb-50g-2n", 128, 64, 2, 2, [25] * 2, {0: 2, 1: 2}),
         ("laptop-ryzen-4800u", 16, 8, 2, 1, [16], {0: 1}),
+        ("xeon-e5-2699cv4-guest", 32, 16, 1, 1, [192], {0: 1}),
+        ("xeon-e5-2699v4-2s", 88, 44, 2, 2, [251.5] * 2, {0: 2, 1: 2}),
         ("xeon-e7-8895v3-8s", 288, 144, 8, 8, [128] * 8, {0: 8, 1: 24, 2: 32}),
         ("xeon-platinum-8160-2s", 96, 48, 2, 2, [377] * 2, {0: 2, 1: 2}),
+        ("xeon-platinum-8167m-2s", 104, 52, 2, 2, [384] * 2, {0: 2, 1: 2}),
     ],
 )
 def test_shipped_machine(
-    name: str, n_cpus: int, n_cores: int, n_caches: int, n_sockets: int, node_gib: list[int], hops: dict[int, int]
+    name: str, n_cpus: int, n_cores: int, n_caches: int, n_sockets: int, node_gib: list[float], hops: dict[int, int]
 ) -> None:
     """A shipped machine has the CPUs, cores, caches, sockets, memory and hops of its data sheet."""
     machine = load_machine(name)
@@ -124,6 +133,7 @@ def test_every_number_has_a_source(name: str) -> None:
     assert all(str(group["source"]).strip() for group in groups)
     expected = {"distances", *(f"rates.{key}" for key in document["rates"])}
     expected |= {f"{key}[{i}]" for key in ("nodes", "links") for i in range(len(document.get(key, [])))}
+    expected |= {f"clients.{client}.{cost}" for client, costs in document.get("clients", {}).items() for cost in costs}
     sources = load_machine(name).sources
     assert set(sources) == expected
     assert all(source.strip() for source in sources.values())

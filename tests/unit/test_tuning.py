@@ -22,6 +22,7 @@ from models.scenario import Scenario
 from sim.cli import main
 
 TABLES = ("trials.csv", "trials.parquet", "front.csv", "front.parquet", "regret.csv", "regret.parquet")
+OF_PRESETS = 2 * 2 * len(PRESETS)  # runs: with two max_threads, two replications each
 FILES = (*TABLES, "scenario.yaml", "machine-laptop-ryzen-4800u.json", "pareto.png", "tuning.json")
 
 
@@ -110,7 +111,7 @@ def test_jobs_stops_and_parts_give_the_same_bytes(space: Scenario, tmp_path: Pat
     sim.tune(space, tmp_path / "jobs", trials=20, jobs=2)
 
     def stop(n_made: int, _expected: int) -> None:
-        if n_made == 2 * (16 + 11):  # all of the presets and of a batch, and some of the next one
+        if n_made == OF_PRESETS + 22:  # all of the presets and of a batch, and some of the next one
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -118,7 +119,7 @@ def test_jobs_stops_and_parts_give_the_same_bytes(space: Scenario, tmp_path: Pat
     assert not (tmp_path / "stopped" / "tuning.json").exists()
     calls: list[tuple[int, int]] = []
     sim.tune(space, tmp_path / "stopped", trials=20, on_done=lambda *counts: calls.append(counts))
-    assert calls[0] == (48, 72) and calls[-1] == (72, 72)
+    assert calls[0] == (OF_PRESETS + 16, OF_PRESETS + 40) and calls[-1] == (OF_PRESETS + 40, OF_PRESETS + 40)
     for n in (3, 13, 20):
         sim.tune(space, tmp_path / "parts", trials=n)
     for name in ("jobs", "stopped", "parts"):
@@ -131,7 +132,7 @@ def test_finished_search_only_reads(space: Scenario, tmp_path: Path) -> None:
     before = {name: (tmp_path / "t" / name).stat().st_mtime_ns for name in FILES}
     calls: list[tuple[int, int]] = []
     again = sim.tune(space, tmp_path / "t", trials=5, on_done=lambda *counts: calls.append(counts))
-    assert calls == [(56, 56)]
+    assert calls == [(OF_PRESETS + 24, OF_PRESETS + 24)]
     assert {name: (tmp_path / "t" / name).stat().st_mtime_ns for name in FILES} == before
     pd.testing.assert_frame_equal(again.trials, first.trials, check_exact=True)
 
@@ -142,7 +143,7 @@ def test_lost_study_is_proposed_again(space: Scenario, tmp_path: Path) -> None:
     (tmp_path / "t" / "study.sqlite").unlink()
     calls: list[tuple[int, int]] = []
     again = sim.tune(space, tmp_path / "t", trials=12, on_done=lambda *counts: calls.append(counts))
-    assert calls == [(32, 56), (48, 56), (56, 56)]
+    assert calls == [(OF_PRESETS + n, OF_PRESETS + 24) for n in (0, 16, 24)]
     pd.testing.assert_frame_equal(again.trials, first.trials, check_exact=True)
 
 

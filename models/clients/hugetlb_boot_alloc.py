@@ -1,0 +1,154 @@
+"""Setting huge pages aside at boot (hugepages=N), in one task; Gang Li's series of 2024 and Linux 6.9.
+
+* Pages of the buddy allocator (2 MiB): a unit is a huge page. The pages of a chunk come from all nodes with memory in
+  turn, wherever the thread runs; then the chunk's list is put into the pool under hugetlb_lock at one go
+  (mm/hugetlb.c, prep_and_add_allocated_folios). All works come to that lock at about the same time, so that lists go in
+  one after the other; the model has that time before the chunk instead of after it, for the same sum.
+* Gigantic pages (1 GiB): they were set aside before; only their struct pages are initialised in parallel, a unit for
+  each node with memory. The works take the nodes in order, wherever they run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from random import Random
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from pydantic import Field
+
+from models.clients.client import (
+    Caller,
+    Client,
+    Costs,
+    Memory,
+    Pause,
+    Spread,
+    Step,
+    Stream,
+    Task,
+    Thread,
+    check_caller,
+)
+from models.machine import Machine
+from models.policies import NodeEntry
+from models.units import MIB, Rate, Size, Time, format_size
+from models.validation import Checker
+
+if TYPE_CHECKING:
+    from models.kernels import Kernel
+
+STRUCT_PAGE = 64  # bytes, on 64-bit machines
+_LARGEST_BLOCK = 1024  # base pages that the buddy allocator has in one block (MAX_ORDER)
+
+
+class HugetlbBootCosts(Costs):
+    """What huge pages cost at boot."""
+
+    before: Annotated[
+        Time,
+        Field(
+            ge=0,
+            description="what no thread helps with and no page adds to; fitted on published cells of three machines "
+            "(models/published/hugetlb_boot_threads_per_node.yaml)",
+        ),
+    ] = 5.52e-3
+    rate: Annotated[
+        Rate,
+        Field(
+            gt=0,
+            description="memory of its own node that one thread makes into pages of the buddy allocator: 1 TiB, half "
+            "of it on another node, in 1.94 s with their lists, on a machine of 128 CPUs (G. Li, series v6 of 2024)",
+        ),
+    ] = 650 * 2**30
+    list_time: Annotated[
+        Time,
+        Field(
+            ge=0,
+            description="under hugetlb_lock, to count a page and put it into the pool; fitted on published cells of "
+            "two machines of 2 nodes, taken to be alike (models/published/hugetlb_boot_threads_per_node.yaml)",
+        ),
+    ] = 0.454e-6
+    gigantic_factor: Annotated[
+        float,
+        Field(
+            gt=0,
+            description="rate of gigantic pages, relative to `rate`: their struct pages are initialised here, those of "
+            "smaller pages were before; fitted on the published cell of 1 TiB without helpers (G. Li, series v6)",
+        ),
+    ] = 0.5
+
+
+@dataclass(frozen=True)
+class _InOrder:
+    """One node for each unit, in the order in which units are taken."""
+
+    nids: Iterator[int]
+
+    def pieces(self, entry_nid: int | None, cpu_nid: int, size: int) -> Iterator[tuple[tuple[int, ...], int]]:  # noqa: ARG002
+        for _ in range(size):
+            yield (next(self.nids),), 1
+
+
+class HugetlbBoot(Client):
+    """Set huge pages aside at boot."""
+
+    client: Annotated[Literal["hugetlb_boot_alloc"], Field(description="the kernel code that has the job done")]
+    size: Annotated[Size, Field(gt=0, description="memory to set aside, the same on every node")]
+    page_size: Annotated[Size, Field(gt=0, description="size of a huge page")] = 2 * MIB
+    costs: Annotated[HugetlbBootCosts, Field(description="what it costs")] = HugetlbBootCosts()
+
+    def size_bytes(self, machine: Machine) -> int:  # noqa: ARG002
+        return self.size
+
+    def unit_bytes(self, machine: Machine) -> int:
+        return self.size // len(_nids(machine)) if self._gigantic(machine) else self.page_size
+
+    def _gigantic(self, machine: Machine) -> bool:
+        return self.page_size > _LARGEST_BLOCK * machine.base_page_bytes
+
+    def callers(self, machine: Machine, kernel: Kernel, random: Random) -> Sequence[Caller]:  # noqa: ARG002
+        costs: HugetlbBootCosts = self.costs_on(machine)
+        gigantic = self._gigantic(machine)
+        traffic = 2 * STRUCT_PAGE / machine.base_page_bytes  # read for ownership, and written back
+        stream = Stream("prepare", costs.rate * (costs.gigantic_factor if gigantic else 1.0), traffic)
+
+        def steps(caller: Thread) -> Iterator[Step]:  # noqa: ARG001
+            if costs.before:
+                yield Pause(costs.before, "before the job")
+            nids = _nids(machine)
+            memory: Memory = _InOrder(iter(nids)) if gigantic else Spread(nids)
+            units = self.size // self.unit_bytes(machine)
+            yield Task(
+                [NodeEntry(None, 0, units)], stream, memory=memory, iterate_s=0.0 if gigantic else costs.list_time
+            )
+
+        return [Caller(self.start_nid(machine, random), steps)]
+
+    def words(self, machine: Machine) -> str:
+        n_pages, n_nodes = self.size // self.page_size, len(_nids(machine))
+        pages = f"{n_pages:,} page{'s' * (n_pages != 1)} of {format_size(self.page_size)}"
+        if self._gigantic(machine):
+            return f"It initialises the struct pages of {pages} at boot, a unit for each of {n_nodes} nodes."
+        return f"It sets {pages} aside at boot, in one task; they come from {n_nodes} nodes in turn."
+
+    def check(self, machine: Machine, check: Checker) -> None:
+        check_caller(self, machine, check)
+        base = machine.base_page_bytes
+        if self.page_size % base or self.page_size == base:
+            found = check.found(("task", "page_size"), format_size(self.page_size))
+            allowed = f"two or more base pages, a multiple of {format_size(base)}"
+            check.problem(("task", "page_size"), f"found {found}; allowed are {allowed}")
+            return  # what else is wrong may follow from this
+        least = min(node.memory_bytes for node in machine.nodes if node.memory_bytes)
+        per_node = self.page_size * len(_nids(machine))
+        if self.size % per_node or self.size > least * len(_nids(machine)):
+            check.problem(
+                ("task", "size"),
+                f"found {check.found(('task', 'size'))}; allowed is a multiple of {format_size(per_node)}, a page on "
+                f"each node, up to {format_size(least)} on each node of machine {machine.name}",
+            )
+
+
+def _nids(machine: Machine) -> tuple[int, ...]:
+    return tuple(node.nid for node in machine.nodes if node.memory_bytes)

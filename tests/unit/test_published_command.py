@@ -1,0 +1,85 @@
+"""`ktask-sim validate TABLE` and `ktask-sim calibrate MEASUREMENTS.csv` as a user calls them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from models.machine_file import load_machine
+from sim.cli import main
+
+TABLE = "hugetlbfs_fallocate_xeon_e7-8895v3"
+
+
+def call(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
+    """Call the command line; return status, stdout and stderr."""
+    with pytest.raises(SystemExit) as stop:
+        main(arguments)
+    out, err = capsys.readouterr()
+    assert "Traceback" not in err
+    return int(stop.value.code or 0), out, err
+
+
+def test_validate_one_table(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """The verdict and each cell are printed; a page, a figure and the cells are written."""
+    status, out, _ = call(capsys, "validate", TABLE, "-o", str(tmp_path / "page"), "--jobs", "1")
+    assert status == 0
+    assert "7 cells predicted, 2 fitted" in out
+    assert "not counted (?)" in out
+    assert sorted(path.name for path in (tmp_path / "page").iterdir()) == [
+        f"{TABLE}.csv",
+        f"{TABLE}.png",
+        "index.html",
+        "tables.csv",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("validate", "hugetlbfs_falocate"), "is not known; allowed are"),
+        (("validate", TABLE, "--backend", "real"), "with --backend real there are no tables"),
+        (("validate", "--seconds", "5"), "--seconds is for --backend real"),
+        (("calibrate", "--client", "vfio_pin"), "--client is for a CSV of MEASUREMENTS"),
+        (("calibrate", "none.csv", "--seconds", "9"), "--seconds is for a calibration of this host"),
+        (("calibrate", "none.csv"), "needs --machine BASE.yaml"),
+        (("calibrate", "none.csv", "--machine", "laptop", "--client", "vfio_pin"), "allowed is a shipped machine"),
+        (
+            ("calibrate", "none.csv", "--machine", "laptop-ryzen-4800u", "--client", "vfio_pin"),
+            "none.csv can't be read as a CSV table",
+        ),
+    ],
+)
+def test_slips(
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: tuple[str, ...],
+    message: str,
+) -> None:
+    """A user's slip is told, status 2, and nothing is written."""
+    monkeypatch.chdir(tmp_path)
+    status, out, err = call(capsys, *arguments)
+    assert (status, out) == (2, "")
+    assert message in " ".join(err.split())
+    assert not list(tmp_path.iterdir())
+
+
+def test_calibrate_writes_a_machine_that_loads(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """The fitted machine file loads, has the fitted cost with its source, and is not overwritten unasked."""
+    table, output = tmp_path / "times.csv", tmp_path / "fitted.yaml"
+    pd.DataFrame({"nthreads": [1, 2, 4, 8], "size_gib": 64, "time_s": [16.5, 8.6, 4.7, 2.8]}).to_csv(table, index=False)
+    arguments = ("calibrate", str(table), "--machine", "xeon-platinum-8160-2s", "--client", "vfio_pin")
+    arguments += ("--fit", "clients.vfio_pin.rate,clients.vfio_pin.before", "-o", str(output), "--jobs", "1")
+    status, out, _ = call(capsys, *arguments)
+    assert status == 0
+    assert "4 rows fitted to (*)" in out
+    machine = load_machine(output)
+    assert machine.clients["vfio_pin"]["rate"] == pytest.approx(4.1 * 2**30, rel=0.1)
+    assert "times.csv" in machine.sources["clients.vfio_pin.rate"]
+    assert len(pd.read_csv(output.with_suffix(".csv"))) == 4
+    status, _, err = call(capsys, *arguments)
+    assert status == 2
+    assert "--force" in err
