@@ -27,7 +27,9 @@ if TYPE_CHECKING:
 class ClearGigantic(Client):
     """Clear huge pages one by one; the rates of clearing are the machine's."""
 
-    client: Annotated[Literal["clear_gigantic_page"], Field(description="the kernel code that has the job done")]
+    client: Annotated[
+        Literal["clear_gigantic_page"], Field(description="the kernel code or program that has the job done")
+    ]
     size: Annotated[Size, Field(gt=0, description="memory to clear")]
     page_size: Annotated[Size, Field(gt=0, description="size of a huge page; each page is one synchronous task")] = GIB
     pool: Annotated[

@@ -144,7 +144,7 @@ class Client(BaseModel):
 
     on_every_node: ClassVar[bool] = False  # True: a kernel thread of each node calls the framework, all at once
 
-    client: Annotated[str, Field(description="the kernel code that has the job done")]
+    client: Annotated[str, Field(description="the kernel code or program that has the job done")]
     caller_node: Annotated[
         int | None, Field(ge=0, description="node on which the calling thread starts; default: a random one each time")
     ] = None

@@ -36,7 +36,9 @@ class DatabaseStartupCosts(Costs):
 class DatabaseStartup(Client):
     """Start a database."""
 
-    client: Annotated[Literal["database_startup"], Field(description="the kernel code that has the job done")]
+    client: Annotated[
+        Literal["database_startup"], Field(description="the kernel code or program that has the job done")
+    ]
     size: Annotated[Size, Field(gt=0, description="shared memory")]
     page_size: Annotated[Size, Field(gt=0, description="size of a huge page of it")] = 2 * MIB
     pool: Annotated[

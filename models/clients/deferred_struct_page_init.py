@@ -68,7 +68,9 @@ class DeferredInit(Client):
 
     on_every_node: ClassVar[bool] = True
 
-    client: Annotated[Literal["deferred_struct_page_init"], Field(description="the kernel code that has the job done")]
+    client: Annotated[
+        Literal["deferred_struct_page_init"], Field(description="the kernel code or program that has the job done")
+    ]
     passes: Annotated[
         int | None,
         Field(ge=1, le=2, description="over the struct pages: default 2 in ktask-v3 and ktask-v4, else 1"),

@@ -99,7 +99,7 @@ class _Filled:
 class FreePages(Client):
     """Free a mapping of base pages."""
 
-    client: Annotated[Literal["free_pages"], Field(description="the kernel code that has the job done")]
+    client: Annotated[Literal["free_pages"], Field(description="the kernel code or program that has the job done")]
     size: Annotated[
         Size, Field(gt=0, description="memory to free; it is on the caller's node, then on others by distance")
     ]

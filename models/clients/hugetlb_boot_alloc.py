@@ -93,7 +93,9 @@ class _InOrder:
 class HugetlbBoot(Client):
     """Set huge pages aside at boot."""
 
-    client: Annotated[Literal["hugetlb_boot_alloc"], Field(description="the kernel code that has the job done")]
+    client: Annotated[
+        Literal["hugetlb_boot_alloc"], Field(description="the kernel code or program that has the job done")
+    ]
     size: Annotated[Size, Field(gt=0, description="memory to set aside, the same on every node")]
     page_size: Annotated[Size, Field(gt=0, description="size of a huge page")] = 2 * MIB
     costs: Annotated[HugetlbBootCosts, Field(description="what it costs")] = HugetlbBootCosts()

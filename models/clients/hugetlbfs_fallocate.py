@@ -57,7 +57,9 @@ class HugetlbfsFallocateCosts(Costs):
 class HugetlbfsFallocate(Client):
     """Allocate and clear the huge pages of a file."""
 
-    client: Annotated[Literal["hugetlbfs_fallocate"], Field(description="the kernel code that has the job done")]
+    client: Annotated[
+        Literal["hugetlbfs_fallocate"], Field(description="the kernel code or program that has the job done")
+    ]
     size: Annotated[Size, Field(gt=0, description="size of the file")]
     page_size: Annotated[Size, Field(gt=0, description="size of a huge page")] = 2 * MIB
     pool: Annotated[

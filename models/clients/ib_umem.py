@@ -56,7 +56,7 @@ class IbUmemCosts(Costs):
 class IbUmem(Pinned):
     """Register memory of one process for a device, or release it."""
 
-    client: Annotated[Literal["ib_umem"], Field(description="the kernel code that has the job done")]
+    client: Annotated[Literal["ib_umem"], Field(description="the kernel code or program that has the job done")]
     operation: Annotated[
         Literal["register", "release"], Field(description="register: pin and map for DMA; release: unpin")
     ] = "register"

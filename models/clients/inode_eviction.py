@@ -51,7 +51,7 @@ class InodeEvictionCosts(Costs):
 class InodeEviction(Client):
     """Evict a list of inodes."""
 
-    client: Annotated[Literal["inode_eviction"], Field(description="the kernel code that has the job done")]
+    client: Annotated[Literal["inode_eviction"], Field(description="the kernel code or program that has the job done")]
     inodes: Annotated[int, Field(gt=0, description="number of inodes in the list")]
     inode_size: Annotated[
         Size, Field(gt=0, description="memory of an inode: 1 KiB with a common file system's part; an assumption")

@@ -132,7 +132,7 @@ class Pinned(Client):
 class VfioPin(Pinned):
     """Pin memory of one process for a device of its guest."""
 
-    client: Annotated[Literal["vfio_pin"], Field(description="the kernel code that has the job done")]
+    client: Annotated[Literal["vfio_pin"], Field(description="the kernel code or program that has the job done")]
     state: Annotated[
         Literal["mmap_sem", "atomic", "batched"],
         Field(description="of the code: locked_vm under mmap_sem, atomic, or mmap_sem held for many pages at once"),

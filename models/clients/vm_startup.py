@@ -42,7 +42,7 @@ class VmStartupCosts(Costs):
 class VmStartup(Client):
     """Start a virtual machine whose memory is on one node."""
 
-    client: Annotated[Literal["vm_startup"], Field(description="the kernel code that has the job done")]
+    client: Annotated[Literal["vm_startup"], Field(description="the kernel code or program that has the job done")]
     size: Annotated[Size, Field(gt=0, description="guest memory")]
     page_size: Annotated[Size, Field(gt=0, description="size of a huge page of the guest's memory")] = 2 * MIB
     state: Annotated[
