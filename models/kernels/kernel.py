@@ -87,7 +87,7 @@ class Kernel(PolicyOptions):
     as_posted: Annotated[
         bool,
         Field(
-            description="false: slips of the posted code that change its timing are put right (ktask v2 to v4, cloud-hypervisor)"
+            description="false: slips of the code that change its timing are mended (ktask v2 to v4, cloud-hypervisor)"
         ),
     ] = True
     setup_time: Annotated[Time, Field(ge=0, description="ktask_run entry to the first queue_work: 3 us traced")] = 3e-6
