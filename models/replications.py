@@ -6,8 +6,6 @@ import heapq
 import math
 from collections.abc import Iterable, Sequence
 
-from scipy.special import stdtrit
-
 LEVEL = 0.95  # of the confidence intervals
 
 Key = tuple[int, int]  # number of the case, replication
@@ -34,6 +32,8 @@ class RunningMean:
         """Return half the width of the 95 % confidence interval of the mean (Student t); NaN for less than 2 values."""
         if self.n < 2:
             return math.nan
+        from scipy.special import stdtrit  # takes a while, which other commands don't need
+
         t: float = float(stdtrit(self.n - 1, (1 + LEVEL) / 2))
         return t * math.sqrt(self._squares / (self.n - 1) / self.n)
 

@@ -8,9 +8,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import lmfit
 import numpy as np
 import pandas as pd
 
@@ -31,6 +30,9 @@ _LEAST_RUNS = 3
 _MOST_VARIATION, _MOST_NOISE = 5.0, 0.5  # that a machine file may have
 _PRIOR_RUNS = 4  # how many runs of a case what is known of the others is worth
 _BOOST = 1.25  # standard deviation of a median over that of a mean (normal distribution, sqrt(pi / 2))
+
+if TYPE_CHECKING:
+    import lmfit
 
 Vector = np.ndarray[Any, np.dtype[np.float64]]
 
@@ -260,6 +262,8 @@ class _Fit:
 
     def _minimise(self, free: Sequence[_Free], base: Machine) -> _Found:
         """Fit; fix what the data do not determine at its default, one at a time, the least determined first."""
+        import lmfit  # takes half a second, which other commands don't need
+
         free = list(free)
         undetermined: list[_Free] = []
         while True:

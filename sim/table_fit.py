@@ -18,7 +18,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from pydantic import BeforeValidator
-from scipy.optimize import least_squares
 from tabulate import tabulate
 
 from models.capacity import CapacityCurve
@@ -165,6 +164,8 @@ class _Fit:
 
     def run(self) -> None:
         """Find the most likely figures, as logarithms of factors on what they were before."""
+        from scipy.optimize import least_squares  # takes a while, which other commands don't need
+
         if self._figures:
             found = least_squares(
                 self._residuals,
