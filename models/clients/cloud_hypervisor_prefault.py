@@ -1,7 +1,7 @@
 """Cloud Hypervisor's prefault=on: guest memory populated by threads, modelled on QEMU's.
 
-Source: Cloud Hypervisor, vmm/src/memory_manager.rs (get_prefault_num_threads), recalled and not checked, of 2022 (v27)
-and later; before that one thread populated all (MAP_POPULATE). Here one region; a guest with memory on both sides of
+Source: Cloud Hypervisor, vmm/src/memory_manager.rs (get_prefault_num_threads), as of 2026; in its first versions one
+thread populated all (MAP_POPULATE; recalled). Here one region; a guest with memory on both sides of
 the hole below 4 GiB has two, populated in turn. Threads have no option: they follow from CPUs and size.
 
 The thread that starts the others only waits. Here it stands for the first of them.

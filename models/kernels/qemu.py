@@ -2,7 +2,8 @@
 
 Source: QEMU, util/oslib-posix.c (get_memset_num_threads, touch_all_pages), which holds for 7.0 and later. Threads are
 the least of prealloc-threads, online CPUs, MAX_MEM_PREALLOC_THREAD_COUNT (16), pages, and one for each whole 64 MiB;
-the last two came with 7.0 (recalled). Pages are split evenly, a part for each thread, and nobody takes another's.
+the last two by D. Hildenbrand's series of 2021-12-17 (with msgid 20211217134611.31172-4-david@redhat.com), in 7.0.
+Pages are split evenly, a part for each thread, and nobody takes another's.
 
 prealloc-threads is max_threads. Its default is the guest's CPUs (-smp), up to 4.2 and since 7.1 (commit f8d426a6852c);
 from 5.0 to 7.0 it was 1 for a backend with prealloc=on (recalled).
