@@ -199,8 +199,8 @@ def read_measurements(path: str | Path, machine: Machine, client: str, kernel: s
     """Return somebody's CSV as cases of a client and kernel version on a machine, by its columns.
 
     Columns: time_s; if there, nthreads, size_gib, page_size, chunk (with its unit), node, stdev_s or rel_err_pct,
-    kernel (a version, or `baseline`), held_out (rows that are only predicted), any path of a scenario with a dot in it
-    (task.state). Rows of another machine or client are left out. Without a `kernel`, the version is what the columns
+    kernel or config (a version, or `baseline`), held_out (rows that are only predicted), any path of a scenario with a
+    dot in it (task.state). Rows of another machine or client are left out. Without a `kernel`, the version is what the columns
     kernel or version say, else ktask v1; v1 too where the posted code of that version could not have had so many
     threads (v2 to v4 print figures of v1). A job whose size is not stated is all memory of the machine. Raises
     ValueError.
@@ -225,11 +225,12 @@ def read_measurements(path: str | Path, machine: Machine, client: str, kernel: s
         values = _row_values(row, columns, {})
         version = kernel or _version_of(row)
         try:
-            part = _case(shared, values | {"kernel.version": version} | _helpers_of(row), machine, path.stem, path)
+            values |= {"kernel.version": version, **_baseline_of(row, client)}
+            part = _case(shared, values, machine, path.stem, path)
             wanted = part.cases[0].kernel.max_threads or 1
             if kernel is None and part.cases[0].n_works < wanted:
                 values |= {"kernel.version": DEFAULT_VERSION}
-                part = _case(shared, values | _helpers_of(row), machine, path.stem, path)
+                part = _case(shared, values, machine, path.stem, path)
             parts.append(part)
         except InputError as error:
             line = int(index) + 2 if isinstance(index, int) else number
@@ -317,10 +318,10 @@ def _version_of(row: pd.Series[Any]) -> str:
     return "padata-5.8" if "padata" in text else DEFAULT_VERSION
 
 
-def _helpers_of(row: pd.Series[Any]) -> dict[str, Any]:
-    """Return that there are no helpers, if the kernel of a row is called a baseline."""
-    text = str(row["kernel"]) if "kernel" in row.index and pd.notna(row["kernel"]) else ""
-    return {"kernel.max_threads": 1} if _WITHOUT_HELP.search(text) else {}
+def _baseline_of(row: pd.Series[Any], client: str) -> Mapping[str, Any]:
+    """Return what the kernel without the framework is for a client, if a row is called a baseline."""
+    text = " ".join(str(row[name]) for name in ("kernel", "config") if name in row.index and pd.notna(row[name]))
+    return CLIENTS[client].baseline if _WITHOUT_HELP.search(text) else {}
 
 
 def spread_of(rows: pd.DataFrame) -> pd.Series[float]:

@@ -6,7 +6,7 @@ stretches of its own), and what a byte of the work asks of the machine (`Stream`
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from random import Random
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Protocol
@@ -142,6 +142,7 @@ class Client(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
+    baseline: ClassVar[Mapping[str, Any]] = {"kernel.max_threads": 1}  # a scenario's values for a kernel without help
     on_every_node: ClassVar[bool] = False  # True: a kernel thread of each node calls the framework, all at once
 
     client: Annotated[str, Field(description="the kernel code or program that has the job done")]

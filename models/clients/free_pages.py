@@ -11,9 +11,9 @@ Pages go to the buddy allocator by per-CPU batches, each under the lock of their
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from random import Random
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -98,6 +98,8 @@ class _Filled:
 
 class FreePages(Client):
     """Free a mapping of base pages."""
+
+    baseline: ClassVar[Mapping[str, Any]] = {"task.freed_by": "caller"}
 
     client: Annotated[Literal["free_pages"], Field(description="the kernel code or program that has the job done")]
     size: Annotated[

@@ -248,3 +248,12 @@ def test_rate_of_the_serial_loop_moves_with_that_of_clearing(machine: Machine) -
     """What clears twice as fast with helpers does so alone, unless something else is known."""
     changed = put(machine, "rates.clear_rate", 2 * machine.rates.clear_bytes_per_s)
     assert changed.rates.serial_clear_bytes_per_s == pytest.approx(2 * machine.rates.serial_clear_bytes_per_s)
+
+
+def test_baseline_is_what_the_client_calls_so(tmp_path: Path, machine: Machine) -> None:
+    """Freeing without workers is done by the caller itself; a column config may say baseline too."""
+    path = tmp_path / "t.csv"
+    path.write_text("config,size_gib,time_s\nv4.10 (baseline),64,9\n")
+    reading = read_measurements(path, machine, "free_pages")
+    assert reading.scenario is not None
+    assert reading.scenario.cases[0].task.freed_by == "caller"  # type: ignore[attr-defined]
