@@ -199,11 +199,11 @@ def read_measurements(path: str | Path, machine: Machine, client: str, kernel: s
     """Return somebody's CSV as cases of a client and kernel version on a machine, by its columns.
 
     Columns: time_s; if there, nthreads, size_gib, page_size, chunk (with its unit), node, stdev_s or rel_err_pct,
-    kernel or config (a version, or `baseline`), held_out (rows that are only predicted), any path of a scenario with a
-    dot in it (task.state). Rows of another machine or client are left out. Without a `kernel`, the version is what the columns
-    kernel or version say, else ktask v1; v1 too where the posted code of that version could not have had so many
-    threads (v2 to v4 print figures of v1). A job whose size is not stated is all memory of the machine. Raises
-    ValueError.
+    kernel or config (a version, or `baseline`), held_out (rows that are only predicted), any path of a scenario with
+    a dot in it (task.state). Rows of another machine or client are left out. Without a `kernel`, the version is what
+    the columns kernel or version say, else ktask v1; v1 too where the posted code of that version could not have had
+    so many threads (v2 to v4 print figures of v1). A job whose size is not stated is all memory of the machine.
+    Raises ValueError.
     """
     path = Path(path)
     cells = _table(path)
