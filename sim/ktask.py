@@ -48,14 +48,13 @@ class TaskLock:
         self._handover_s = handover_s
         self._free_at = 0.0
 
-    def pass_through(self, more_s: float = 0.0) -> tuple[float, float]:
-        """Queue for the lock, to hold it so much longer; return (seconds until it is free, seconds waited)."""
+    def pass_through(self) -> tuple[float, float]:
+        """Queue for the lock; return (seconds until it is given back, seconds of them waited for others)."""
         now = self._env.now
         wait_s = self._free_at - now
         wait_s = wait_s + self._handover_s if wait_s > 0.0 else 0.0
-        hold_s = self._hold_s + more_s
-        self._free_at = now + wait_s + hold_s
-        return wait_s + hold_s, wait_s
+        self._free_at = now + wait_s + self._hold_s
+        return wait_s + self._hold_s, wait_s
 
 
 class _Running:
