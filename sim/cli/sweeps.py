@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -44,18 +44,7 @@ def sweep(
     loaded = load_scenario(scenario)
     folder = output or Path("results") / f"{scenario.stem}-sweep"
     _refuse_idle_options(ci, jobs, scheduler)
-    bar = "{desc}: {percentage:3.0f}% |{bar}| {n_fmt}/{total_fmt} runs, {remaining} left"
-    with (
-        stoppable(folder),
-        tqdm(desc=scenario.stem, total=0, bar_format=bar, disable=None, leave=False) as progress,
-    ):
-
-        def show(n_made: int, n_in_all: int) -> None:
-            if not progress.total:
-                progress.initial = progress.n = n_made  # those of earlier calls say nothing of the speed
-            progress.total = n_in_all
-            progress.update(n_made - progress.n)
-
+    with stoppable(folder), progress(scenario.stem) as show:
         try:
             results = make_sweep(
                 loaded,
@@ -89,7 +78,23 @@ def _refuse_idle_options(ci: float | None, jobs: int | None, scheduler: str | No
 
 
 def go_on(folder: Path) -> str:
+    """Return what is kept of a stopped sweep or search."""
     return f"the runs that were done are in {folder / FILE}, and the same command goes on"
+
+
+@contextmanager
+def progress(name: str) -> Iterator[Callable[[int, int], None]]:
+    """Show a bar; give what moves it, told how many runs there are, and how many there will be."""
+    form = "{desc}: {percentage:3.0f}% |{bar}| {n_fmt}/{total_fmt} runs, {remaining} left"
+    with tqdm(desc=name, total=0, bar_format=form, disable=None, leave=False) as bar:
+
+        def show(n_made: int, n_in_all: int) -> None:
+            if not bar.total:
+                bar.initial = bar.n = n_made  # those of earlier calls say nothing of the speed
+            bar.total = n_in_all
+            bar.update(n_made - bar.n)
+
+        yield show
 
 
 @contextmanager

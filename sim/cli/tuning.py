@@ -6,10 +6,9 @@ import json
 from pathlib import Path
 
 import click
-from tqdm import tqdm
 
 from models.scenario import load_scenario
-from sim.cli.sweeps import go_on, stoppable
+from sim.cli.sweeps import go_on, progress, stoppable
 from sim.executors import LostWorkersError
 from sim.experiment import available_cpus
 from sim.tuning import FIGURE, OBJECTIVES, Tuning, describe_tuning
@@ -33,18 +32,7 @@ def tune(scenario: Path, objective: str, trials: int, output: Path | None, style
     """
     loaded = load_scenario(scenario)
     folder = output or Path("results") / f"{scenario.stem}-tune"
-    bar = "{desc}: {percentage:3.0f}% |{bar}| {n_fmt}/{total_fmt} runs, {remaining} left"
-    with (
-        stoppable(folder),
-        tqdm(desc=scenario.stem, total=0, bar_format=bar, disable=None, leave=False) as progress,
-    ):
-
-        def show(n_made: int, n_in_all: int) -> None:
-            if not progress.total:
-                progress.initial = progress.n = n_made  # those of earlier calls say nothing of the speed
-            progress.total = n_in_all
-            progress.update(n_made - progress.n)
-
+    with stoppable(folder), progress(scenario.stem) as show:
         try:
             tuning = search(
                 loaded,
