@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import Field
 
 from models.clients.client import Caller, Client, Step, Stream, Task, Thread, check_caller
+from models.clients.huge_pages import check_huge_pages
 from models.machine import Machine, Rates
 from models.memory import free_pages, spread_pool
 from models.policies import NodeEntry
@@ -77,35 +78,10 @@ class ClearGigantic(Client):
         )
 
     def check(self, machine: Machine, check: Checker) -> None:
-        base = machine.base_page_bytes
-        pages = f"pages of {format_size(self.page_size)}"
-        found_page, found_size, found_pool = (
-            check.found(at, format_size(default))
-            for at, default in (
-                (("task", "page_size"), self.page_size),
-                (("task", "size"), self.size),
-                (("task", "pool"), 0),
-            )
-        )
-        largest = max(node.memory_bytes for node in machine.nodes)
-        if self.page_size % base or self.page_size > largest:
-            check.problem(
-                ("task", "page_size"),
-                f"found {found_page}; allowed is a multiple of the base page, {format_size(base)}, up to the memory of "
-                f"a node, {format_size(largest)}",
-            )
+        before = len(check.problems)
+        check_huge_pages(machine, check, self.size, self.page_size, self.pool)
+        if any(problem.path == "task.page_size" for problem in check.problems[before:]):
             return  # what else is wrong may follow from this
-        if self.size % self.page_size:
-            check.problem(("task", "size"), f"found {found_size}; allowed is a whole number of {pages}")
-        room = sum(node.memory_bytes // self.page_size for node in machine.nodes) * self.page_size
-        what = f"allowed is at most {format_size(room)}, the room of machine {machine.name} in {pages}"
-        if self.pool is not None and self.pool > room:
-            check.problem(("task", "pool"), f"found {found_pool}; {what}")
-        elif self.pool is not None and self.pool % self.page_size:
-            check.problem(("task", "pool"), f"found {found_pool}; allowed is a whole number of {pages}")
-        elif self.size > (room if self.pool is None else self.pool):
-            limit = what if self.pool is None else f"allowed is at most the pool, {found_pool}"
-            check.problem(("task", "size"), f"found {found_size}; {limit}")
         if self.page_node is not None:
             self._check_page_node(machine, check)
         check_caller(self, machine, check)

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
-from models.clients.client import Caller, Client, Costs, Pause, Step, Thread, check_caller
-from models.clients.hugetlbfs_fallocate import HugetlbfsFallocate, check_huge_pages
+from models.clients.client import Caller, Costs, Pause, Step, Thread
+from models.clients.huge_pages import HugePages
+from models.clients.hugetlbfs_fallocate import HugetlbfsFallocate
 from models.clients.vm_startup import amdahl
 from models.machine import Machine
-from models.units import MIB, Size, Time, format_size
-from models.validation import Checker
+from models.units import Time, format_size
 
 if TYPE_CHECKING:
     from models.kernels import Kernel
@@ -33,25 +33,13 @@ class DatabaseStartupCosts(Costs):
     engine: Annotated[Time, Field(ge=0, description="the engine's own start; an assumption")] = 20.0
 
 
-class DatabaseStartup(Client):
+class DatabaseStartup(HugePages):
     """Start a database."""
 
     client: Annotated[
         Literal["database_startup"], Field(description="the kernel code or program that has the job done")
     ]
-    size: Annotated[Size, Field(gt=0, description="shared memory")]
-    page_size: Annotated[Size, Field(gt=0, description="size of a huge page of it")] = 2 * MIB
-    pool: Annotated[
-        Size | None,
-        Field(description="huge pages set aside, spread evenly over the nodes; default: all memory of every node"),
-    ] = None
     costs: Annotated[DatabaseStartupCosts, Field(description="what it costs")] = DatabaseStartupCosts()
-
-    def size_bytes(self, machine: Machine) -> int:  # noqa: ARG002
-        return self.size
-
-    def unit_bytes(self, machine: Machine) -> int:  # noqa: ARG002
-        return self.page_size
 
     def callers(self, machine: Machine, kernel: Kernel, random: Random) -> Sequence[Caller]:  # noqa: ARG002
         def steps(caller: Thread) -> Iterator[Step]:  # noqa: ARG001
@@ -73,7 +61,3 @@ class DatabaseStartup(Client):
             f"{format_size(self.page_size)}, in one task, then touched; the engine starts by itself. "
             f"{amdahl(self._steps(machine), self.page_size)}"
         )
-
-    def check(self, machine: Machine, check: Checker) -> None:
-        check_caller(self, machine, check)
-        check_huge_pages(machine, check, self.size, self.page_size, self.pool)

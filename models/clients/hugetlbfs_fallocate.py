@@ -15,12 +15,13 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import Field
 
 from models.clients.clear_gigantic_page import clearing
-from models.clients.client import Caller, Client, Costs, FromPool, Step, Stream, Task, Thread, check_caller
+from models.clients.client import Caller, Costs, FromPool, Step, Stream, Task, Thread
+from models.clients.huge_pages import HugePages
 from models.locks import Lock
 from models.machine import Machine
 from models.memory import free_pages
 from models.policies import NodeEntry
-from models.units import MIB, Size, Time, format_size, format_time
+from models.units import MIB, Time, format_size, format_time
 from models.validation import Checker
 
 if TYPE_CHECKING:
@@ -54,25 +55,13 @@ class HugetlbfsFallocateCosts(Costs):
     lock_handover: Annotated[Time, Field(ge=0, description="more if others wait for them; an estimate")] = 0.3e-6
 
 
-class HugetlbfsFallocate(Client):
+class HugetlbfsFallocate(HugePages):
     """Allocate and clear the huge pages of a file."""
 
     client: Annotated[
         Literal["hugetlbfs_fallocate"], Field(description="the kernel code or program that has the job done")
     ]
-    size: Annotated[Size, Field(gt=0, description="size of the file")]
-    page_size: Annotated[Size, Field(gt=0, description="size of a huge page")] = 2 * MIB
-    pool: Annotated[
-        Size | None,
-        Field(description="huge pages set aside, spread evenly over the nodes; default: all memory of every node"),
-    ] = None
     costs: Annotated[HugetlbfsFallocateCosts, Field(description="what it costs")] = HugetlbfsFallocateCosts()
-
-    def size_bytes(self, machine: Machine) -> int:  # noqa: ARG002
-        return self.size
-
-    def unit_bytes(self, machine: Machine) -> int:  # noqa: ARG002
-        return self.page_size
 
     def callers(self, machine: Machine, kernel: Kernel, random: Random) -> Sequence[Caller]:  # noqa: ARG002
         def steps(caller: Thread) -> Iterator[Step]:  # noqa: ARG001
@@ -105,8 +94,7 @@ class HugetlbfsFallocate(Client):
         )
 
     def check(self, machine: Machine, check: Checker) -> None:
-        check_caller(self, machine, check)
-        check_huge_pages(machine, check, self.size, self.page_size, self.pool)
+        super().check(machine, check)
         costs: HugetlbfsFallocateCosts = self.costs_on(machine)
         if costs.lock_hold > costs.page:
             check.problem(
@@ -114,29 +102,3 @@ class HugetlbfsFallocate(Client):
                 f"found {check.found(('task', 'costs', 'lock_hold'), format_time(costs.lock_hold))}; allowed is at "
                 f"most the time for a page of which it is part, {format_time(costs.page)}",
             )
-
-
-def check_huge_pages(machine: Machine, check: Checker, size: int, page_size: int, pool: int | None) -> None:
-    """Find sizes of a job in huge pages (task.size, task.page_size, task.pool) that a machine has no room for."""
-    base = machine.base_page_bytes
-    largest = max(node.memory_bytes for node in machine.nodes)
-    if page_size % base or page_size > largest:
-        check.problem(
-            ("task", "page_size"),
-            f"found {check.found(('task', 'page_size'), format_size(page_size))}; allowed is a multiple of the base "
-            f"page, {format_size(base)}, up to the memory of a node, {format_size(largest)}",
-        )
-        return  # what else is wrong may follow from this
-    pages = f"pages of {format_size(page_size)}"
-    room = sum(node.memory_bytes // page_size for node in machine.nodes) * page_size
-    what = f"at most {format_size(room)}, the room of machine {machine.name} in {pages}"
-    found_size, found_pool = check.found(("task", "size")), check.found(("task", "pool"))
-    if pool is not None and pool > room:
-        check.problem(("task", "pool"), f"found {found_pool}; allowed is {what}")
-    elif pool is not None and pool % page_size:
-        check.problem(("task", "pool"), f"found {found_pool}; allowed is a whole number of {pages}")
-    elif size > (room if pool is None else pool):
-        limit = what if pool is None else f"at most the pool, {found_pool}"
-        check.problem(("task", "size"), f"found {found_size}; allowed is {limit}")
-    if size % page_size:
-        check.problem(("task", "size"), f"found {found_size}; allowed is a whole number of {pages}")

@@ -37,7 +37,7 @@ from models.clients.client import (
     Thread,
     check_caller,
 )
-from models.clients.hugetlbfs_fallocate import check_huge_pages
+from models.clients.huge_pages import check_huge_pages
 from models.clients.vfio_pin import check_section
 from models.locks import Lock
 from models.machine import Machine

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import Field
 
 from models.clients.client import Caller, Client, Costs, Pause, Step, Task, Thread, check_caller
-from models.clients.hugetlbfs_fallocate import HugetlbfsFallocate, check_huge_pages
+from models.clients.huge_pages import check_huge_pages
+from models.clients.hugetlbfs_fallocate import HugetlbfsFallocate
 from models.clients.vfio_pin import VfioPin
 from models.machine import Machine
 from models.units import MIB, Size, Time, format_size, format_time
