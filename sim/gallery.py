@@ -212,10 +212,13 @@ def _varying(cells: pd.DataFrame) -> list[str]:
 
 def cell_names(cells: pd.DataFrame) -> list[str]:
     """Return a name for each cell: what tells it apart from the others."""
-    known = _varying(cells)
-    words = {"nthreads": "{} threads", "size_gib": "{} GiB"}
+    words = {"nthreads": "{} thread{s}", "size_gib": "{} GiB"}
     return [
-        ", ".join(words.get(name, "{}").format(_cell(row[name])) for name in known if _cell(row[name]))
+        ", ".join(
+            words.get(name, "{}").format(_cell(row[name]), s="" if row[name] == 1 else "s")
+            for name in _varying(cells)
+            if _cell(row[name])
+        )
         for _, row in cells.iterrows()
     ]
 

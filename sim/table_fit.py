@@ -285,15 +285,12 @@ def figures_of(reading: Reading, client: str, names: Sequence[str] | None = None
 
 def _rate_names(machine: Machine, client: str) -> list[str]:
     names = ["rates.memory_bandwidth"]
-    if client in _CLEARING:
+    if CLIENTS[client].clears:
         names = ["rates.clear_rate", "rates.serial_clear_rate", *names]
         names += [f"rates.remote_factors.{distance}" for distance in sorted(set(machine.distances.values()) - {10})]
         if machine.rates.memory_curve.knee is not None:
             names.append("rates.memory_knee")
     return names
-
-
-_CLEARING = ("clear_gigantic_page", "hugetlbfs_fallocate", "database_startup", "vm_startup")
 
 
 def _costs(client: str, machine: Machine) -> Mapping[str, float]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from random import Random
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 class ClearGigantic(Client):
     """Clear huge pages one by one; the rates of clearing are the machine's."""
+
+    clears: ClassVar[bool] = True
 
     client: Annotated[
         Literal["clear_gigantic_page"], Field(description="the kernel code or program that has the job done")

@@ -143,6 +143,7 @@ class Client(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     baseline: ClassVar[Mapping[str, Any]] = {"kernel.max_threads": 1}  # a scenario's values for a kernel without help
+    clears: ClassVar[bool] = False  # True: its work is clearing, at the machine's rates, in part or as a whole
     on_every_node: ClassVar[bool] = False  # True: a kernel thread of each node calls the framework, all at once
 
     client: Annotated[str, Field(description="the kernel code or program that has the job done")]

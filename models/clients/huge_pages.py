@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from pydantic import Field
 
@@ -14,6 +14,8 @@ from models.validation import Checker
 
 class HugePages(Client):
     """Memory in huge pages of a pool, counted in them."""
+
+    clears: ClassVar[bool] = True
 
     size: Annotated[Size, Field(gt=0, description="memory to allocate")]
     page_size: Annotated[Size, Field(gt=0, description="size of a huge page")] = 2 * MIB

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from random import Random
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from pydantic import Field
 
@@ -90,6 +90,8 @@ class PageFaultCosts(Costs):
 
 class Populated(Client):
     """Make memory of a process present."""
+
+    clears: ClassVar[bool] = True
 
     size: Annotated[Size, Field(gt=0, description="memory to make present")]
     page_size: Annotated[

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from random import Random
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -42,6 +42,8 @@ class VmStartupCosts(Costs):
 
 class VmStartup(Client):
     """Start a virtual machine whose memory is on one node."""
+
+    clears: ClassVar[bool] = True
 
     client: Annotated[Literal["vm_startup"], Field(description="the kernel code or program that has the job done")]
     size: Annotated[Size, Field(gt=0, description="guest memory")]

@@ -14,7 +14,7 @@ _FITTED, _PREDICTED, _LINE = "#999999", "#0072B2", "#999999"
 
 
 def plot_table(result: TableResult, path: str | Path | None = None) -> Figure:
-    """Draw the error of each cell of a table that was simulated; bars are the spread of the measurements.
+    """Draw the error of each cell of a table that was simulated; bars are the published spread of the measurements.
 
     Between the dashed lines prediction and measurement agree within 5 %. Returns the figure, and writes it to `path` if
     given. Raises ValueError for a table without a simulated cell.
@@ -29,8 +29,13 @@ def plot_table(result: TableResult, path: str | Path | None = None) -> Figure:
     for edge in (-5.0, 5.0):
         axis.axvline(edge, color=_LINE, linewidth=1, linestyle="--")
     spread_pct = 100 * spread_of(cells).fillna(0.0)
-    for fitted, colour, marker, label in ((False, _PREDICTED, "o", "predicted"), (True, _FITTED, "s", "fitted")):
-        rows = [i for i, was in enumerate(cells["fitted"]) if bool(was) is fitted]
+    fitted, doubtful = cells["fitted"].astype(bool), cells["doubtful"].astype(bool)
+    for chosen, colour, marker, face, label in (
+        (~fitted & ~doubtful, _PREDICTED, "o", _PREDICTED, "predicted"),
+        (fitted, _FITTED, "s", _FITTED, "fitted"),
+        (doubtful & ~fitted, _PREDICTED, "o", "white", "not counted"),
+    ):
+        rows = [i for i, there in enumerate(chosen) if there]
         if rows:
             axis.errorbar(
                 cells["error_pct"].iloc[rows],
@@ -38,15 +43,17 @@ def plot_table(result: TableResult, path: str | Path | None = None) -> Figure:
                 xerr=spread_pct.iloc[rows],
                 color=colour,
                 marker=marker,
+                markerfacecolor=face,
                 linestyle="none",
                 capsize=2,
                 label=f"{label} ({len(rows)})",
             )
     axis.set_yticks(range(len(cells)), names, fontsize="small")
     axis.set_ylim(len(cells) - 0.4, -0.6)
-    axis.set_xlabel("predicted over measured time (%), bars: spread of the measurements where it is published")
+    axis.set_xlabel("predicted over measured (%)")
     axis.grid(axis="x", color="#dddddd", linewidth=0.6)
-    figure.legend(loc="outside lower center", ncols=2, fontsize="small")
+    bars = "bars: spread of the measurements, where it is published"
+    figure.legend(loc="outside lower center", ncols=3, fontsize="small", title=bars, title_fontsize="small")
     mean = "nothing predicted" if pd.isna(result.mean_error_pct) else f"mean error {result.mean_error_pct:.1f} %"
     figure.suptitle(f"{result.reading.name}: {mean}")
     if path is not None:
