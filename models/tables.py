@@ -151,7 +151,8 @@ def case_columns(case: Case) -> dict[str, Any]:
 def _column(path: str) -> str:
     """Return the name of the column for a path of a scenario: kernel.min_chunk -> min_chunk."""
     part, _, name = path.rpartition(".")
-    return f"background_{name}" if part == "background" else name
+    own_name = part.startswith(("background.", "groups."))
+    return path.replace(".", "_") if own_name else name
 
 
 STARTS = ("kernel_share", "speedup_limit")  # of jobs that are only in part the kernel's; see sim.run

@@ -10,7 +10,6 @@ streams likewise, with what their client says of them; the locks they take are o
 from __future__ import annotations
 
 from simpy import Environment
-from simpy import Resource as SimpyResource
 
 from models.clients import Stream
 from models.locks import LockCurve, lock_curve
@@ -44,35 +43,36 @@ class Hardware:
         }
         self._locks: dict[str, Resource] = {}
         self._routes: dict[tuple[int, tuple[int, ...], Stream], Route] = {}
-        self._placement = Placement(machine)
-        self._threads_on = dict.fromkeys(self._cpu, 0)  # of the job, without background load
-        self._shared: dict[int, SimpyResource] = {}  # CPUs that background load wants too: who has the turn
+        self._spin_routes: dict[int, Route] = {}
+        self.placement = Placement(machine)
+        self._threads_on = dict.fromkeys(self._cpu, 0)  # of the job
         self._occupied_since = dict.fromkeys(self._cpu, 0.0)
-        self.occupied_s = dict.fromkeys(self._cpu, 0.0)  # time with at least one thread on the CPU, by CPU id
+        self.occupied_s = dict.fromkeys(
+            self._cpu, 0.0
+        )  # time with at least one thread of the job on the CPU, by CPU id
 
     def occupy(self, nid: int | None, previous: Cpu | None = None, allowed: tuple[int, ...] | None = None) -> Cpu:
-        """Put a thread on a CPU of a node (`models.placement`)."""
-        cpu = self._placement.occupy(nid, previous, allowed)
-        if not self._threads_on[cpu.cpu_id]:
-            self._occupied_since[cpu.cpu_id] = self.env.now
-        self._threads_on[cpu.cpu_id] += 1
+        """Put a thread of the job on a CPU of a node (`models.placement`)."""
+        cpu = self.placement.occupy(nid, previous, allowed)
+        self.begin(cpu)
         return cpu
 
     def release(self, cpu: Cpu) -> None:
-        """Take a thread off its CPU: it sleeps, moves or ends."""
-        self._placement.release(cpu)
+        """Take a thread of the job off its CPU: it sleeps, moves or ends."""
+        self.placement.release(cpu)
+        self.end(cpu)
+
+    def begin(self, cpu: Cpu) -> None:
+        """Note that a thread of the job runs on a CPU from now on."""
+        if not self._threads_on[cpu.cpu_id]:
+            self._occupied_since[cpu.cpu_id] = self.env.now
+        self._threads_on[cpu.cpu_id] += 1
+
+    def end(self, cpu: Cpu) -> None:
+        """Note that a thread of the job runs no longer on a CPU."""
         self._threads_on[cpu.cpu_id] -= 1
         if not self._threads_on[cpu.cpu_id]:
             self.occupied_s[cpu.cpu_id] += self.env.now - self._occupied_since[cpu.cpu_id]
-
-    def share(self, cpu: Cpu) -> SimpyResource:
-        """Put a thread of somebody else on a CPU for good; return what it has to hold while it runs there."""
-        self._placement.add(cpu)
-        return self._shared.setdefault(cpu.cpu_id, SimpyResource(self.env))
-
-    def sharing(self, cpu: Cpu) -> SimpyResource | None:
-        """Return what a thread has to hold while it runs on a CPU; None if the job has the CPU for itself."""
-        return self._shared.get(cpu.cpu_id)
 
     def route(self, cpu: Cpu, nids: tuple[int, ...], stream: Stream) -> Route:
         """Return the route of a stream from `cpu` over memory of some nodes, evenly."""
@@ -97,10 +97,14 @@ class Hardware:
 
     def spin_route(self, cpu: Cpu) -> Route:
         """Return the route of a thread that computes on `cpu`, and uses no memory; its work is in seconds."""
-        uses = [(self._cpu[cpu.cpu_id], 1.0)]
-        if cpu.core_id in self._core:
-            uses.append((self._core[cpu.core_id], 1.0))
-        return self.network.route(uses, cap=1.0, weight=1.0 / self.machine.rates.clear_bytes_per_s)
+        route = self._spin_routes.get(cpu.cpu_id)
+        if route is None:
+            uses = [(self._cpu[cpu.cpu_id], 1.0)]
+            if cpu.core_id in self._core:
+                uses.append((self._core[cpu.core_id], 1.0))
+            weight = 1.0 / self.machine.rates.clear_bytes_per_s
+            route = self._spin_routes[cpu.cpu_id] = self.network.route(uses, cap=1.0, weight=weight)
+        return route
 
     def _make_route(self, cpu: Cpu, nids: tuple[int, ...], stream: Stream) -> Route:
         machine, rates = self.machine, self.machine.rates

@@ -18,6 +18,7 @@ from models.locks import Lock
 from models.machine import Cpu, Machine
 from models.memory import PagePool
 from models.policies import NodeEntry
+from models.units import Time
 from models.validation import Checker
 
 if TYPE_CHECKING:
@@ -153,6 +154,14 @@ class Client(BaseModel):
     cpus: Annotated[
         CpuList | None, Field(description='CPUs that the calling thread may use, as taskset -c: "0-17"; default: all')
     ] = None
+
+    nice: Annotated[int, Field(ge=-20, le=19, description="nice level of the calling thread")] = 0
+    group: Annotated[
+        str | None, Field(description="the cgroup that the calling thread is in, one of `groups`; default the root")
+    ] = None
+    start: Annotated[
+        Time, Field(ge=0, description="when the calling thread starts, after the background; no part of the job's time")
+    ] = 0.0
 
     def size_bytes(self, machine: Machine) -> int:
         """Return the size of the whole job."""

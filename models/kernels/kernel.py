@@ -72,6 +72,15 @@ Undo = Annotated[
 ]
 
 
+BusyFactor = Annotated[
+    int,
+    Field(
+        ge=1,
+        description="CPUs that are not idle balance so many times less often: 16 since Linux 5.10, 32 before (sd_init)",
+    ),
+]
+
+
 class Kernel(PolicyOptions):
     """A version of the framework, with every figure of it free to be changed.
 
@@ -115,6 +124,7 @@ class Kernel(PolicyOptions):
             "queued to a busy CPU were measured to wait half of that (Linux 6.18, 2 CPUs)",
         ),
     ] = 4e-3
+    busy_factor: BusyFactor = 16
     wake_pull: Annotated[
         float,
         Field(
