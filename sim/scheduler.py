@@ -10,8 +10,9 @@ A woken thread goes to an idle core of its node, its previous one first, then an
 loaded (`models.placement`). A CPU that falls idle pulls a waiting thread that may run there, from its own cache, then
 node, then the others. Balancing in a domain (the CPUs of a cache, of a node, all) is tried every n ms for idle CPUs and
 `busy_factor` times less often for others, n being its CPUs (sd_init, kernel/sched/topology.c: min_interval): one thread moves from the CPU with most load to one with less than the mean, if its weight, halved for each time that it
-could not be done before, is no more than what is out of balance (detach_tasks; the mean is that of the CPUs that the
-thread may use). Left out: moving a running thread, cache-hot threads, and groups' own weights.
+could not be done before, is no more than what is out of balance (detach_tasks). The mean is that of all CPUs of the
+domain (find_busiest_group), so that threads which may use a part of it only are not balanced while the rest is idle, but
+for those that an idle CPU pulls. Left out: moving a running thread, cache-hot threads, and groups' own weights.
 """
 
 from __future__ import annotations
@@ -387,7 +388,7 @@ class Scheduler:
     def _balance_domain(self, queues: Sequence[RunQueue]) -> Generator[Event, Any, None]:
         """Balance a domain again and again."""
         for passes in range(1, 1 << 62):
-            yield self._env.timeout(len(queues) * _MS)
+            yield self._env.timeout(len(queues) * _MS * (0.5 + self._ticks.random()))
             crowded = [queue for queue in queues if queue.cpu.cpu_id in self._crowded and queue.ready]
             if not crowded:
                 continue
@@ -403,13 +404,11 @@ class Scheduler:
         if not crowded:
             return
         busiest = max(crowded, key=lambda queue: (queue.load, -queue.cpu.cpu_id))
-        most = busiest.load
+        most, mean = busiest.load, sum(queue.load for queue in queues) / len(queues)
         for queue in sorted(queues, key=lambda queue: (queue.load, queue.cpu.cpu_id)):
             thread = next((thread for thread in busiest.ready if thread.may_use(queue.cpu)), None)
             if thread is None or queue is busiest:
                 continue
-            loads = [other.load for other in queues if thread.may_use(other.cpu)]
-            mean = sum(loads) / len(loads)
             excess = min(most - mean, mean - queue.load)
             if excess <= 0.0:
                 continue
