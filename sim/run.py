@@ -6,6 +6,7 @@ from typing import Any
 
 from simpy import AllOf, Environment
 
+from models.energy import energy_of
 from models.run import Record, RunResult
 from models.scenario import Case
 from models.streams import Streams
@@ -35,17 +36,18 @@ def run_case(case: Case, replication: int, *, with_slices: bool = False) -> RunR
         for resource in hardware.network.resources
         if (served := resource.served) > 0.0
     }
-    utilisation |= {f"cpu{cpu_id}": busy_s / time_s for cpu_id, busy_s in hardware.occupied_s.items() if busy_s > 0.0}
+    cpus_s = hardware.busy_cpus.seconds
+    utilisation |= {f"cpu{cpu_id}": busy_s / time_s for cpu_id, busy_s in cpus_s.items() if busy_s > 0.0}
     return RunResult(
         time_s=time_s,
-        cpu_s=sum(hardware.occupied_s.values()),
+        cpu_s=sum(cpus_s.values()),
         n_tasks=record.n_tasks,
         n_chunks=sum(worker.n_chunks for worker in record.workers),
         imbalance=record.imbalance_sum / max(1, record.n_tasks),
         workers=record.workers,
         utilisation=utilisation,
         slices=record.slices,
-        extra={**_shares(record, len(callers), time_s), **_failures(record)},
+        extra={**_shares(record, len(callers), time_s), **_failures(record), **_energy(case, hardware, time_s)},
     )
 
 
@@ -63,3 +65,20 @@ def _shares(record: Record, n_callers: int, time_s: float) -> dict[str, Any]:
 def _failures(record: Record) -> dict[str, Any]:
     """Return how many chunks of a run failed, and how long its callers undid what had been done."""
     return {"n_failed": record.n_failed, "undo_s": record.alone_s.get("undo", 0.0)} if record.n_failed else {}
+
+
+def _energy(case: Case, hardware: Hardware, time_s: float) -> dict[str, Any]:
+    """Return the energy of a run, where the machine's power is known and nothing but the job takes any."""
+    power = case.machine.power
+    if power is None or case.background.load != "none":
+        return {}
+    memories = [resource for resource in hardware.network.resources if resource.name.startswith("memory")]
+    energy = energy_of(
+        power,
+        time_s,
+        cpus_s=hardware.busy_cpus.seconds,
+        cores_s=hardware.busy_cores.seconds,
+        sockets_s=hardware.busy_sockets.seconds,
+        moved_bytes={memory.name: memory.served for memory in memories},
+    )
+    return {"energy_j": energy.total_j, "energy_added_j": energy.added_j}
