@@ -155,6 +155,7 @@ def _column(path: str) -> str:
     return path.replace(".", "_") if own_name else name
 
 
+_ENERGIES = ("energy_j", "energy_added_j")  # where they can be told; see sim.run
 STARTS = ("kernel_share", "speedup_limit")  # of jobs that are only in part the kernel's; see sim.run
 
 
@@ -184,7 +185,7 @@ def summarise(scenario: Scenario, runs: pd.DataFrame) -> pd.DataFrame:
                 "fitted": published is not None and _was_fitted(scenario, case, published),
                 "cpu_s": float(own["cpu_s"].mean()),
                 "imbalance": float(own["imbalance"].mean()),
-                **{name: float(own[name].mean()) for name in STARTS if name in own},
+                **{name: float(own[name].mean()) for name in (*STARTS, *_ENERGIES) if name in own},
             }
         )
     summary = pd.DataFrame(rows)

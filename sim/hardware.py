@@ -9,6 +9,8 @@ streams likewise, with what their client says of them; the locks they take are o
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from simpy import Environment
 
 from models.clients import Stream
@@ -16,6 +18,28 @@ from models.locks import LockCurve, lock_curve
 from models.machine import Cpu, Machine
 from models.placement import Placement
 from sim.flows import FlowNetwork, Resource, Route
+
+
+class Busy:
+    """How long each of some things has had at least one thread on it, in seconds by its id."""
+
+    def __init__(self, env: Environment, ids: Iterable[int]) -> None:
+        self.seconds = dict.fromkeys(ids, 0.0)
+        self._env = env
+        self._threads = dict.fromkeys(self.seconds, 0)
+        self._since_s = dict.fromkeys(self.seconds, 0.0)
+
+    def enter(self, thing: int) -> None:
+        """Count a thread more."""
+        if not self._threads[thing]:
+            self._since_s[thing] = self._env.now
+        self._threads[thing] += 1
+
+    def leave(self, thing: int) -> None:
+        """Count a thread less."""
+        self._threads[thing] -= 1
+        if not self._threads[thing]:
+            self.seconds[thing] += self._env.now - self._since_s[thing]
 
 
 class Hardware:
@@ -45,11 +69,11 @@ class Hardware:
         self._routes: dict[tuple[int, tuple[int, ...], Stream], Route] = {}
         self._spin_routes: dict[int, Route] = {}
         self.placement = Placement(machine)
-        self._threads_on = dict.fromkeys(self._cpu, 0)  # of the job
-        self._occupied_since = dict.fromkeys(self._cpu, 0.0)
-        self.occupied_s = dict.fromkeys(
-            self._cpu, 0.0
-        )  # time with at least one thread of the job on the CPU, by CPU id
+        self._socket_of = {node.nid: node.socket_id for node in machine.nodes}
+        # By threads of the job, without other work.
+        self.busy_cpus = Busy(env, self._cpu)
+        self.busy_cores = Busy(env, threads)
+        self.busy_sockets = Busy(env, self._socket_of.values())
 
     def occupy(self, nid: int | None, previous: Cpu | None = None, allowed: tuple[int, ...] | None = None) -> Cpu:
         """Put a thread of the job on a CPU of a node (`models.placement`)."""
@@ -64,15 +88,13 @@ class Hardware:
 
     def begin(self, cpu: Cpu) -> None:
         """Note that a thread of the job runs on a CPU from now on."""
-        if not self._threads_on[cpu.cpu_id]:
-            self._occupied_since[cpu.cpu_id] = self.env.now
-        self._threads_on[cpu.cpu_id] += 1
+        for busy, thing in self._places(cpu):
+            busy.enter(thing)
 
     def end(self, cpu: Cpu) -> None:
         """Note that a thread of the job runs no longer on a CPU."""
-        self._threads_on[cpu.cpu_id] -= 1
-        if not self._threads_on[cpu.cpu_id]:
-            self.occupied_s[cpu.cpu_id] += self.env.now - self._occupied_since[cpu.cpu_id]
+        for busy, thing in self._places(cpu):
+            busy.leave(thing)
 
     def route(self, cpu: Cpu, nids: tuple[int, ...], stream: Stream) -> Route:
         """Return the route of a stream from `cpu` over memory of some nodes, evenly."""
@@ -105,6 +127,10 @@ class Hardware:
             weight = 1.0 / self.machine.rates.clear_bytes_per_s
             route = self._spin_routes[cpu.cpu_id] = self.network.route(uses, cap=1.0, weight=weight)
         return route
+
+    def _places(self, cpu: Cpu) -> tuple[tuple[Busy, int], ...]:
+        socket_id = self._socket_of[cpu.nid]
+        return (self.busy_cpus, cpu.cpu_id), (self.busy_cores, cpu.core_id), (self.busy_sockets, socket_id)
 
     def _make_route(self, cpu: Cpu, nids: tuple[int, ...], stream: Stream) -> Route:
         machine, rates = self.machine, self.machine.rates

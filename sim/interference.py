@@ -20,10 +20,10 @@ from sim.simulation import Simulation, finish
 def interference(both: Simulation) -> dict[str, Any]:
     """Return the columns of a run with other work: for the job `slowdown`, its time over that on the idle machine.
 
-    For each other work, by its name: `NAME_slowdown`; with an amount of work NAME_time_s, to the end of its last
-    thread, and NAME_mean_s, of all its threads, and NAME_alone_s; for a service NAME_p50_s, NAME_p95_s and NAME_p99_s, the response times
-    of the requests that arrive while the job runs. The slowdown is that of NAME_time_s, of the 99th percentile for a
-    service, and for the rest that of its progress while the job runs.
+    For each other work, by its name: `NAME_slowdown`. With an amount of work also NAME_time_s, to the end of its last
+    thread, NAME_mean_s, of all its threads, and NAME_alone_s, without the job; for a service NAME_p50_s, NAME_p95_s and
+    NAME_p99_s, the response times of the requests that arrive while the job runs. The slowdown is that of NAME_time_s,
+    of the 99th percentile for a service, and for the rest that of its progress while the job runs.
     """
     case = both.case
     idle = Simulation(replace(case, background={}), both.replication)

@@ -9,10 +9,11 @@ when it is used up, until the next period (`sim.quota`).
 A woken thread goes to an idle core of its node, its previous one first, then an idle hardware thread, then the least
 loaded (`models.placement`). A CPU that falls idle pulls a waiting thread that may run there, from its own cache, then
 node, then the others. Balancing in a domain (the CPUs of a cache, of a node, all) is tried every n ms for idle CPUs and
-`busy_factor` times less often for others, n being its CPUs (sd_init, kernel/sched/topology.c: min_interval): one thread moves from the CPU with most load to one with less than the mean, if its weight, halved for each time that it
-could not be done before, is no more than what is out of balance (detach_tasks). The mean is that of all CPUs of the
-domain (find_busiest_group), so that threads which may use a part of it only are not balanced while the rest is idle, but
-for those that an idle CPU pulls. Left out: moving a running thread, cache-hot threads, and groups' own weights.
+`busy_factor` times less often for others, n being its CPUs, give or take a half (sd_init, kernel/sched/topology.c:
+min_interval). One thread moves from the CPU with most load to one with less than the mean, if its weight, halved for
+each time that it could not be done before, is no more than what is out of balance (detach_tasks). The mean is that of
+all CPUs of the domain (find_busiest_group): threads that may use a part of it only are not balanced while the rest is
+idle. Left out: moving a running thread, cache-hot threads, and groups' own weights.
 """
 
 from __future__ import annotations

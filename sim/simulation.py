@@ -7,6 +7,7 @@ from typing import Any
 
 from simpy import AllOf, Environment
 
+from models.energy import energy_of
 from models.loads import Service
 from models.run import Record, RunResult
 from models.scenario import Case
@@ -36,6 +37,7 @@ class Simulation:
         if task.start:
             env.run(until=task.start)
         self.began_s = float(env.now)
+        self._served_before = {resource.name: resource.served for resource in hardware.network.resources}
         before = {neighbour.name: neighbour.progress for neighbour in self.neighbours}
         callers = []
         for caller in task.callers(case.machine, case.kernel, streams["caller_node"]):
@@ -52,13 +54,13 @@ class Simulation:
 
     def _mean_utilisation(self) -> dict[str, float]:
         """Return how busy everything was, from the start to the end of the job."""
-        time_s = self.ended_s
+        time_s = self.time_s
         found = {
             resource.name: served / resource.capacity / time_s
             for resource in self._hardware.network.resources
-            if (served := resource.served) > 0.0
+            if (served := resource.served - self._served_before.get(resource.name, 0.0)) > 0.0
         }
-        occupied = self._hardware.occupied_s.items()
+        occupied = self._hardware.busy_cpus.seconds.items()
         return found | {f"cpu{cpu_id}": busy_s / time_s for cpu_id, busy_s in occupied if busy_s > 0.0}
 
     @property
@@ -66,19 +68,35 @@ class Simulation:
         """The time of the job, in seconds."""
         return self.ended_s - self.began_s
 
+    def _energy(self) -> dict[str, Any]:
+        """Return the energy of a run, where the machine's power is known and nothing but the job takes any."""
+        power, hardware = self.case.machine.power, self._hardware
+        if power is None or self.case.background:
+            return {}
+        memories = [resource for resource in hardware.network.resources if resource.name.startswith("memory")]
+        energy = energy_of(
+            power,
+            self.time_s,
+            cpus_s=hardware.busy_cpus.seconds,
+            cores_s=hardware.busy_cores.seconds,
+            sockets_s=hardware.busy_sockets.seconds,
+            moved_bytes={memory.name: memory.served for memory in memories},
+        )
+        return {"energy_j": energy.total_j, "energy_added_j": energy.added_j}
+
     def result(self, extra: Mapping[str, Any]) -> RunResult:
         """Return what the run gave, with further columns."""
         record = self.record
         return RunResult(
             time_s=self.time_s,
-            cpu_s=sum(self._hardware.occupied_s.values()),
+            cpu_s=sum(self._hardware.busy_cpus.seconds.values()),
             n_tasks=record.n_tasks,
             n_chunks=sum(worker.n_chunks for worker in record.workers),
             imbalance=record.imbalance_sum / max(1, record.n_tasks),
             workers=record.workers,
             utilisation=self._utilisation,
             slices=record.slices,
-            extra={**_shares(record, self.n_callers, self.time_s), **_failures(record), **extra},
+            extra={**_shares(record, self.n_callers, self.time_s), **_failures(record), **self._energy(), **extra},
         )
 
 
