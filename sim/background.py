@@ -81,11 +81,12 @@ class Neighbour:
         if load.start:
             yield env.timeout(load.start)
         awake = False
+        last: Cpu | None = None  # that it was on when it fell asleep
         for step in steps:
             if isinstance(step, (Compute, Move)):
                 if not awake:
                     awake = True
-                    thread.wake(None, getattr(thread, "cpu", None))
+                    thread.wake(None if last is None else last.nid, last)
                 yield from self._work(number, thread, step)
                 continue
             if number in self._open:
@@ -100,6 +101,7 @@ class Neighbour:
             if wait_s > 0.0:
                 if awake:
                     awake = False
+                    last = thread.cpu
                     thread.sleep()
                 yield env.timeout(wait_s)
         if awake:

@@ -173,14 +173,16 @@ class FlowNetwork:
         self._completing = False
         self._vacated: Route | None = None  # the route of the flow that is just ending, until its place is taken
 
-    def resource(self, name: str, capacity: float, curve: Curve | None = None) -> Resource:
+    def resource(self, name: str, capacity: float, curve: Curve | None = None, *, often_full: bool = False) -> Resource:
         """Add a resource of `capacity` units per second (> 0, finite).
 
-        Raises ValueError for a capacity that is not positive and finite.
+        One that is `often_full`, and as often not, costs less if that is known; no rate depends on it. Raises ValueError for a capacity that is not positive and finite.
         """
         if not 0 < capacity < math.inf:
             raise ValueError(f"resource {name!r}: capacity must be positive and finite; found {capacity!r}")
         resource = Resource(name, float(capacity), curve or CapacityCurve(), len(self.resources))
+        if often_full:
+            resource._pinned = resource._tight = True
         self.resources.append(resource)
         return resource
 

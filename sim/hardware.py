@@ -43,9 +43,9 @@ class Busy:
 
 
 class Hardware:
-    """The CPUs, memory and links of a machine, in one simulation."""
+    """The CPUs, memory and links of a machine, in one simulation; `is_shared`: other work comes and goes on them."""
 
-    def __init__(self, env: Environment, machine: Machine) -> None:
+    def __init__(self, env: Environment, machine: Machine, *, is_shared: bool = False) -> None:
         self.env = env
         self.machine = machine
         self.network = network = FlowNetwork(env)
@@ -55,7 +55,9 @@ class Hardware:
         for cpu in machine.cpus:
             threads[cpu.core_id] = threads.get(cpu.core_id, 0) + 1
         self._core = {
-            core: network.resource(f"core{core}", rates.core_throughput) for core, n in sorted(threads.items()) if n > 1
+            core: network.resource(f"core{core}", rates.core_throughput, often_full=is_shared)
+            for core, n in sorted(threads.items())
+            if n > 1
         }
         self._cache: dict[int, Resource] = {}
         if rates.cache_bytes_per_s is not None:

@@ -27,15 +27,14 @@ class Simulation:
         self.replication = replication
         self.env = env = Environment()
         self.record = Record(with_slices)
-        self._hardware = hardware = Hardware(env, case.machine)
+        self._hardware = hardware = Hardware(env, case.machine, is_shared=_is_shared(case))
         streams = Streams(case.seed, replication)
         cpus, self.neighbours = _others(case, hardware, streams)
         policy = case.policy(streams["next_entry"].randrange)
         policy.count_idle(lambda: hardware.placement.idle_cpus(policy.helper_cpus))
         task, allowed = case.task, case.caller_cpu_ids
         ktask = Ktask(hardware, cpus, case.kernel, policy, streams, self.record, nice=task.nice, group=task.group)
-        if task.start:
-            env.run(until=task.start)
+        env.run(until=env.timeout(task.start))  # other work that starts by then is there first
         self.began_s = float(env.now)
         self._served_before = {resource.name: resource.served for resource in hardware.network.resources}
         before = {neighbour.name: neighbour.progress for neighbour in self.neighbours}
@@ -100,10 +99,14 @@ class Simulation:
         )
 
 
+def _is_shared(case: Case) -> bool:
+    """Return whether threads must share CPUs with other work, or have a quota."""
+    return bool(case.background) or any(group.quota is not None for group in case.groups.values())
+
+
 def _others(case: Case, hardware: Hardware, streams: Streams) -> tuple[Cpus, list[Neighbour]]:
     """Return the CPUs of a case, and the other work on them, which has begun."""
-    quota = any(group.quota is not None for group in case.groups.values())
-    if not case.background and not quota:
+    if not _is_shared(case):
         return OwnCpus(hardware), []
     scheduler = Scheduler(hardware, case.kernel.time_slice, case.kernel.busy_factor, case.groups, streams["ticks"])
     return scheduler, [Neighbour(name, load, hardware, scheduler, streams) for name, load in case.background.items()]
