@@ -48,7 +48,7 @@ def validation_design(machine: Machine, granularity_bytes: int, replications: in
         parts.append(_many(most, large, tasks=3))
         parts.append(_many(most, small, chunks_per_work=1))  # one chunk for each thread
         last = str(max(cpu.cpu_id for cpu in machine.cpus_of(machine.cpu_nids[0])))
-        for load in ("clear", "spin"):
+        for load in ("clear", "spin", "read", "copy"):
             busy = {"background": {"other": {"load": load, "cpus": last}}}
             parts += [_one_thread(large) | busy, _many(most, small) | busy]
     title = "Validation: runs that were not used in the fit"

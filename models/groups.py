@@ -8,8 +8,10 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from models.cpu_list import CpuList, format_cpu_list
 from models.machine import Machine
-from models.units import Time
+from models.units import Time, format_time
 from models.validation import Checker
+
+LEAST_QUOTA_S = 1e-3  # CPU time of a period; source: min_cfs_quota_period, kernel/sched/core.c
 
 
 class Group(BaseModel):
@@ -32,7 +34,14 @@ class Group(BaseModel):
     )
 
     def check(self, machine: Machine, check: Checker, at: tuple[str, ...]) -> None:
-        """Find CPUs that there are not; `at` is the place of the group in the document."""
+        """Find CPUs that there are not, and too small a quota; `at` is the place of the group in the document."""
+        if self.quota is not None and self.quota * self.period < LEAST_QUOTA_S:
+            check.problem(
+                (*at, "quota"),
+                f"found {self.quota:g}, {format_time(self.quota * self.period)} in a period of "
+                f"{format_time(self.period)}; allowed is at least {format_time(LEAST_QUOTA_S)} in a period, "
+                f"{LEAST_QUOTA_S / self.period:g} here",
+            )
         known = {cpu.cpu_id for cpu in machine.cpus}
         strange = [cpu_id for cpu_id in self.cpus or () if cpu_id not in known]
         if strange or (self.cpus is not None and not self.cpus):

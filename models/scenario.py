@@ -181,7 +181,7 @@ class Scenario:
         return replace(
             self,
             cases=tuple(
-                replace(case, kernel=case.kernel.model_copy(update=dict(case.machine.team)))
+                replace(case, kernel=case.kernel.model_copy(update={**case.machine.team, "pinned": True}))
                 if case.machine.team
                 else case
                 for case in self.cases
@@ -258,18 +258,17 @@ def build_scenario(document: Located, path: Path, *, machine: Machine | None = N
     first: ScenarioFile | None = None
     for chosen in combinations(document, _LISTS):
         spelled = _spell_out(chosen)
+        check = Checker(spelled, name)
+        background, groups = _loads(spelled, check), _groups(spelled, check)
         try:
             file = validate(_model_of(spelled), spelled, name)
         except InputError as error:
-            problems += error.problems
+            problems += [*error.problems, *check.problems]
             continue
         first = first or file
         where = machines.get(file.machine)
         if where is not None:
-            check = Checker(spelled, name)
-            background, groups = _loads(spelled, check), _groups(spelled, check)
             _check_case(file, where, background, groups, check)
-            problems += check.problems
             values.append(_values(spelled))
             cases.append(
                 Case(
@@ -283,6 +282,7 @@ def build_scenario(document: Located, path: Path, *, machine: Machine | None = N
                     document=spelled,
                 )
             )
+        problems += check.problems
     problems += _find_unused(cases, name)
     if problems:
         raise InputError(problems)
@@ -396,18 +396,22 @@ def _one_of(base: type[BaseModel], key: str, names: Iterable[str]) -> type[BaseM
 def _model_of(document: Located) -> type[ScenarioFile]:
     names: list[str | None] = []
     for part, key, default in (("task", "client", None), ("kernel", "version", DEFAULT_VERSION)):
-        inner = document.value.get(part)
-        mapping = inner.value if inner is not None and isinstance(inner.value, dict) else {}
+        mapping = _mapping(document, part)
         given = mapping[key].value if key in mapping else default
         names.append(given if isinstance(given, str) else None)
     return scenario_model(*names)
 
 
+def _mapping(document: Located, key: str) -> Mapping[str, Located]:
+    """Return the mapping at a key of a document; an empty one if there is something else, or nothing."""
+    part = document.value.get(key)
+    return part.value if part is not None and isinstance(part.value, dict) else {}
+
+
 def _parts(document: Located, key: str, of_one: Callable[[Located], Any], check: Checker) -> dict[str, Any]:
     """Return the parts of a mapping from names of their own, each as its model."""
     found: dict[str, Any] = {}
-    parts = document.value.get(key)
-    for name, part in parts.value.items() if parts is not None else ():
+    for name, part in _mapping(document, key).items():
         if not re.fullmatch(NAME, name):
             check.problem((key, name), f"found the name {name!r}; {NAME_WORDS}", of_key=True)
         try:
@@ -418,6 +422,15 @@ def _parts(document: Located, key: str, of_one: Callable[[Located], Any], check:
 
 
 def _loads(document: Located, check: Checker) -> dict[str, Load]:
+    kind = _mapping(document, "background").get("load")
+    if kind is not None and not isinstance(kind.value, dict):
+        message = (
+            "found a load without a name; allowed is a name for each, such as "
+            'background: {other: {load: spin, cpus: "1"}}; for no load, background: {} or threads: 0'
+        )
+        check.problem(("background",), message)
+        return {}
+
     def of_one(part: Located) -> Any:
         kind = part.value.get("load") if isinstance(part.value, dict) else None
         return LOADS.get(str(kind.value) if kind is not None else "") or _one_of(Load, "load", LOADS)

@@ -508,7 +508,7 @@ class _Search:
         without_s = fmean(result.time_s for result in results)
         for name, load in best.case.background.items():
             slowdown = fmean(result.extra[f"{name}_slowdown"] for result in best.results)
-            text += f". Beside it {name} ({load.words()}) is slowed down to {1 / slowdown:.0%} of its speed"
+            text += f". Beside it {name} ({load.words()}) runs at {1 / slowdown:.0%} of its speed"
         return f"{text}; without {_and(best.case.background)} the job takes {format_time(without_s)}."
 
     def _doubt(self, best: _Candidate) -> str:

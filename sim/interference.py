@@ -21,9 +21,10 @@ def interference(both: Simulation) -> dict[str, Any]:
     """Return the columns of a run with other work: for the job `slowdown`, its time over that on the idle machine.
 
     For each other work, by its name: `NAME_slowdown`. With an amount of work also NAME_time_s, to the end of its last
-    thread, NAME_mean_s, of all its threads, and NAME_alone_s, without the job; for a service NAME_p50_s, NAME_p95_s and
-    NAME_p99_s, the response times of the requests that arrive while the job runs. The slowdown is that of NAME_time_s,
-    of the 99th percentile for a service, and for the rest that of its progress while the job runs.
+    thread, NAME_mean_s, of all its threads, and NAME_alone_s, without all else; for a service NAME_p50_s, NAME_p95_s
+    and NAME_p99_s, the response times of the requests that arrive while the job runs. The slowdown is that of
+    NAME_time_s, of the 99th percentile for a service, and for the rest that of its progress while the job runs; NaN for
+    one that has not begun by then.
     """
     case = both.case
     idle = Simulation(replace(case, background={}), both.replication)
@@ -42,7 +43,7 @@ def interference(both: Simulation) -> dict[str, Any]:
             found[f"{name}_slowdown"] = neighbour.time_s / alone.time_s
         else:
             done = both.progress[name]
-            found[f"{name}_slowdown"] = progress / done if done else math.inf
+            found[f"{name}_slowdown"] = progress / done if done else math.inf if progress else math.nan
     return found
 
 

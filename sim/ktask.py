@@ -177,6 +177,7 @@ class Ktask:
         nice = running.nice.get(index, self._policy.priorities.nice(self._nice))
         group = self._group if self._policy.helper_group == "caller" else None
         helper = self._cpus.thread(self._policy.helper_cpus, bound=nid is not None, nice=nice, group=group)
+        helper.pinned = self._kernel.pinned
         running.helpers[index] = helper
         helper.wake(nid)
         self._record.worker(index).start_wait_s += env.now - queued_at

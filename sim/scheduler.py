@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Generator, Mapping, Sequence
+from functools import partial
 from random import Random
 from typing import Any
 
@@ -63,7 +64,8 @@ class ScheduledThread(Thread):
         self.bound_nid: int | None = None
         self._scheduler = scheduler
         self._turn: Event | None = None
-        self._flow: tuple[Route, Flow] | None = None
+        self._flow: tuple[Route, Flow] | None = None  # while it has a CPU
+        self._work = 0.0  # that it does just now: what was left of it when it last got or lost a CPU
 
     @property
     def has_own_cpu(self) -> bool:
@@ -86,21 +88,22 @@ class ScheduledThread(Thread):
     def run(self, route_on: Callable[[Cpu], Route], work: float) -> Generator[Event, Any, None]:
         """Do work while it has a CPU; each time it is on another one, over the route from there."""
         network = self.hardware.network
-        while work > 0.0:
+        self._work = work
+        while self._work > 0.0:
             if not self.running:
                 self._turn = Event(self.hardware.env)
                 yield self._turn
                 continue
             route = route_on(self.cpu)
-            flow = network.start(route, work)
+            flow = network.start(route, self._work)
             self._flow = (route, flow)
             yield flow
             self._flow = None
-            work = flow.left
+            self._work = flow.left
 
     def work_left(self) -> float:
         """Return what is left of the work that it does just now, 0 if none."""
-        return 0.0 if self._flow is None else self.hardware.network.work_left(*self._flow)
+        return self._work if self._flow is None else self.hardware.network.work_left(*self._flow)
 
     def begin(self) -> None:
         """Let it go on: it has a CPU."""
@@ -115,7 +118,7 @@ class ScheduledThread(Thread):
 
     def may_use(self, cpu: Cpu) -> bool:
         """Whether it may be moved to a CPU."""
-        if self.bound_nid is not None and cpu.nid != self.bound_nid:
+        if self.pinned or (self.bound_nid is not None and cpu.nid != self.bound_nid):
             return False
         return self.allowed is None or cpu.cpu_id in self.allowed
 
@@ -161,7 +164,7 @@ class Scheduler:
         self._queues = {cpu.cpu_id: RunQueue(cpu) for cpu in hardware.machine.cpus}
         self._crowded: dict[int, RunQueue] = {}  # where threads wait
         self._quotas = {
-            name: Quota(self._env, group.quota, group.period, lambda: self._throttle(), lambda: self._unthrottle())
+            name: Quota(self._env, group.quota, group.period, self._throttle, partial(self._unthrottle, name))
             for name, group in groups.items()
             if group.quota is not None
         }
@@ -193,7 +196,11 @@ class Scheduler:
 
     def wake(self, thread: ScheduledThread, nid: int | None, previous: Cpu | None) -> None:
         """Put a sleeping thread on a CPU of a node (None: of any), and let it run or wait there."""
-        thread.cpu = self._hardware.placement.occupy(nid, previous, thread.allowed, thread.weight)
+        placement = self._hardware.placement
+        thread.cpu = placement.occupy(nid, previous, thread.allowed, thread.weight)
+        if not thread.of_job:
+            placement.release(thread.cpu, thread.weight)
+            self._count(thread)
         thread.bound_nid = thread.cpu.nid if thread.bound else None
         queue = thread.queue = self._queues[thread.cpu.cpu_id]
         self._account(queue)
@@ -219,26 +226,44 @@ class Scheduler:
             self._unwait(queue, thread)
         thread.queue = None
         thread.vruntime -= queue.clock
-        self._hardware.placement.release(thread.cpu, thread.weight)
+        self._discount(thread)
         self._fill(queue)
 
     def set_weight(self, thread: ScheduledThread, weight: int) -> None:
         """Give a thread another weight, from now on."""
         if thread.queue is not None:
             self._account(thread.queue)
-            placement = self._hardware.placement
-            placement.release(thread.cpu, thread.weight)
-            placement.put(thread.cpu, weight)
+            self._discount(thread)
         thread.weight = weight
         if thread.queue is not None:
+            self._count(thread)
             self._arm(thread.queue)
+
+    def _count(self, thread: ScheduledThread) -> None:
+        """Count a thread on its CPU: where CPUs are alike, those of the job keep apart from each other first."""
+        placement = self._hardware.placement
+        if thread.of_job:
+            placement.put(thread.cpu, thread.weight)
+        else:
+            placement.add(thread.cpu, thread.weight)
+
+    def _discount(self, thread: ScheduledThread) -> None:
+        """Count a thread no longer on its CPU."""
+        placement = self._hardware.placement
+        if thread.of_job:
+            placement.release(thread.cpu, thread.weight)
+        else:
+            placement.add(thread.cpu, -thread.weight)
 
     # -- one CPU
 
-    def _account(self, queue: RunQueue) -> None:
-        """Bring the time of the thread that runs, and the queue's clock, up to now."""
+    def _account(self, queue: RunQueue, without: Quota | None = None) -> None:
+        """Bring the time of the thread that runs, and the queue's clock, up to now.
+
+        The clock goes on without threads that are throttled; `without` is a quota of which they were so until now.
+        """
         now, current = self._env.now, queue.current
-        least = [thread.vruntime for thread in queue.waiting]
+        least = [thread.vruntime for thread in queue.ready if without is None or thread.quota is not without]
         if current is not None:
             ran_s = now - current.since_s
             current.ran_s += ran_s
@@ -343,10 +368,14 @@ class Scheduler:
                 self._fill(queue)
                 last.halt()
 
-    def _unthrottle(self) -> None:
-        """Let the threads of groups that have a quota again go on."""
+    def _unthrottle(self, name: str) -> None:
+        """Let the threads of a group that has some of its quota again go on: where others are by now, as if woken."""
+        quota = self._quotas[name]
         for queue in list(self._crowded.values()):
-            self._account(queue)
+            self._account(queue, without=quota)
+            for thread in queue.waiting:
+                if thread.quota is quota:
+                    thread.vruntime = max(thread.vruntime, queue.clock)
             self._fill(queue)
 
     # -- between CPUs
@@ -358,11 +387,10 @@ class Scheduler:
         self._account(old)
         self._account(queue)
         self._unwait(old, thread)
-        placement = self._hardware.placement
-        placement.release(thread.cpu, thread.weight)
-        placement.put(queue.cpu, thread.weight)
+        self._discount(thread)
         thread.vruntime += queue.clock - old.clock
         thread.cpu, thread.queue = queue.cpu, queue
+        self._count(thread)
         self._arm(old)
         if queue.current is None:
             self._start(queue, thread)

@@ -42,6 +42,7 @@ class Simulation:
         for caller in task.callers(case.machine, case.kernel, streams["caller_node"]):
             own = None if caller.is_kthread else allowed
             thread = cpus.thread(own, bound=caller.is_kthread, nice=task.nice, group=task.group)
+            thread.pinned = case.kernel.pinned
             thread.wake(caller.nid)
             callers.append(env.process(ktask.run_steps(thread, caller.steps(thread))))
         env.run(until=AllOf(env, callers))

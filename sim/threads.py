@@ -23,6 +23,7 @@ class Thread:
 
     cpu: Cpu  # that it is on, or was before it fell asleep
     cpu_wait_s = 0.0  # time that it could have run and had no CPU
+    pinned = False  # to the CPU that it was put on: it is not moved while it is awake
 
     def __init__(self, hardware: Hardware, allowed: tuple[int, ...] | None = None, *, bound: bool = False) -> None:
         self.hardware = hardware

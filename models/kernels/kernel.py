@@ -125,6 +125,13 @@ class Kernel(PolicyOptions):
         ),
     ] = 4e-3
     busy_factor: BusyFactor = 16
+    pinned: Annotated[
+        bool,
+        Field(
+            description="threads of the job are bound to the CPU that they are put on, and wait for it beside other "
+            "work, as those of the real backend"
+        ),
+    ] = False
     wake_pull: Annotated[
         float,
         Field(

@@ -11,7 +11,8 @@ from pydantic import Field
 from models.clients.client import Stream
 from models.loads.load import Compute, Load, LoadStep, Move, Request
 from models.machine import Machine
-from models.units import Size, Time
+from models.units import Size, Time, format_time
+from models.validation import Checker
 
 
 class Service(Load):
@@ -29,6 +30,18 @@ class Service(Load):
         clear = machine.rates.clear_bytes_per_s * machine.rates.clear_traffic
         stream = Stream("read", clear, 1.0)
         return [self._steps(stream, arrivals) for _ in range(self.n_threads)]
+
+    def check(self, machine: Machine, check: Checker, at: tuple[str, ...]) -> None:
+        super().check(machine, check, at)
+        n_cpus = min(self.n_threads, len(machine.cpus if self.cpus is None else self.cpus))
+        most = n_cpus / self.cpu_time
+        if n_cpus and self.requests_per_s > most:
+            threads = f"{n_cpus} thread{'s' * (n_cpus > 1)} with a CPU each"
+            check.problem(
+                (*at, "requests_per_s"),
+                f"found {self.requests_per_s:g}, of {format_time(self.cpu_time)} each; allowed are at most {most:g}, "
+                f"which {threads} can answer: with more, response times grow for ever; give it more threads",
+            )
 
     def _arrivals(self, random: Random) -> Iterator[tuple[float, float]]:
         """Yield the arrival of each request in seconds, and the CPU time that it needs."""

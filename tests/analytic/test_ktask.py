@@ -20,8 +20,9 @@ from models.scenario import Case
 from models.streams import Streams
 from models.units import GIB
 from sim.hardware import Hardware
-from sim.ktask import Ktask, RunningThread
+from sim.ktask import Ktask
 from sim.run import run_case
+from sim.threads import OwnCpus
 
 MakeCase = Callable[..., Case]
 
@@ -184,9 +185,11 @@ def run_entries(case: Case, sizes_gib: dict[int, float]) -> tuple[float, list[Sl
     hardware = Hardware(env, case.machine)
     record = Record(with_slices=True)
     streams = Streams(1, 0)
-    ktask = Ktask(hardware, case.kernel, case.policy(streams["next_entry"].randrange), streams, record)
+    cpus = OwnCpus(hardware)
+    ktask = Ktask(hardware, cpus, case.kernel, case.policy(streams["next_entry"].randrange), streams, record)
     assert case.task.caller_node is not None
-    caller = RunningThread(hardware.occupy(case.task.caller_node))
+    caller = cpus.thread()
+    caller.wake(case.task.caller_node)
     entries = [NodeEntry(nid, 0, int(size * GIB) // 4096) for nid, size in sizes_gib.items()]
     env.run(until=env.process(ktask.run(caller, Task(entries, *clearing(case.machine.rates)))))
     return float(env.now), [item for item in record.slices if item.kind == "chunk"]

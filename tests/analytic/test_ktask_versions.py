@@ -21,7 +21,8 @@ from models.scenario import Case
 from models.streams import Streams
 from models.units import GIB, MIB
 from sim.hardware import Hardware
-from sim.ktask import Ktask, RunningThread
+from sim.ktask import Ktask
+from sim.threads import OwnCpus
 
 QUIET = {"setup_time": "0s", "start_latency": "0s", "wake_latency": "0s", "lock_hold_time": "0s", "stray_block": 0.0}
 BASE = 4096
@@ -55,8 +56,10 @@ def run(machine: Machine, version: str, steps: Sequence[Step], **values: object)
     hardware = Hardware(env, machine)
     record = Record(with_slices=True)
     streams = Streams(1, 0)
-    ktask = Ktask(hardware, kernel, case.policy(streams["next_entry"].randrange), streams, record)
-    caller = RunningThread(hardware.occupy(0))
+    cpus = OwnCpus(hardware)
+    ktask = Ktask(hardware, cpus, kernel, case.policy(streams["next_entry"].randrange), streams, record)
+    caller = cpus.thread()
+    caller.wake(0)
     env.run(until=env.process(ktask.run_steps(caller, steps)))
     return Run(float(env.now), record, machine)
 

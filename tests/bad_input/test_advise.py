@@ -67,12 +67,23 @@ def test_no_such_machine(name: str, capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ('background: {load: cleer, cpus: "1"}\n', "1:20: background.load: found 'cleer'; allowed is none or clear or"),
-        ('title: x\nbackground: {load: spin, cpus: "99"}\n', "2:32: background.cpus: found CPU 99; machine laptop"),
-        ("background: {load: spin}\n", "1:13: background: found load spin on no CPU; say where it runs"),
+        (
+            "background: {scan: {load: cleer}}\n",
+            "1:27: background.scan.load: found 'cleer'; allowed is spin or clear or",
+        ),
+        (
+            'title: x\nbackground: {other: {load: spin, cpus: "99"}}\n',
+            "2:40: background.other.cpus: found CPU 99; machine laptop",
+        ),
+        ('background: {load: spin, cpus: "1"}\n', "1:13: background: found a load without a name; allowed is a name"),
+        (
+            "background: {other: {load: spin, group: g}}\n",
+            "1:41: background.other.group: found 'g'; the groups are none",
+        ),
+        ("background: {}\ngroups: {g: {quota: 0}}\n", "2:21: groups.g.quota: found 0; allowed is more than 0"),
         ('load: spin\ncpus: "1"\n', "1:1: the key `background` is missing"),
-        ("background:\n- {load: spin}\n", "background: found a list; allowed is a mapping with the keys load, cpus"),
-        ("- 1\n", "1:1: found [1]; allowed is a mapping"),
+        ("background:\n- {load: spin}\n", "2:1: background: found a list; allowed is a mapping with a name for each"),
+        ("- 1\n", "1:1: the key `background` is missing"),
     ],
 )
 def test_broken_background(text: str, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -57,12 +57,12 @@ kernel:
   version: ktask-v1
   max_threads: [THREADS]
   min_chunk: 1MiB
-background: {load: none}
+background: {}
 replications: 2
 seed: 3
 """
 SMALL = TEXT.replace("THREADS", "1, 2" if len(CPU_IDS) > 1 else "1")
-BUSY = f"background: {{load: LOAD, cpus: '{CPU_IDS[-1] if CPU_IDS else 0}'}}"
+BUSY = f"background: {{other: {{load: LOAD, cpus: '{CPU_IDS[-1] if CPU_IDS else 0}'}}}}"
 
 
 @pytest.fixture(scope="module")
@@ -91,7 +91,7 @@ def with_load(load: str) -> tuple[str, str]:
     """Return the change that gives the small scenario load on the last CPU. Skips where memory is too little."""
     if load == "clear" and available_memory().size_bytes < 4 * REGION_BYTES:
         pytest.skip(f"less than {format_size(4 * REGION_BYTES)} of memory are available")
-    return "background: {load: none}", BUSY.replace("LOAD", load)
+    return "background: {}", BUSY.replace("LOAD", load)
 
 
 def refused(scenario: Path, **usage: object) -> str:
@@ -186,9 +186,9 @@ def test_background_on_a_cpu_that_is_not_there_is_refused(write: Callable[..., P
     """The first CPU that isn't there is named."""
     if 287 in CPU_IDS:
         pytest.skip("this host has as many CPUs as the scenario's machine")
-    found = refused(write(("{load: none}", f"{{load: spin, cpus: '{CPU_IDS[0]},287'}}")))
+    found = refused(write(("background: {}", f"background: {{other: {{load: spin, cpus: '{CPU_IDS[0]},287'}}}}")))
     expected = f"found CPU 287; this host has CPUs {format_cpu_list(CPU_IDS)} for you"
-    assert found == f"small.yaml:12:32: background.cpus: {expected}"
+    assert found == f"small.yaml:12:40: background.other.cpus: {expected}"
 
 
 def test_a_machine_file_of_another_host_is_refused(write: Callable[..., Path]) -> None:
@@ -229,13 +229,16 @@ def test_all_problems_are_told_at_once(write: Callable[..., Path]) -> None:
     if 287 in CPU_IDS:
         pytest.skip("this host has as many CPUs as the scenario's machine")
     loaded = load_scenario(
-        write(("max_threads: [", "max_threads: [288, "), ("{load: none}", "{load: spin, cpus: '287'}"))
+        write(
+            ("max_threads: [", "max_threads: [288, "),
+            ("background: {}", "background: {other: {load: spin, cpus: '287'}}"),
+        )
     )
     with pytest.raises(InputError) as error:
         real.plan(loaded, method="memset")
     assert [(problem.line, problem.path) for problem in error.value.problems] == [
         (10, "kernel.max_threads"),
-        (12, "background.cpus"),
+        (12, "background.other.cpus"),
     ]
 
 
@@ -257,7 +260,7 @@ def test_a_share_that_is_too_small_is_refused(write: Callable[..., Path]) -> Non
     loaded = load_scenario(write())
     with pytest.raises(real.NotEnoughMemoryError, match="the job with its background load needs 16 MiB of memory"):
         real.plan(loaded, method="memset", share=1e-6)
-    loaded = load_scenario(write(("background: {load: none}", BUSY.replace("LOAD", "clear"))))
+    loaded = load_scenario(write(("background: {}", BUSY.replace("LOAD", "clear"))))
     needed = format_size(16 * MIB + REGION_BYTES)
     with pytest.raises(real.NotEnoughMemoryError, match=f"the job with its background load needs {needed} of"):
         real.plan(loaded, method="memset", share=1e-6)
@@ -268,8 +271,8 @@ def test_load_of_every_case_is_budgeted(write: Callable[..., Path]) -> None:
     if len(real.host_machine().cpus) < 2:
         pytest.skip("one CPU has load of one kind only")
     first, second = (cpu.cpu_id for cpu in real.host_machine().cpus[:2])
-    load = f'background: {{load: clear, cpus: ["{first}", "{second}"]}}'
-    loaded = load_scenario(write(("background: {load: none}", load)))
+    load = f'background: {{other: {{load: clear, cpus: ["{first}", "{second}"]}}}}'
+    loaded = load_scenario(write(("background: {}", load)))
     needed = format_size(16 * MIB + 2 * REGION_BYTES)
     with pytest.raises(real.NotEnoughMemoryError, match=f"the job with its background load needs {needed} of"):
         real.plan(loaded, method="memset", share=1e-6)
@@ -280,7 +283,7 @@ def test_huge_pages_must_do_for_the_load_too(pool: int, write: Callable[..., Pat
     assert pool >= 0
     loaded = load_scenario(write(("16MiB", "16MiB\n  caller_node: 0"), ("min_chunk: 1MiB", "min_chunk: 2MiB")))
     busy = load_scenario(
-        write(("min_chunk: 1MiB", "min_chunk: 2MiB"), ("background: {load: none}", BUSY.replace("LOAD", "clear")))
+        write(("min_chunk: 1MiB", "min_chunk: 2MiB"), ("background: {}", BUSY.replace("LOAD", "clear")))
     )
     name = next(method.name for method in methods() if method.from_pool and method.page_bytes == PAGE_BYTES)
     if free_huge_pages(PAGE_BYTES) * PAGE_BYTES > 256 * MIB:
@@ -401,7 +404,7 @@ def test_load_runs_within_its_block_only(method: Method) -> None:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
         return int(fields[11]) + int(fields[12])
 
-    with Background("spin", CPU_IDS[-1:], method) as background:
+    with Background("spin", CPU_IDS[-1:], 0, method) as background:
         (pid,) = loads_of(os.getpid())
         assert os.sched_getaffinity(pid) == {CPU_IDS[-1]}
         for _ in range(3):
@@ -419,7 +422,7 @@ def test_load_that_ends_by_itself_is_an_error(method: Method) -> None:
     """A run beside load that has died is no run beside load."""
     with (
         pytest.raises(OSError, match="background load has ended by itself"),
-        Background("spin", CPU_IDS[-1:], method) as background,
+        Background("spin", CPU_IDS[-1:], 0, method) as background,
         background.running(),
     ):
         (pid,) = loads_of(os.getpid())
@@ -429,7 +432,7 @@ def test_load_that_ends_by_itself_is_an_error(method: Method) -> None:
 
 def test_load_that_cannot_start_is_an_error(method: Method) -> None:
     """Load on a CPU that isn't there doesn't start, and nothing is left of it."""
-    with pytest.raises(OSError, match="background load did not start"), Background("spin", [99999], method):
+    with pytest.raises(OSError, match="background load did not start"), Background("spin", [99999], 0, method):
         pass
     assert loads_of(os.getpid()) == []
 

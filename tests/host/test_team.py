@@ -22,12 +22,13 @@ import real
 from models.clients import ClearGigantic
 from models.document import parse
 from models.kernels import Kernel, KtaskV1
+from models.loads.spin import Spin
 from models.machine import Machine
 from models.machine_file import build_machine
 from models.placement import Placement
 from models.policies import NodeEntry, Policy
 from models.run import Record, RunResult, Slice
-from models.scenario import Background, Case
+from models.scenario import Case
 from models.units import KIB, MIB
 from real.run import run_case
 from real.team import RealWorkerTotals, Team
@@ -123,7 +124,7 @@ def case_of(
     task = ClearGigantic(client="clear_gigantic_page", size="1GiB", caller_node=machine.cpu_nids[0]).model_copy(
         update={"size": n_pages * page_bytes, "page_size": page_bytes, "cpus": cpus and tuple(cpus)}
     )
-    background = Background(load="spin", cpus=",".join(map(str, busy))) if busy else Background()
+    background = {"other": Spin(load="spin", cpus=",".join(map(str, busy)))} if busy else {}
     return Case(machine, task, kernel, 1, 1, background)
 
 

@@ -13,7 +13,8 @@ from models.policies import NodeEntry, Policy
 from models.run import Record
 from models.streams import Streams
 from sim.hardware import Hardware
-from sim.ktask import Ktask, RunningThread
+from sim.ktask import Ktask
+from sim.threads import OwnCpus
 from tests.conftest import make_quiet_machine
 
 MACHINE = make_quiet_machine()
@@ -41,12 +42,14 @@ def test_tasks_of_several_nodes_are_done_once_and_leave_no_trace(data: st.DataOb
     policy = Policy(kernel, MACHINE, streams["next_entry"].randrange)
     free = policy.place_helpers([NodeEntry(0, 0, 1)], 300, 0)
     policy.task_done(300, 1, 1.0, free)
-    ktask = Ktask(hardware, kernel, policy, streams, record)
+    cpus = OwnCpus(hardware)
+    ktask = Ktask(hardware, cpus, kernel, policy, streams, record)
     sizes = data.draw(st.lists(st.lists(st.integers(0, 20 * PAGES), min_size=1, max_size=5), min_size=2, max_size=2))
     callers = []
     for nid, parts in enumerate(sizes):
         entries = [NodeEntry(i + nid, 0, size) for i, size in enumerate(parts)]
-        caller = RunningThread(hardware.occupy(nid))
+        caller = cpus.thread()
+        caller.wake(nid)
         callers.append(env.process(ktask.run(caller, Task(entries, *clearing(MACHINE.rates)))))
     env.run(until=AllOf(env, callers))
     done = [(item.task, item.memory_node, item.start_bytes) for item in record.slices if item.kind == "chunk"]

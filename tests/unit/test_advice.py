@@ -15,7 +15,7 @@ from models.kernels import KtaskV1
 from models.machine import Machine, Rates
 from models.machine_file import load_machine
 from models.run import RunResult, WorkerTotals
-from models.scenario import Background, Case
+from models.scenario import Case
 from models.units import GIB, MIB
 from sim.advice import Advice, advise, describe_advice, limit_of, parts_of, recommend, thread_counts
 from sim.run import run_case
@@ -187,18 +187,21 @@ def test_the_spread_of_runs_is_the_interval() -> None:
 
 def test_neighbours_that_clear_lose_their_share_of_memory() -> None:
     """Memory for 4 GiB/s of clearing, a neighbour and two threads of 2 GiB/s each: all get 4/3, he 67 % of his 2."""
-    beside = Background(load="clear", cpus="15")
+    beside = {"scan": {"load": "clear", "cpus": "15"}}
     advice = advice_on(machine_with(memory_bytes_per_s=8.0 * GIB), "2GiB", keep_free=14, background=beside)
     assert advice.recommended["threads"] == 2
     assert advice.recommended["time_s"] == pytest.approx(2 / (8 / 3), rel=5e-3)
-    assert any("runs at 67% of its speed; without it the job takes 500" in words for words in advice.sentences)
+    assert any(
+        "scan (clear on CPU 15) runs at 67% of its speed; without scan the job takes 500" in words
+        for words in advice.sentences
+    )
 
 
 def test_neighbours_that_compute_lose_turns_only() -> None:
     """A spinning neighbour on a CPU of its own loses nothing; where all CPUs are used he gets every other turn."""
-    beside = Background(load="spin", cpus="0")
+    beside = {"other": {"load": "spin", "cpus": "0"}}
     apart = advice_on(machine_with(), "2GiB", keep_free=14, background=beside)
-    assert any("runs at 100% of its speed" in words for words in apart.sentences)
+    assert any("other (spin on CPU 0) runs at 100% of its speed" in words for words in apart.sentences)
     both = replace(machine_with(), cpus=machine_with().cpus[:1])
     shared = advice_on(both, "1GiB", background=beside)
     assert any("runs at 50% of its speed" in words for words in shared.sentences)

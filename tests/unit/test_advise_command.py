@@ -56,6 +56,9 @@ def test_json_has_it_all(capsys: pytest.CaptureFixture[str]) -> None:
 def test_a_scenario_can_be_the_background(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     """--beside takes a file with a background, whatever else it has."""
     path = tmp_path / "beside.yaml"
-    path.write_text('title: A neighbour\nbackground: {load: spin, cpus: "3"}\n')
+    path.write_text('title: A neighbour\nbackground: {other: {load: spin, cpus: "3"}}\n')
     out, _ = advise(capsys, "--client", "qemu_prealloc", "--thp", "--beside", str(path))
-    assert "The background (spin on CPUs 3)" in " ".join(out.split())
+    assert (
+        "Beside it other (spin on CPU 3) runs at 100% of its speed; without other the job takes"
+        in " ".join(out.split())
+    )

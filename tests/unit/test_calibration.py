@@ -17,6 +17,7 @@ import pytest
 
 from models.designs import calibration_design
 from models.document import locate, parse
+from models.loads.spin import Spin
 from models.machine import Machine
 from models.machine_file import build_machine
 from models.machine_writer import machine_yaml
@@ -225,7 +226,7 @@ def test_what_clocks_tell_is_taken_over(quick: tuple[Machine, Scenario, pd.DataF
 def test_costs_under_background_load_are_left_out(quick: tuple[Machine, Scenario, pd.DataFrame, Calibration]) -> None:
     """What starting a helper costs is not taken from cases in which its CPU was busy."""
     _, design, runs, _ = quick
-    busy = design.cases[4].background.model_copy(update={"load": "spin", "cpus": (3,)})
+    busy = {"other": Spin(load="spin", cpus="3")}
     cases = tuple(replace(case, background=busy) if number > 2 else case for number, case in enumerate(design.cases))
     late = runs.assign(start_s=runs["start_s"].where(runs["case"] < 3, 2e-3))
     found = calibrate(replace(design, cases=cases), late, guess())

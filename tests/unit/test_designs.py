@@ -35,8 +35,8 @@ def told_apart(case: Case) -> tuple[object, ...]:
     """Return all that makes a case what it is, but its seed."""
     kernel = case.kernel
     task = (case.task.size, case.task.page_size, case.task.caller_node, case.task.page_node)
-    load = (case.background.load, case.background.cpus)
-    return (*task, kernel.max_threads, kernel.chunks_per_work, kernel.min_chunk, *load)
+    loads = tuple((load.load, load.cpus) for load in case.background.values())
+    return (*task, kernel.max_threads, kernel.chunks_per_work, kernel.min_chunk, *loads)
 
 
 def designs_of(machine: Machine, granularity: int) -> list[Scenario]:
@@ -71,7 +71,7 @@ def test_cases_fit_the_machine(name: str, granularity: int) -> None:
         for case in design.cases:
             assert 1 <= case.kernel.max_threads <= len(cpus)
             assert case.task.size <= min(node.memory_bytes for node in machine.nodes if node.memory_bytes)
-            assert set(case.background.cpus) <= cpus
+            assert all(set(load.cpus or ()) <= cpus for load in case.background.values())
             assert (case.task.page_node is None) == (len(machine.nodes) == 1)
 
 
@@ -110,15 +110,15 @@ def test_validation_has_other_thread_counts_and_loads() -> None:
     """The held-out cases of 8 CPUs have thread counts between those of the fit, and each load beside one and all."""
     cases = validation_design(MACHINES["8 CPUs"], 2 * MIB, 3).cases
     assert {case.kernel.max_threads for case in cases} == {1, 2, 3, 4, 6, 8}
-    loads = {(case.background.load, case.kernel.max_threads) for case in cases if case.background.load != "none"}
-    assert loads == set(itertools.product(("clear", "spin"), (1, 8)))
-    assert {case.background.cpus for case in cases if case.background.load != "none"} == {(7,)}
+    loads = {(load.load, case.kernel.max_threads) for case in cases for load in case.background.values()}
+    assert loads == set(itertools.product(("clear", "spin", "read", "copy"), (1, 8)))
+    assert {load.cpus for case in cases for load in case.background.values()} == {(7,)}
 
 
 def test_one_cpu_is_validated_without_load() -> None:
     """With one CPU there is nothing beside the job."""
     cases = validation_design(MACHINES["1 CPU"], 2 * MIB, 3).cases
-    assert {(case.kernel.max_threads, case.background.load) for case in cases} == {(1, "none")}
+    assert [(case.kernel.max_threads, case.background) for case in cases] == [(1, {})] * len(cases)
 
 
 def test_each_distance_is_measured_once() -> None:

@@ -101,7 +101,7 @@ def test_no_energy_without_power_or_beside_a_background(small_scenario: Scenario
     """Neither columns nor table speak of energy without figures, nor beside a load that shares the memory."""
     small = {"task.size": "1GiB", "task.pool": "8GiB", "replications": 1}
     laptop = sim.run(small_scenario.with_values({**small, "machine": "laptop-ryzen-4800u"}))
-    beside = sim.run(small_scenario.with_values({**small, "background.load": "clear", "background.cpus": "1"}))
+    beside = sim.run(small_scenario.with_values({**small, "background": {"other": {"load": "clear", "cpus": "1"}}}))
     for results in (laptop, beside):
         assert not [name for name in (*results.runs, *results.summary) if "energy" in name]
         assert "of the job" not in describe_results(results)
@@ -141,7 +141,7 @@ def test_energy_is_tuned(small_scenario: Scenario, tmp_path: Path) -> None:
     ("changes", "expected"),
     [
         ("machine: laptop-ryzen-4800u", "the file of laptop-ryzen-4800u has no section `power`; allowed are time,"),
-        ("background: {load: spin, cpus: '1'}", "found 'energy' beside a background load"),
+        ("background: {other: {load: spin, cpus: '1'}}", "found 'energy' beside a background load"),
     ],
 )
 def test_tuning_without_energy_is_refused(

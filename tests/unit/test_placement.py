@@ -32,7 +32,7 @@ def test_ties_go_to_the_lowest_number(machine: Machine) -> None:
     assert taken(placement, 0, 4) == [0, 2, 1, 3]
     assert taken(placement, 0, 4) == [6, 8, 7, 9]
     assert taken(placement, 0, 4) == [0, 2, 1, 3]
-    assert placement.threads_on == {0: 2, 1: 2, 2: 2, 3: 2, 4: 0, 5: 0, 6: 1, 7: 1, 8: 1, 9: 1}
+    assert placement.weight_on == {cpu_id: 1024 * n for cpu_id, n in enumerate([2, 2, 2, 2, 0, 0, 1, 1, 1, 1])}
 
 
 def test_a_fast_core_comes_before_a_slow_one(machine: Machine) -> None:
@@ -71,7 +71,7 @@ def test_what_is_released_is_free_again(machine: Machine) -> None:
     placement = Placement(machine)
     cpu = placement.occupy(0)
     placement.release(cpu)
-    assert set(placement.threads_on.values()) == {0}
+    assert set(placement.weight_on.values()) == {0}
     assert placement.occupy(0) == cpu
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from models.loads.spin import Spin
 from models.machine import Machine
 from models.scenario import Scenario
 from models.units import MIB
@@ -166,7 +167,7 @@ def test_the_cells_say_which_case_it_is() -> None:
     """Threads, chunk, task, size and background load of each case, and how many of its runs are unstable."""
     machine = quiet_host()
     scenario = quick_design(machine, 2, [(1, 64, 1), (4, 256, 16)])
-    busy = scenario.cases[1].background.model_copy(update={"load": "spin", "cpus": (3,)})
+    busy = {"other": Spin(load="spin", cpus="3")}
     scenario = replace(scenario, cases=(scenario.cases[0], replace(scenario.cases[1], background=busy)))
     runs = runs_at(scenario, machine, [[1.0] * 4, [1.0] * 4])
     runs.loc[[0, 5, 6], "unstable"] = "stolen"
