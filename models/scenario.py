@@ -32,7 +32,11 @@ _LISTS: tuple[KeyPath, ...] = (("title",), ("question",), ("compare_with",))  # 
 
 DEFAULT_VERSION = "ktask-v1"
 
-NAME, NAME_WORDS = r"[A-Za-z][A-Za-z0-9_-]{0,39}", "allowed are letters, digits, - and _, a letter first, 40 at most"
+_TAKEN = ("published",)  # what its columns would be called, others are
+NAME, NAME_WORDS = (
+    r"[A-Za-z][A-Za-z0-9_-]{0,39}",
+    "allowed are letters, digits, - and _, a letter first, 40 at most, and not published",
+)
 
 EMPTY = Located({}, 0, 0, {})
 
@@ -412,7 +416,7 @@ def _parts(document: Located, key: str, of_one: Callable[[Located], Any], check:
     """Return the parts of a mapping from names of their own, each as its model."""
     found: dict[str, Any] = {}
     for name, part in _mapping(document, key).items():
-        if not re.fullmatch(NAME, name):
+        if not re.fullmatch(NAME, name) or name in _TAKEN:
             check.problem((key, name), f"found the name {name!r}; {NAME_WORDS}", of_key=True)
         try:
             found[name] = validate(of_one(part), part, check.file, (key, name))

@@ -157,15 +157,31 @@ def _column(path: str) -> str:
 
 _ENERGIES = ("energy_j", "energy_added_j")  # where they can be told; see sim.run
 STARTS = ("kernel_share", "speedup_limit")  # of jobs that are only in part the kernel's; see sim.run
+_SLOWDOWN = "slowdown"  # of the job; NAME_slowdown of other work
+_OF_OTHERS = (_SLOWDOWN, *(f"{what}_s" for what in ("time", "mean", "alone", "p50", "p95", "p99")))  # sim.interference
+
+
+def other_works(table: pd.DataFrame) -> list[str]:
+    """Return the names of the other works in a table of cases or runs, in its order."""
+    ending = f"_{_SLOWDOWN}"
+    return [str(name).removesuffix(ending) for name in table.columns if str(name).endswith(ending)]
+
+
+def _interference_columns(runs: pd.DataFrame) -> list[str]:
+    """Return the columns of a table of runs that say what the job and other work cost each other."""
+    of_others = {f"{name}_{what}" for name in other_works(runs) for what in _OF_OTHERS}
+    return [name for name in runs.columns if name == _SLOWDOWN or name in of_others]
 
 
 def summarise(scenario: Scenario, runs: pd.DataFrame) -> pd.DataFrame:
     """Return the table of cases: mean, spread and least time over replications, speed-up, published figure and error.
 
+    Means too of what there is else: energy, and what the job and other work cost each other (`sim.interference`).
     `speedup` is against the case with one thread that is otherwise the same; `error_pct` is of the mean time. `fitted`
     says whether the machine's rates were fitted to that published cell. Empty where there is nothing to compare with.
     """
     rows = []
+    measured = (*STARTS, *_ENERGIES, *_interference_columns(runs))
     for number, case in enumerate(scenario.cases):
         own = runs[runs["case"] == number]
         published = _published_cell(scenario, case)
@@ -185,7 +201,7 @@ def summarise(scenario: Scenario, runs: pd.DataFrame) -> pd.DataFrame:
                 "fitted": published is not None and _was_fitted(scenario, case, published),
                 "cpu_s": float(own["cpu_s"].mean()),
                 "imbalance": float(own["imbalance"].mean()),
-                **{name: float(own[name].mean()) for name in (*STARTS, *_ENERGIES) if name in own},
+                **{name: float(own[name].mean()) for name in measured if name in own},
             }
         )
     summary = pd.DataFrame(rows)

@@ -19,6 +19,7 @@ from sim.calibration import Calibration, CalibrationError, calibrate, describe_c
 from sim.experiment import load, run, trace
 from sim.figures import (
     plot_heat_map,
+    plot_interference,
     plot_loads,
     plot_pareto,
     plot_regret,
@@ -57,6 +58,7 @@ __all__ = [
     "load_machine",
     "load_results",
     "plot_heat_map",
+    "plot_interference",
     "plot_loads",
     "plot_pareto",
     "plot_regret",

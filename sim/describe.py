@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import get_args
 
 import pandas as pd
@@ -14,8 +14,10 @@ from models.machine import Machine, Power
 from models.policies.chunks import CHUNKS
 from models.policies.options import PRESETS, PolicyOptions
 from models.policies.works import WORKS
+from models.regret_table import identity, varying
 from models.results import Results
 from models.scenario import Case, Scenario
+from models.tables import other_works
 from models.units import format_rate, format_size, format_time
 
 
@@ -31,6 +33,8 @@ def describe_scenario(scenario: Scenario) -> str:
     ]
     parts += [describe_machine(machine) for machine in {case.machine.name: case.machine for case in cases}.values()]
     parts.append(_task(cases[0]))
+    if any(case.background or case.groups for case in cases):
+        parts.append(_beside(cases))
     parts.append(tabulate([_row(case) for case in cases], headers="keys", disable_numparse=True))
     parts.append(_kernel(cases[0]))
     parts.append(_chance(cases[0]))
@@ -101,8 +105,8 @@ def _power(power: Power) -> str:
 
 
 def describe_policies() -> str:
-    """Return the presets, and every rule of the four decisions with what it does and its source."""
-    parts = ("works", "chunks", "helper_node", "next_entry", "end")
+    """Return the presets, and every rule of the decisions with what it does and its source."""
+    parts = ("works", "chunks", "helper_node", "next_entry", "end", "priority", "helper_group")
     presets = [
         {"policy": name, **{part: rules[part] for part in parts}, "node_share": rules.get("node_share", "")}
         for name, rules in PRESETS.items()
@@ -132,14 +136,16 @@ def _allowed(annotation: object) -> str:
 def describe_results(results: Results) -> str:
     """Return the summary as a person reads it: rounded, with units in the heads, what never varies above it."""
     summary = results.summary
-    identity = list(summary.columns[: summary.columns.get_loc("replications")])
-    constant = [name for name in identity if summary[name].nunique() == 1 and name not in ("nthreads", "size_gib")]
-    shown = pd.DataFrame({name: summary[name] for name in identity if name not in constant})
+    constant = [name for name in identity(summary) if name not in (*varying(summary), "nthreads", "size_gib")]
+    shown = pd.DataFrame(
+        {_head(name): summary[name].map(_choice) for name in identity(summary) if name not in constant}
+    )
     shown = shown.rename(columns={"nthreads": "threads", "size_gib": "size (GiB)"})
     unit, factor = ("s", 1.0) if summary["time_s"].max() >= 1.0 else ("ms", 1e3)
     times = zip(factor * summary["time_s"], factor * summary["time_stdev_s"], strict=True)
     shown[f"time ({unit})"] = [f"{mean:.2f} ± {spread:.2f}" for mean, spread in times]
-    shown["speed-up"] = _rounded(summary["speedup"])
+    if summary[summary["nthreads"] > 1]["speedup"].notna().any() or "slowdown" not in summary:
+        shown["speed-up"] = _rounded(summary["speedup"])
     if "kernel_share" in summary and summary["kernel_share"].notna().any():
         shown["kernel's share (%)"] = [f"{100 * share:.1f}" for share in summary["kernel_share"]]
     if "speedup_limit" in summary and summary["speedup_limit"].notna().any():
@@ -148,6 +154,8 @@ def describe_results(results: Results) -> str:
     if "energy_j" in summary and not compared.any():  # beside published times there is no energy to compare with
         shown["energy (J)"] = _rounded(summary["energy_j"])
         shown["of the job (J)"] = _rounded(summary["energy_added_j"])
+    for head, values in _interference(summary).items():
+        shown[head] = values
     if compared.any():
         shown[f"published ({unit})"] = _rounded(factor * summary["published_time_s"])
         shown["error (%)"] = [
@@ -168,6 +176,33 @@ def describe_results(results: Results) -> str:
     return "\n".join(lines)
 
 
+def _head(column: str) -> str:
+    """Return the head of a column that says what a case is; of other work and cgroups it has two lines."""
+    part, _, rest = column.partition("_")
+    return rest.replace("_", "\n", 1) if part in ("background", "groups") else column
+
+
+def _choice(value: object) -> object:
+    """Return a value of such a column: nothing where a case leaves it to its default."""
+    if value is None or value is pd.NA or value != value:
+        return ""
+    return f"{value:g}" if isinstance(value, float) else value
+
+
+def _interference(summary: pd.DataFrame) -> dict[str, list[str]]:
+    """Return the columns of what the job and other work cost each other: heads of two lines keep the table narrow."""
+    columns = {}
+    if "slowdown" in summary:
+        columns["job\nslowdown"] = _rounded(summary["slowdown"])
+    for name in other_works(summary):
+        columns[f"{name}\nslowdown"] = _rounded(summary[f"{name}_slowdown"])
+        if f"{name}_p99_s" in summary:
+            columns[f"{name}\np99 (ms)"] = [
+                "" if pd.isna(p99_s) else f"{1e3 * p99_s:.1f}" for p99_s in summary[f"{name}_p99_s"]
+            ]
+    return columns
+
+
 def _rounded(values: pd.Series) -> list[str]:
     return ["" if pd.isna(value) else f"{value:.2f}" for value in values]
 
@@ -182,6 +217,24 @@ def _task(case: Case) -> str:
         start += f", may use just {cpus}, to which its helpers {keep}"
     caller = "" if task.on_every_node else f"The calling thread starts on {start}. "
     return f"Task: {task.client}. {caller}{task.words(case.machine)}"
+
+
+def _beside(cases: Sequence[Case]) -> str:
+    """Return what runs beside the job, and the cgroups, each way in which the cases have them once."""
+    loads = [(name, load) for case in cases for name, load in case.background.items()]
+    rows = [
+        (name, load.words(), load.n_threads, load.nice, load.group or "the root", format_time(load.start))
+        for name, load in dict.fromkeys(loads)
+    ]
+    heads = ["other work", "what it does", "threads", "nice", "cgroup", "starts at"]
+    parts = [tabulate(rows, headers=heads, disable_numparse=True)] if rows else []
+    for name, group in dict.fromkeys((name, group) for case in cases for name, group in case.groups.items()):
+        quota = (
+            "any CPU time" if group.quota is None else f"{group.quota:g} CPUs' time each {format_time(group.period)}"
+        )
+        where = "" if group.cpus is None else f", on CPUs {format_cpu_list(group.cpus)}"
+        parts.append(f"cgroup {name}: {quota}{where}.")
+    return "\n".join(parts)
 
 
 def _row(case: Case) -> dict[str, object]:
@@ -232,6 +285,8 @@ def _chance(case: Case) -> str:
     if rates.chunk_noise:
         sources.append(f"the time of each chunk ({rates.chunk_noise:.1%})")
     sources.append("whether the caller is moved when it is woken")
+    if case.background:
+        sources += ["when the ticks of each CPU come", "what other work does next"]
     return f"Random, from one seed, a stream for each: {_and(sources)}."
 
 

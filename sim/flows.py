@@ -176,7 +176,8 @@ class FlowNetwork:
     def resource(self, name: str, capacity: float, curve: Curve | None = None, *, often_full: bool = False) -> Resource:
         """Add a resource of `capacity` units per second (> 0, finite).
 
-        One that is `often_full`, and as often not, costs less if that is known; no rate depends on it. Raises ValueError for a capacity that is not positive and finite.
+        One that is `often_full`, and as often not, costs less if that is known; no rate depends on it. Raises
+        ValueError for a capacity that is not positive and finite.
         """
         if not 0 < capacity < math.inf:
             raise ValueError(f"resource {name!r}: capacity must be positive and finite; found {capacity!r}")

@@ -74,7 +74,7 @@ class _Running:
         self.helpers: dict[int, Thread] = {}  # those that have started and not ended
         self.helper_ended: Event = env.event()  # the next helper
         self.nice: dict[int, int] = {}  # of helpers whose nice level was changed
-        self.left = [0] * works  # client units of a work's chunk that are not done, while it is at one
+        self.left = [0] * works  # client units of a work's chunk that it has not begun, while it is at one
 
     def cancel_waiting(self) -> None:
         """Take helpers that have not started out of the task."""
@@ -173,13 +173,18 @@ class Ktask:
         yield from self._wait_for_worker()
         if index not in running.waiting:
             return  # cancelled
-        running.waiting.remove(index)
         nice = running.nice.get(index, self._policy.priorities.nice(self._nice))
         group = self._group if self._policy.helper_group == "caller" else None
         helper = self._cpus.thread(self._policy.helper_cpus, bound=nid is not None, nice=nice, group=group)
         helper.pinned = self._kernel.pinned
         running.helpers[index] = helper
         helper.wake(nid)
+        yield from helper.on_cpu()
+        if index not in running.waiting:  # cancelled
+            helper.sleep()
+            del running.helpers[index]
+            return
+        running.waiting.remove(index)
         self._record.worker(index).start_wait_s += env.now - queued_at
         self._note("queued", running, index, None, queued_at)
         yield from self._work(running, index, helper)
@@ -292,7 +297,7 @@ class Ktask:
         start = chunk.start
         for nids, part in task.memory.pieces(nid, thread.nid, size):
             begin_s, waited_before_s = env.now, thread.cpu_wait_s
-            running.left[index] = chunk.start + size - start
+            running.left[index] = chunk.start + size - start - part
             work = part * unit * self._run_factor
             if self._machine.rates.chunk_noise:
                 work *= self._chunk_noise.lognormvariate(*self._noise)
@@ -360,12 +365,15 @@ class Ktask:
         if kernel.wake_latency:
             yield env.timeout(kernel.wake_latency)
         caller.wake(nid, caller.cpu)
+        yield from caller.on_cpu()
         self._note("asleep", running, 0, None, slept_at)
 
     def _raise_helpers(self, running: _Running) -> Process:
         """While the caller sleeps: give one helper after the other the caller's nice level, until it has ended."""
+        unit = self._policy.unit_bytes
         while running.unfinished:
-            left = {index: running.left[index] for index in sorted({*running.waiting, *running.helpers})}
+            left = dict.fromkeys(running.waiting, 0.0)
+            left |= {i: running.left[i] + helper.work_left() / unit for i, helper in running.helpers.items()}
             index = self._policy.priorities.next_raised(left)
             running.nice[index] = self._nice
             if index in running.helpers:

@@ -90,16 +90,18 @@ class ScheduledThread(Thread):
         network = self.hardware.network
         self._work = work
         while self._work > 0.0:
-            if not self.running:
-                self._turn = Event(self.hardware.env)
-                yield self._turn
-                continue
+            yield from self.on_cpu()
             route = route_on(self.cpu)
             flow = network.start(route, self._work)
             self._flow = (route, flow)
             yield flow
             self._flow = None
             self._work = flow.left
+
+    def on_cpu(self) -> Generator[Event, Any, None]:
+        while not self.running:
+            self._turn = Event(self.hardware.env)
+            yield self._turn
 
     def work_left(self) -> float:
         """Return what is left of the work that it does just now, 0 if none."""

@@ -48,6 +48,14 @@ class Thread:
         """Take it off its CPU: it sleeps, moves or ends."""
         self.hardware.release(self.cpu)
 
+    def on_cpu(self) -> Process:
+        """Wait until it has a CPU."""
+        yield from ()
+
+    def work_left(self) -> float:
+        """Return what is left of the work that it does just now, 0 if none or if nobody asks for it."""
+        return 0.0
+
     def run(self, route_on: Callable[[Cpu], Route], work: float) -> Process:
         """Do work over the route from the CPU that it is on."""
         yield self.hardware.network.start(route_on(self.cpu), work)

@@ -2,8 +2,8 @@
 
 Source: msgid 20181105165558.11698-1-daniel.m.jordan@oracle.com and its patches. What tells it from v3: chunks have at
 least 128 MiB (KTASK_MEM_CHUNK); after an error the caller undoes what was done, alone; VFIO is a client. As posted, two
-clients give that chunk in a wrong unit. That helpers run at the lowest priority until the caller waits for them (4/13,
-5/13) is not modelled.
+clients give that chunk in a wrong unit. Helpers run at the lowest priority until the caller waits for them (4/13,
+5/13), which shows beside other work only.
 """
 
 from __future__ import annotations

@@ -2,8 +2,9 @@
 
 Source: msgid 20220106004656.126790-1-daniel.m.jordan@oracle.com and its patches. What tells it from 5.8: helpers are
 new kernel threads on the CPUs that the caller may use; works of all jobs, callers included, are at most the CPUs; an
-error stops the job, and the caller undoes what was done; VFIO is a client. Priorities of helpers and the quota of the
-caller's cgroup are not modelled.
+error stops the job, and the caller undoes what was done; VFIO is a client; helpers run at the lowest priority
+until the caller waits for them, are charged to the caller's cgroup when they end, and with it are no more than its
+quota.
 """
 
 from __future__ import annotations

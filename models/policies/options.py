@@ -46,7 +46,7 @@ Preset = Literal[
     "jvm",
     "cloud-hypervisor",
 ]
-PolicyName = Annotated[Preset, Field(description="preset of the four decisions; parts given below differ from it")]
+PolicyName = Annotated[Preset, Field(description="preset of the five decisions; parts given below differ from it")]
 
 _OUTSIDE = {"priority": "normal", "helper_group": "outside"}  # workers of an unbound workqueue are in the root cgroup
 _V1 = _OUTSIDE | {

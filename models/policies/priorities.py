@@ -29,7 +29,7 @@ class Priorities:
         """Return the nice level of a helper that starts: never less nice than its caller."""
         return caller_nice if self._rule == "normal" else max(caller_nice, self._helper_nice)
 
-    def next_raised(self, left: Mapping[int, int]) -> int:
+    def next_raised(self, left: Mapping[int, float]) -> int:
         """Return the helper to raise, of those not finished: number -> what is left of its chunk, in client units."""
         if self._rule == "raise-most":
             return max(left, key=lambda number: (left[number], -number))

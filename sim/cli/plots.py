@@ -16,7 +16,15 @@ from models.problems import did_you_mean
 from models.regret_table import policy_columns, regret_table, situation_columns, varying
 from models.results import Results, load_results
 from models.run_store import FILE
-from sim.figures import plot_heat_map, plot_loads, plot_pareto, plot_regret, plot_speedup, plot_timeline
+from sim.figures import (
+    plot_heat_map,
+    plot_interference,
+    plot_loads,
+    plot_pareto,
+    plot_regret,
+    plot_speedup,
+    plot_timeline,
+)
 from sim.figures.names import axis_label, case_names, decimals, word
 from sim.figures.style import save
 from sim.tuning import FIGURE as TUNING_FIGURE
@@ -26,7 +34,8 @@ from sim.tuning import RECORD
 @click.command()
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.option(
-    "--kind", help="One of them: speedup, heat-map, pareto, regret, timeline or loads; default all there are."
+    "--kind",
+    help="One of them: speedup, heat-map, pareto, regret, interference, timeline or loads; default all there are.",
 )
 @click.option("-o", "--output", type=click.Path(path_type=Path),
               help="Folder, or with --kind a file, such as figure.pdf; default FOLDER.")  # fmt: skip
@@ -80,6 +89,10 @@ def _regret(results: Results, _case: int) -> Figure:
     return plot_regret(results)
 
 
+def _interference(results: Results, _case: int) -> Figure:
+    return plot_interference(results)
+
+
 def _timeline(results: Results, case: int) -> Figure:
     return plot_timeline(_of_case(results.traces, case), title=_title(results, case))
 
@@ -93,6 +106,7 @@ _KINDS: dict[str, Callable[[Results, int], Figure]] = {
     "heat-map": _heat_map,
     "pareto": _pareto,
     "regret": _regret,
+    "interference": _interference,
     "timeline": _timeline,
     "loads": _loads,
 }

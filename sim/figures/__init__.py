@@ -2,6 +2,7 @@
 
 from sim.figures.gallery import plot_table
 from sim.figures.heat_map import plot_heat_map
+from sim.figures.interference import plot_interference
 from sim.figures.loads import plot_loads
 from sim.figures.pareto import plot_pareto
 from sim.figures.regret import plot_regret
@@ -11,6 +12,7 @@ from sim.figures.validation import plot_validation
 
 __all__ = [
     "plot_heat_map",
+    "plot_interference",
     "plot_loads",
     "plot_pareto",
     "plot_regret",

@@ -69,7 +69,7 @@ def case_name(columns: Sequence[str], values: Iterable[object]) -> str:
         elif column in _OWN_WORDS:
             parts.append(text)
         elif text != "default":
-            parts.append(f"{column.removesuffix('_bytes')} {text}")
+            parts.append(f"{column.removeprefix('background_').removesuffix('_bytes')} {text}")
     return ", ".join(parts)
 
 

@@ -13,7 +13,7 @@ from models.regret import pareto_front
 from sim.figures.names import axis_label
 from sim.figures.style import BLUE, GREY, GRID, ORANGE, save, set_title, width_inches
 
-_LINE_INCHES = 0.19  # between the lines of the names
+LINE_INCHES = 0.19  # between the lines of the names
 
 
 def plot_pareto(
@@ -38,7 +38,7 @@ def plot_pareto(
         raise ValueError("points must be at least one row; found none")
     panels = [("", points)] if by is None else [(str(key), part) for key, part in points.groupby(by, sort=False)]
     marked = [_marked(part, x, y, label, highlight) for _, part in panels]
-    heights = [max(3.2, 0.9 + _LINE_INCHES * len(rows)) for rows in marked]
+    heights = [max(3.2, 0.9 + LINE_INCHES * len(rows)) for rows in marked]
     names = [] if label is None else [str(name) for rows in marked for name in rows[label]]
     figure = Figure(figsize=(6.5 + width_inches(names), sum(heights) + 0.7 + 0.3 * len(panels)), layout="constrained")
     column = figure.subplots(len(panels), 1, squeeze=False, height_ratios=heights)[:, 0]
@@ -46,7 +46,7 @@ def plot_pareto(
         _draw(axis, part, x, y, highlight)
         axis.set_title(name, fontsize="medium")
         if label is not None:
-            _write_names(axis, rows, x, y, label, height)
+            write_names(axis, rows, x, y, label, height)
     handles, labels = column[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), fontsize="small")
     set_title(figure, title)
@@ -98,12 +98,15 @@ def _draw(axis: Axes, points: pd.DataFrame, x: str, y: str, highlight: str | Non
     axis.grid(color=GRID, linewidth=0.6)
 
 
-def _write_names(axis: Axes, rows: pd.DataFrame, x: str, y: str, label: str, height_inches: float) -> None:
-    """Write the names in a column right of the panel, each at the height of its point or as near as there is room."""
+def write_names(axis: Axes, rows: pd.DataFrame, x: str, y: str, label: str, height_inches: float) -> None:
+    """Write the names in a column right of the panel, each at the height of its point or as near as there is room.
+
+    The rows come from the top down. The limits of the panel stay as they are.
+    """
     low, high = axis.get_ylim()
     axis.set_ylim(low, high)
     axis.set_xlim(axis.get_xlim())
-    gap = _LINE_INCHES / (height_inches - 0.7)  # the panel without its labels
+    gap = LINE_INCHES / (height_inches - 0.7)  # the panel without its labels
     heights = spread(((rows[y] - low) / (high - low)).tolist(), gap)
     for point_x, point_y, height, name in zip(rows[x], rows[y], heights, rows[label], strict=True):
         axis.annotate(

@@ -33,11 +33,22 @@ ANSWERS = {
         "assert set(best.loc[MACHINES[:2], 'chunk_size']) <= {'4MiB', '16MiB'}\n"
         "assert list(table.loc['ktask-v1', MACHINES] > 100) == [True, True, False] and one['regret_worst_pct'] < 20"
     ),
+    # Four helpers: normal ones cost the others most; nice ones make a job on full CPUs longer than one thread does, and
+    # raised ones shorter. Raising makes up for most of that in the other scenario too.
+    "priorities.ipynb": (
+        "assert four.loc['nice', 'job'] > 10 and four.loc['raise', 'job'] < 0 and four.loc['normal', 'job'] < -60\n"
+        "assert worst['normal'] == worst.max() and worst['normal'] > worst['nice'] + 5 and worst['nice'] < 5\n"
+        "assert (by_order['raise'] < 0.75 * by_order['nice']).all() and (by_order['difference (%)'].abs() < 10).all()"
+    ),
     "own_policy.ipynb": "assert gain['Tail'] > 2 and gain[best] > 2 and best in ('factoring', 'weighted')",
 }
 # What takes the place of the values of the first cell of code, so that the test is short.
 PARAMETERS = {
     "measure_this_host.ipynb": "SECONDS, REPLICATIONS = 5, 3",
+    "priorities.ipynb": (
+        "SIZE, REPLICATIONS, BATCH_THREADS = '12GiB', 1, [14]\n"
+        "ORDER = {'replications': 6, 'kernel.chunks_per_work': 1, 'background.other.threads': [12, 16]}"
+    ),
     "own_policy.ipynb": "SIZE, REPLICATIONS = '400GiB', 2",
     "threads_and_chunks.ipynb": (
         "SIZE, REPLICATIONS, THREADS, CHUNKS = '2GiB', 1, [1, 2, 12], ['4MiB', '16MiB', '256MiB']\n"

@@ -57,3 +57,44 @@ def test_least_energy_is_between_few_threads_and_the_soonest() -> None:
     gained_s = mean.loc[11, "time_s"] - mean.loc[16, "time_s"]
     even_w = (mean.loc[16, "energy_added_j"] - mean.loc[11, "energy_added_j"]) / gained_s
     assert 350 < even_w < 460
+
+
+@pytest.fixture(scope="module")
+def beside() -> pd.DataFrame:
+    """What four helpers cost on a database's CPUs that are all busy, 8 GiB: a row for each priority, and one thread."""
+    scenario = sim.load(SCENARIOS / "loaded_database.yaml").with_values(
+        {"task.size": "8GiB", "background.batch.threads": 14, "replications": 2,
+         "kernel": [
+             {"version": "ktask-v4", "helper_node": "caller-cpus", "max_threads": 1, "priority": "normal"},
+             {"version": "ktask-v4", "helper_node": "caller-cpus", "max_threads": 5,
+              "priority": ["normal", "nice", "raise"]},
+         ]}
+    )  # fmt: skip
+    return sim.run(scenario).summary.set_index(["nthreads", "priority"])
+
+
+def test_raising_saves_a_job_from_its_nice_helpers(beside: pd.DataFrame) -> None:
+    """On CPUs that are all busy, nice helpers make a job 20 % longer than one thread does; raised, it takes as long."""
+    one_s = beside.loc[(1, "normal"), "time_s"]
+    four = beside.loc[5]["time_s"] / one_s
+    assert four["normal"] < 0.3
+    assert four["nice"] > 1.2
+    assert 0.85 < four["raise"] < 1.15
+
+
+def test_only_helpers_of_normal_priority_cost_the_others(beside: pd.DataFrame) -> None:
+    """Queries and batch are slowed down by normal helpers, by more than 10 %, and by less than 5 % by all others."""
+    slowdowns = beside[["queries_slowdown", "batch_slowdown"]]
+    costs = slowdowns.loc[5] / slowdowns.loc[(1, "normal")]
+    assert (costs.loc["normal"] > 1.10).all()
+    assert (costs.drop("normal") < 1.05).all(axis=None)
+
+
+def test_the_order_of_raising_hardly_matters() -> None:
+    """With one chunk for each work, raising takes a third off or more, in either order to within 8 % in the mean."""
+    scenario = sim.load(SCENARIOS / "raise_order.yaml").with_values(
+        {"task.cpu_time": "4s", "kernel.chunks_per_work": 1, "background.other.threads": 16, "replications": 4}
+    )
+    mean = sim.run(scenario).summary.set_index("priority")["time_s"]
+    assert max(mean["raise"], mean["raise-most"]) < 0.67 * mean["nice"]
+    assert abs(mean["raise-most"] / mean["raise"] - 1) < 0.08

@@ -63,12 +63,15 @@ def test_page_has_all_tables(results: list[TableResult]) -> None:
     assert "http" not in page.replace("http-equiv", "")
 
 
+_OF_MACHINES = ("rates.", "clients.", "kernel.")
+
+
 def test_fits_are_those_of_the_machine_files() -> None:
     """What a reading calls fitted is what the machine files say of the table: the same cells and figures."""
     for name in shipped_readings():
         reading = load_reading(name)
-        if reading.scenario is None:
-            continue
+        if reading.scenario is None or not any(at.startswith(_OF_MACHINES) for at in reading.parameters):
+            continue  # nothing fitted, or values of its scenario alone
         machines = {case.machine.name: case.machine for case in reading.scenario.cases}
         fits = [fit for machine in machines.values() for fit in machine.fits if fit.table == name]
         stated = sum(len(fit.cells) for fit in fits)

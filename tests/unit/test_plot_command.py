@@ -57,6 +57,7 @@ def test_all_figures_that_there_is_data_for(results: Path) -> None:
     }
     assert done.stderr.splitlines() == [
         "no heat-map: two columns must vary besides machine and task; found nthreads",
+        "no interference: there is no other work beside the job; `background` of a scenario says what there is",
         *(f"figure: {results / 'traced' / name}.png" for name in ("speedup", "pareto", "regret")),
         *(f"figure: {results / 'traced' / name}-0.png" for name in ("timeline", "loads")),
     ]
@@ -110,7 +111,7 @@ def test_a_sweep_is_drawn(tmp_path: Path) -> None:
     ("arguments", "message"),
     [
         (["traced", "--kind", "timelin"], "--kind: found 'timelin'; allowed are speedup, heat-map, pareto, regret, "
-         "timeline, loads; did you mean timeline?"),
+         "interference, timeline, loads; did you mean timeline?"),
         (["traced", "--kind", "heat-map"], "no heat-map: two columns must vary besides machine and task; "),
         (["grid", "--kind", "timeline"], "no timeline: there are no traces; `ktask-sim run SCENARIO --trace` keeps"),
         (["grid", "--kind", "loads"], "no loads: there are no traces; "),

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -433,3 +435,59 @@ def test_names_of_cases_and_columns() -> None:
         *("time (s)", "regret worst (%)", "CPU-seconds", "min_chunk", "threads"),
     ]
     assert [decimals(least) for least in (0.0141, 1.0, 31.4, 9876.0, 12345.0)] == [5, 3, 2, 0, 0]
+
+
+# For tests/unit/test_plots.py (needs: import math, numpy not needed). Passes as is.
+
+# Interference.
+
+
+def beside(slowdowns: Mapping[str, Sequence[float]], **columns: Sequence[Any]) -> Results:
+    """Return results whose other works were slowed down so much, and whose jobs took 1, 2, 3 ... seconds."""
+    n = len(next(iter(slowdowns.values())))
+    made = results_of(columns, [float(i) for i in range(1, n + 1)])
+    others = {f"{name}_slowdown": values for name, values in slowdowns.items()}
+    return replace(made, summary=made.summary.assign(slowdown=1.0, **others))
+
+
+def points_beside(figure: Figure, panel: int = 0) -> dict[str, list[tuple[float, float]]]:
+    """Return the points of each other work in a panel."""
+    lines = [line for line in figure.axes[panel].lines if not str(line.get_label()).startswith("_")]
+    return {
+        str(line.get_label()): list(zip(*(map(float, data) for data in line.get_data()), strict=True)) for line in lines
+    }
+
+
+def test_each_other_work_has_a_point_for_each_policy() -> None:
+    """A point is at slowdown and time; works have names of their own, and what is alike has one name."""
+    figure = sim.plot_interference(
+        beside({"a": [1.5, 1.1, 2.0], "x-1": [1.0, 1.2, 3.0]}, priority=["normal", "nice", "raise"])
+    )
+    assert points_beside(figure) == {"a": [(1.5, 1), (1.1, 2), (2.0, 3)], "x-1": [(1.0, 1), (1.2, 2), (3.0, 3)]}
+    names = [text.get_text() for text in figure.axes[0].texts]
+    assert names == ["priority raise", "priority nice", "priority normal"]
+    assert not overlaps(figure)
+
+
+def test_situations_are_panels_of_interference() -> None:
+    """Other work that varies spans panels, whose names do not overlap."""
+    figure = sim.plot_interference(
+        beside({"a": [1.5, 1.1, 2.0, 1.0]}, background_a_threads=[1, 1, 8, 8], priority=["normal", "nice"] * 2)
+    )
+    assert [axis.get_title() for axis in figure.axes] == ["a_threads 1", "a_threads 8"]
+    assert points_beside(figure, 1) == {"a": [(2.0, 3), (1.0, 4)]}
+    assert not overlaps(figure)
+
+
+def test_work_that_stood_still_has_no_point() -> None:
+    """An infinite slowdown is not drawn, and the case keeps its name."""
+    figure = sim.plot_interference(beside({"a": [math.inf, 2.0]}, priority=["normal", "nice"]))
+    assert [point for point in points_beside(figure)["a"] if not math.isnan(point[0])] == [(2.0, 2)]
+    assert len(figure.axes[0].texts) == 2
+    assert not overlaps(figure)
+
+
+def test_no_interference_without_other_work() -> None:
+    """Results without other work are refused with what to do."""
+    with pytest.raises(ValueError, match="there is no other work beside the job; `background` of a scenario says"):
+        sim.plot_interference(results_of({"priority": ["normal"]}, [1.0]))
