@@ -12,7 +12,17 @@ from typing import Any
 from models.capacity import CapacityCurve
 from models.document import KeyPath, Located, is_file, is_folder, read
 from models.machine import Cpu, Fit, Link, Machine, Node, Rates
-from models.machine_schema import COST_NAMES, MAX_CPUS, MAX_NODES, MachineFile, NodeGroup, RatesPart, Sourced, TeamPart
+from models.machine_schema import (
+    COST_NAMES,
+    MAX_CPUS,
+    MAX_NODES,
+    PAGE_FAULT_CLIENTS,
+    MachineFile,
+    NodeGroup,
+    RatesPart,
+    Sourced,
+    TeamPart,
+)
 from models.problems import did_you_mean
 from models.published_table import shipped_tables
 from models.topology import MAX_DISTANCE
@@ -85,7 +95,8 @@ def _build(file: MachineFile, check: Checker) -> Machine:
         if sourced is not None:
             sources[f"rates.{name}"] = sourced.source
     clients: dict[str, dict[str, float]] = {}
-    for client, costs in file.clients or ():
+    shared = [(client, file.page_faults or ()) for client in PAGE_FAULT_CLIENTS]
+    for client, costs in [*shared, *(file.clients or ())]:  # what is said of one client goes before what all share
         for name, sourced in costs or ():
             if sourced is not None:
                 clients.setdefault(client, {})[name] = sourced.value
