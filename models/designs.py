@@ -53,7 +53,7 @@ def validation_design(machine: Machine, granularity_bytes: int, replications: in
         parts.append(_many(most, small, chunks_per_work=1))  # one chunk for each thread
         last = str(max(cpu.cpu_id for cpu in machine.cpus_of(machine.cpu_nids[0])))
         for load in ("clear", "spin"):
-            busy = {"background": {"load": load, "cpus": last}}
+            busy = {"background": {"other": {"load": load, "cpus": last}}}
             parts += [_one_thread(large) | busy, _many(most, small) | busy]
     title = "Validation: runs that were not used in the fit"
     question = "How well does the simulation predict what this host does in other cases?"
@@ -207,7 +207,7 @@ def _scenario(
                 "min_chunk": _text(max(granularity_bytes, machine.base_page_bytes)),
                 "chunks_per_work": part["chunks_per_work"],
             },
-            "background": part.get("background", {"load": "none"}),
+            "background": part.get("background", {}),
             "replications": replications,
             "seed": seed,
         }

@@ -59,6 +59,17 @@ class Rates:
 
 
 @dataclass(frozen=True)
+class Power:
+    """What a machine takes at rest, and what work adds to that; see models.energy."""
+
+    rest_w: float  # the whole machine, with nothing to do
+    core_busy_w: float  # for each core with a busy hardware thread
+    thread_busy_w: float = 0.0  # for each further busy thread of a core
+    socket_awake_w: float = 0.0  # for each socket with a busy core
+    memory_j_per_byte: float = 0.0  # of traffic
+
+
+@dataclass(frozen=True)
 class Fit:
     """Which published cells some rates were fitted to: each cell is (column, value) pairs."""
 
@@ -85,6 +96,7 @@ class Machine:
     fits: tuple[Fit, ...] = ()
     team: Mapping[str, float] | None = None  # kernel parameter -> its value for the real backend's threads here
     clients: Mapping[str, Mapping[str, float]] = field(default_factory=dict)  # client -> cost -> its value here
+    power: Power | None = None  # None: not known, and so no energy of a run
 
     @cached_property
     def nids(self) -> tuple[int, ...]:

@@ -11,7 +11,7 @@ from typing import Any
 
 from models.capacity import CapacityCurve
 from models.document import KeyPath, Located, is_file, is_folder, read
-from models.machine import Cpu, Fit, Link, Machine, Node, Rates
+from models.machine import Cpu, Fit, Link, Machine, Node, Power, Rates
 from models.machine_schema import (
     COST_NAMES,
     MAX_CPUS,
@@ -19,6 +19,7 @@ from models.machine_schema import (
     PAGE_FAULT_CLIENTS,
     MachineFile,
     NodeGroup,
+    PowerPart,
     RatesPart,
     Sourced,
     TeamPart,
@@ -103,6 +104,9 @@ def _build(file: MachineFile, check: Checker) -> Machine:
                 sources[f"clients.{client}.{name}"] = sourced.source
     if file.team is not None:
         sources |= {f"team.{name}": getattr(file.team, name).source for name in TeamPart.model_fields}
+    for name, sourced in file.power or ():
+        if sourced is not None:
+            sources[f"power.{name}"] = sourced.source
     return Machine(
         name=file.machine,
         title=file.title,
@@ -117,6 +121,7 @@ def _build(file: MachineFile, check: Checker) -> Machine:
         rates=rates,
         team=None if file.team is None else {name: getattr(file.team, name).value for name in TeamPart.model_fields},
         clients=clients,
+        power=None if file.power is None else _power(file.power),
         fits=tuple(Fit(fit.table, tuple(fit.parameters), tuple(fit.cells)) for fit in file.fits),
     )
 
@@ -438,6 +443,16 @@ def _rates(file: MachineFile, distances: set[int], check: Checker) -> Rates:
         share_exponent=bounded("share_exponent", 0, 1, 1),
         chunk_noise=bounded("chunk_noise", 0, 0.5, 0),
         run_noise=bounded("run_noise", 0, 0.5, 0),
+    )
+
+
+def _power(part: PowerPart) -> Power:
+    return Power(
+        rest_w=part.rest.value,
+        core_busy_w=part.core_busy.value,
+        thread_busy_w=part.thread_busy.value if part.thread_busy else 0.0,
+        socket_awake_w=part.socket_awake.value if part.socket_awake else 0.0,
+        memory_j_per_byte=part.memory_energy.value if part.memory_energy else 0.0,
     )
 
 

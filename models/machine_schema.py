@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, create_mod
 from models.clients import CLIENTS, Costs
 from models.clients.page_faults import PageFaultCosts
 from models.cpu_list import CoreCpus
-from models.units import KIB, Rate, Size, Time
+from models.units import KIB, Rate, Size, Time, TrafficEnergy, Watts
 
 T = TypeVar("T")
 
@@ -148,6 +148,23 @@ class TeamPart(_Part):
     chunk_time: Sourced[Time]
 
 
+class PowerPart(_Part):
+    """What the machine takes at rest, and what work adds to that."""
+
+    rest: Annotated[Sourced[Watts], Field(description="the whole machine with nothing to do")]
+    core_busy: Annotated[Sourced[Watts], Field(description="more for each core with a busy hardware thread")]
+    thread_busy: Annotated[
+        Sourced[Watts] | None, Field(description="more for each further busy thread of a core; default none")
+    ] = None
+    socket_awake: Annotated[
+        Sourced[Watts] | None, Field(description="more for each socket with a busy core; default none")
+    ] = None
+    memory_energy: Annotated[
+        Sourced[TrafficEnergy] | None,
+        Field(description="for each byte over a memory bus; default none, as where core_busy has it in it"),
+    ] = None
+
+
 def _costs_part(client: str, costs: type[Costs]) -> type[BaseModel]:
     """Return what a machine file may say of a client: any of its costs, each with its source."""
     fields: dict[str, Any] = {}
@@ -241,5 +258,8 @@ class MachineFile(_Part):
         Field(
             description=f"what a page costs here, for all of {', '.join(PAGE_FAULT_CLIENTS)}; `calibrate` measures it"
         ),
+    ] = None
+    power: Annotated[
+        PowerPart | None, Field(description="power, for the energy of runs; without it no energy is told")
     ] = None
     fits: list[FitPart] = []

@@ -6,20 +6,27 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from models.machine import Cpu, Machine
+from models.weights import NORMAL
 
 
 class Placement:
-    """The threads on each CPU of a machine."""
+    """The threads on each CPU of a machine, by weight (`models.weights`)."""
 
     def __init__(self, machine: Machine) -> None:
         self._machine = machine
         self._cpus_near: dict[tuple[int | None, tuple[int, ...] | None], Sequence[Cpu]] = {}
         self._on_core = {cpu.core_id: 0 for cpu in machine.cpus}
         self._on_cache = {cpu.cache_id: 0 for cpu in machine.cpus}
-        self._own_on = {cpu.cpu_id: 0 for cpu in machine.cpus}  # of threads_on, those of the job
-        self.threads_on = {cpu.cpu_id: 0 for cpu in machine.cpus}
+        self._own_on = {cpu.cpu_id: 0 for cpu in machine.cpus}  # threads of the job
+        self.weight_on = {cpu.cpu_id: 0 for cpu in machine.cpus}
 
-    def occupy(self, nid: int | None, previous: Cpu | None = None, allowed: tuple[int, ...] | None = None) -> Cpu:
+    def occupy(
+        self,
+        nid: int | None,
+        previous: Cpu | None = None,
+        allowed: tuple[int, ...] | None = None,
+        weight: int = NORMAL,
+    ) -> Cpu:
         """Put a thread on a CPU of a node (None: of any), one of those `allowed` by their ids (None: all).
 
         Its previous one if idle, else the least busy core, then hardware thread. Cores behind the least busy cache come
@@ -30,26 +37,31 @@ class Placement:
             cpu = previous
         else:
             cpu = min(self._allowed_near(nid, allowed), key=self._business)
-        self.put(cpu)
+        self.put(cpu, weight)
         return cpu
 
-    def put(self, cpu: Cpu) -> None:
+    def put(self, cpu: Cpu, weight: int = NORMAL) -> None:
         """Put a thread on a certain CPU."""
-        self.add(cpu)
+        self.add(cpu, weight)
         self._own_on[cpu.cpu_id] += 1
 
-    def add(self, cpu: Cpu) -> None:
+    def add(self, cpu: Cpu, weight: int = NORMAL) -> None:
         """Count a thread of somebody else that runs on a CPU."""
-        self.threads_on[cpu.cpu_id] += 1
-        self._on_core[cpu.core_id] += 1
-        self._on_cache[cpu.cache_id] += 1
+        self._weigh(cpu, weight)
 
-    def release(self, cpu: Cpu) -> None:
+    def release(self, cpu: Cpu, weight: int = NORMAL) -> None:
         """Take a thread off its CPU: it sleeps, moves or ends."""
         self._own_on[cpu.cpu_id] -= 1
-        self.threads_on[cpu.cpu_id] -= 1
-        self._on_core[cpu.core_id] -= 1
-        self._on_cache[cpu.cache_id] -= 1
+        self._weigh(cpu, -weight)
+
+    def _weigh(self, cpu: Cpu, weight: int) -> None:
+        self.weight_on[cpu.cpu_id] += weight
+        self._on_core[cpu.core_id] += weight
+        self._on_cache[cpu.cache_id] += weight
+
+    def idle_cpus(self, allowed: tuple[int, ...] | None = None) -> int:
+        """Return how many CPUs have no thread, of those allowed by their ids (None: all)."""
+        return sum(not self.weight_on[cpu_id] for cpu_id in (self.weight_on if allowed is None else allowed))
 
     def _allowed_near(self, nid: int | None, allowed: tuple[int, ...] | None) -> Sequence[Cpu]:
         found = self._cpus_near.get((nid, allowed))
@@ -64,7 +76,7 @@ class Placement:
     def _business(self, cpu: Cpu) -> tuple[int, int, int, int, float, int]:
         return (
             self._on_core[cpu.core_id],
-            self.threads_on[cpu.cpu_id],
+            self.weight_on[cpu.cpu_id],
             self._on_cache[cpu.cache_id],
             self._own_on[cpu.cpu_id],
             -cpu.speed,

@@ -50,15 +50,27 @@ class LeftOut(_Part):
     reason: Annotated[str, Field(min_length=3, description="why")]
 
 
+class Measure(_Part):
+    """Rows whose time is that of something else than the job."""
+
+    where: Annotated[dict[str, Any], Field(min_length=1, description="column: value pairs that select the rows")]
+    column: Annotated[str, Field(description="column of the table of runs, such as stress_time_s")]
+
+
 class ReadingFile(_Part):
     """A reading file."""
 
     table: Annotated[str, Field(description="name of the published table")]
     scenario: Annotated[dict[str, Any], Field(description="what all rows share, as in a scenario file")] = {}
-    columns: Annotated[dict[str, str], Field(description="column of the table -> path of a scenario")] = {}
+    columns: Annotated[
+        dict[str, str | None], Field(description="column of the table -> path of a scenario; null: it says nothing")
+    ] = {}
     values: Annotated[
         dict[str, dict[str, dict[str, Any]]], Field(description="column -> its text -> values by path of a scenario")
     ] = {}
+    measures: Annotated[
+        list[Measure], Field(description="what the time of some rows is, if not that of the job; the last that fits")
+    ] = []
     left_out: Annotated[list[LeftOut], Field(description="rows that no case is made of")] = []
     doubtful: Annotated[
         list[LeftOut], Field(description="rows that contradict others of the table: shown, and not counted")
@@ -74,7 +86,8 @@ class ReadingFile(_Part):
 class Reading:
     """A table as cases: its i-th row is case i.
 
-    `rows` has the table's columns, and `fitted`, `held_out` and `doubtful` (it contradicts others of the table).
+    `rows` has the table's columns, and `fitted`, `held_out`, `doubtful` (it contradicts others of the table) and
+    `measure` (the column of the table of runs that its time is compared with).
     """
 
     name: str
@@ -110,6 +123,9 @@ def _read(file: ReadingFile, table: PublishedTable, path: Path) -> Reading:
         left_out.append((int((chosen & used).sum()), part.reason))
         used &= ~chosen
     rows = cells[used].reset_index(drop=True).assign(fitted=False, held_out=False, doubtful=False)
+    rows["measure"] = "time_s"
+    for measure in file.measures:
+        rows.loc[_where(rows, measure.where, path), "measure"] = measure.column
     doubts = []
     for part in file.doubtful:
         chosen = _where(rows, part.where, path)
@@ -123,9 +139,10 @@ def _read(file: ReadingFile, table: PublishedTable, path: Path) -> Reading:
     machines = _machines_by_name()
     parts = []
     for _, row in rows.iterrows():
-        machine = machines.get(str(row["machine"]))
+        known_as = str(file.scenario.get("machine", row["machine"]))
+        machine = machines.get(known_as)
         if machine is None:
-            raise ValueError(f"{path}: no shipped machine is known as {row['machine']!r}")
+            raise ValueError(f"{path}: no shipped machine is known as {known_as!r}")
         values = _row_values(row, {**COLUMNS, **file.columns}, file.values)
         parts.append(_case(file.scenario, values, machine, table.name, path))
     scenario = Scenario.combine(table.name, file.notes or table.name, parts) if parts else None
@@ -153,12 +170,12 @@ def _machines_by_name() -> dict[str, Machine]:
 
 
 def _row_values(
-    row: pd.Series[Any], columns: Mapping[str, str], by_text: Mapping[str, Mapping[str, Mapping[str, Any]]]
+    row: pd.Series[Any], columns: Mapping[str, str | None], by_text: Mapping[str, Mapping[str, Mapping[str, Any]]]
 ) -> dict[str, Any]:
     """Return the values that a row gives, by path of a scenario."""
     values: dict[str, Any] = {}
     for column, path in columns.items():
-        if column not in row.index or pd.isna(row[column]):
+        if path is None or column not in row.index or pd.isna(row[column]):
             continue
         values[path] = _value(column, row[column])
         if column == "chunk":
@@ -218,7 +235,7 @@ def read_measurements(path: str | Path, machine: Machine, client: str, kernel: s
     rows, left_out = _own_rows(cells, machine, client, path)
     whole = CLIENTS[client].model_fields["size"].is_required() if "size" in CLIENTS[client].model_fields else False
     sizes = {"size": f"{machine.memory_bytes // MIB}MiB"} if whole and "size_gib" not in rows else {}
-    columns = {**COLUMNS, **{str(name): str(name) for name in rows.columns if "." in str(name)}}
+    columns: dict[str, str | None] = {**COLUMNS, **{str(n): str(n) for n in rows.columns if "." in str(n)}}
     parts = []
     for number, (index, row) in enumerate(rows.iterrows(), 2):
         shared = {"task": {"client": client} | sizes, "kernel": {"as_posted": False}}
@@ -238,7 +255,7 @@ def read_measurements(path: str | Path, machine: Machine, client: str, kernel: s
             raise ValueError(f"{path}, line {line}: {said}") from None
     held_out = rows["held_out"].astype(str).str.lower().isin(_WORDS_TRUE) if "held_out" in rows else False
     rows = rows.assign(held_out=held_out).reset_index(drop=True)
-    rows = rows.assign(fitted=~rows["held_out"], doubtful=False)
+    rows = rows.assign(fitted=~rows["held_out"], doubtful=False, measure="time_s")
     if not rows["fitted"].any():
         raise ValueError(f"{path}: every row is held out; at least one is needed to fit to")
     scenario = Scenario.combine(path.stem, f"What of {path.stem} does the model explain?", parts)

@@ -30,7 +30,7 @@ def varying(summary: pd.DataFrame) -> list[str]:
 
 def situation_columns(summary: pd.DataFrame) -> list[str]:
     """Return the columns of a summary that vary and that no policy chooses: machine, task and background load."""
-    return [name for name in varying(summary) if name in _SITUATION or name.startswith("background_")]
+    return [name for name in varying(summary) if name in _SITUATION or name.startswith(("background_", "groups_"))]
 
 
 def policy_columns(summary: pd.DataFrame, over: Sequence[str]) -> list[str]:

@@ -34,6 +34,7 @@ class WorkerTotals:
     client_lock_wait_s: float = 0.0  # within the client's function, for the locks that it takes
     start_wait_s: float = 0.0  # from being queued to running
     end_wait_s: float = 0.0  # from its own last chunk to the end of the task
+    cpu_wait_s: float = 0.0  # at work, and others had the CPU
 
 
 @dataclass

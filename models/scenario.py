@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
@@ -13,13 +14,15 @@ from typing import Annotated, Any, Literal, Union
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, create_model
 
 from models.clients import CLIENTS, ClearGigantic, Client
-from models.cpu_list import CpuList, format_cpu_list
+from models.cpu_list import format_cpu_list
 from models.document import NOTHING, KeyPath, Located, combinations, format_path, leaves, locate, read
+from models.groups import Group
 from models.kernels import VERSIONS, Kernel
+from models.loads import LOADS, Load
 from models.machine import Cpu, Machine
 from models.machine_file import find_machine_file, load_machine
 from models.policies import ChunkRule, Policy, WorksRule
-from models.problems import InputError, Problem
+from models.problems import InputError, Problem, did_you_mean
 from models.published_table import PublishedTable, load_table
 from models.units import describe, format_size
 from models.validation import Checker, validate
@@ -29,24 +32,13 @@ _LISTS: tuple[KeyPath, ...] = (("title",), ("question",), ("compare_with",))  # 
 
 DEFAULT_VERSION = "ktask-v1"
 
+NAME, NAME_WORDS = r"[A-Za-z][A-Za-z0-9_-]{0,39}", "allowed are letters, digits, - and _, a letter first, 40 at most"
+
 EMPTY = Located({}, 0, 0, {})
 
 
 class _Part(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
-
-class Background(_Part):
-    """What else runs meanwhile, from before the job to after it."""
-
-    load: Annotated[
-        Literal["none", "clear", "spin"],
-        Field(description="on each of `cpus`, a thread that clears memory of its node all the time, or only computes"),
-    ] = "none"
-    cpus: Annotated[CpuList, Field(description='the CPUs that it runs on, such as "1" or "2-3"')] = ()
-
-
-NO_BACKGROUND = Background()
 
 
 class ScenarioFile(_Part):
@@ -61,7 +53,12 @@ class ScenarioFile(_Part):
     machine: Annotated[str, Field(description="a shipped machine, or the path of a machine file")]
     task: Annotated[Client, Field(description="the job")]
     kernel: Annotated[Kernel, Field(description="a version, or a version and what differs from it")]
-    background: Annotated[Background, Field(description="other load on the machine; default none")] = NO_BACKGROUND
+    background: Annotated[
+        dict[str, Any], Field(description="other work on the machine, each by a name of its own; default none")
+    ] = {}
+    groups: Annotated[
+        dict[str, Any], Field(description="cgroups that the job and other work may be in, by name; default none")
+    ] = {}
     replications: Annotated[int, Field(ge=1, le=1_000_000)] = 10
     seed: Annotated[int, Field(ge=0, lt=2**63, description="seed of all random streams")] = 1
     compare_with: Annotated[
@@ -82,14 +79,25 @@ class Case:
     kernel: Kernel
     replications: int
     seed: int
-    background: Background = NO_BACKGROUND
+    background: Mapping[str, Load] = field(default_factory=dict)  # by name, those with at least one thread
+    groups: Mapping[str, Group] = field(default_factory=dict)
     rules: Mapping[str, type[Any]] = field(default_factory=dict)  # a user's own, in place of kernel.works or .chunks
     document: Located = EMPTY  # the values it was made of, with their places
     choices: Mapping[str, Any] = field(default_factory=dict)  # path -> value, of what differs between cases
 
     def policy(self, pick: Callable[[int], int]) -> Policy:
         """Return the policy of a run; `pick(n)` returns a random number in [0, n)."""
-        return Policy(self.kernel, self.machine, pick, self.rules, self.task.unit_bytes(self.machine), self.task.cpus)
+        quota = None if self.task.group is None else self.groups[self.task.group].quota
+        unit_bytes = self.task.unit_bytes(self.machine)
+        return Policy(self.kernel, self.machine, pick, self.rules, unit_bytes, self.caller_cpu_ids, quota)
+
+    @property
+    def caller_cpu_ids(self) -> tuple[int, ...] | None:
+        """The ids of the CPUs that the calling thread may use, those of its cgroup; None for all."""
+        own, group = self.task.cpus, None if self.task.group is None else self.groups[self.task.group].cpus
+        if own is None or group is None:
+            return group if own is None else own
+        return tuple(cpu_id for cpu_id in own if cpu_id in group)
 
     @property
     def clearing(self) -> ClearGigantic:
@@ -259,7 +267,8 @@ def build_scenario(document: Located, path: Path, *, machine: Machine | None = N
         where = machines.get(file.machine)
         if where is not None:
             check = Checker(spelled, name)
-            _check_case(file, where, check)
+            background, groups = _loads(spelled, check), _groups(spelled, check)
+            _check_case(file, where, background, groups, check)
             problems += check.problems
             values.append(_values(spelled))
             cases.append(
@@ -269,7 +278,8 @@ def build_scenario(document: Located, path: Path, *, machine: Machine | None = N
                     file.kernel.for_client(file.task.client),
                     file.replications,
                     file.seed,
-                    file.background,
+                    {at: load for at, load in background.items() if load.n_threads},
+                    groups,
                     document=spelled,
                 )
             )
@@ -393,9 +403,42 @@ def _model_of(document: Located) -> type[ScenarioFile]:
     return scenario_model(*names)
 
 
-def _check_case(file: ScenarioFile, machine: Machine, check: Checker) -> None:
+def _parts(document: Located, key: str, of_one: Callable[[Located], Any], check: Checker) -> dict[str, Any]:
+    """Return the parts of a mapping from names of their own, each as its model."""
+    found: dict[str, Any] = {}
+    parts = document.value.get(key)
+    for name, part in parts.value.items() if parts is not None else ():
+        if not re.fullmatch(NAME, name):
+            check.problem((key, name), f"found the name {name!r}; {NAME_WORDS}", of_key=True)
+        try:
+            found[name] = validate(of_one(part), part, check.file, (key, name))
+        except InputError as error:
+            check.problems += error.problems
+    return found
+
+
+def _loads(document: Located, check: Checker) -> dict[str, Load]:
+    def of_one(part: Located) -> Any:
+        kind = part.value.get("load") if isinstance(part.value, dict) else None
+        return LOADS.get(str(kind.value) if kind is not None else "") or _one_of(Load, "load", LOADS)
+
+    return _parts(document, "background", of_one, check)
+
+
+def _groups(document: Located, check: Checker) -> dict[str, Group]:
+    return _parts(document, "groups", lambda _part: Group, check)
+
+
+def _check_case(
+    file: ScenarioFile, machine: Machine, background: Mapping[str, Load], groups: Mapping[str, Group], check: Checker
+) -> None:
     """Find what is impossible in one case: values that are fine alone and wrong together."""
-    _check_background(file.background, machine, check)
+    for name, load in background.items():
+        load.check(machine, check, ("background", name))
+        _check_group(load.group, load.cpus, groups, check, ("background", name))
+    for name, group in groups.items():
+        group.check(machine, check, ("groups", name))
+    _check_group(file.task.group, file.task.cpus, groups, check, ("task",))
     before = len(check.problems)
     file.task.check(machine, check)
     if len(check.problems) == before:
@@ -446,17 +489,20 @@ def _check_policy(file: ScenarioFile, machine: Machine, check: Checker) -> None:
             )
 
 
-def _check_background(background: Background, machine: Machine, check: Checker) -> None:
-    known = [cpu.cpu_id for cpu in machine.cpus]
-    strange = [cpu_id for cpu_id in background.cpus if cpu_id not in known]
-    if strange:
+def _check_group(
+    wanted: str | None, cpus: Sequence[int] | None, groups: Mapping[str, Group], check: Checker, at: KeyPath
+) -> None:
+    """Find a group that there is not, or one that may use none of the CPUs of who is in it."""
+    if wanted is None:
+        return
+    if wanted not in groups:
+        known = ", ".join(groups) or "none: give it under `groups`"
+        check.problem((*at, "group"), f"found {wanted!r}; the groups are {known}{did_you_mean(wanted, tuple(groups))}")
+        return
+    allowed = groups[wanted].cpus
+    if cpus is not None and allowed is not None and not set(cpus) & set(allowed):
         check.problem(
-            ("background", "cpus"),
-            f"found CPU {strange[0]}; machine {machine.name} has CPUs {format_cpu_list(known)}",
-        )
-    if background.load != "none" and not background.cpus:
-        check.problem(
-            ("background",), f'found load {background.load} on no CPU; say where it runs, such as cpus: "{known[-1]}"'
+            (*at, "cpus"), f"found {format_cpu_list(cpus)}; group {wanted} may use {format_cpu_list(allowed)} only"
         )
 
 
@@ -466,6 +512,12 @@ def scenario_schema() -> dict[str, Any]:
         Annotated[Union[tuple(CLIENTS.values())], Field(discriminator="client")],  # noqa: UP007
         Annotated[Union[tuple(VERSIONS.values())], Field(discriminator="version")],  # noqa: UP007
     )
+    loads: Any = Annotated[Union[tuple(LOADS.values())], Field(discriminator="load")]  # noqa: UP007
+    parts: dict[str, Any] = {
+        name: (Annotated[kind, Field(description=ScenarioFile.model_fields[name].description)], {})
+        for name, kind in (("background", dict[str, loads]), ("groups", dict[str, Group]))
+    }
+    every = create_model("ScenarioFile", __base__=every, **parts)
     schema = every.model_json_schema()
     for part in (schema, *schema.get("$defs", {}).values()):
         for key, value in part.get("properties", {}).items():

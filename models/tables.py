@@ -151,9 +151,11 @@ def case_columns(case: Case) -> dict[str, Any]:
 def _column(path: str) -> str:
     """Return the name of the column for a path of a scenario: kernel.min_chunk -> min_chunk."""
     part, _, name = path.rpartition(".")
-    return f"background_{name}" if part == "background" else name
+    own_name = part.startswith(("background.", "groups."))
+    return path.replace(".", "_") if own_name else name
 
 
+_ENERGIES = ("energy_j", "energy_added_j")  # where they can be told; see sim.run
 STARTS = ("kernel_share", "speedup_limit")  # of jobs that are only in part the kernel's; see sim.run
 
 
@@ -183,7 +185,7 @@ def summarise(scenario: Scenario, runs: pd.DataFrame) -> pd.DataFrame:
                 "fitted": published is not None and _was_fitted(scenario, case, published),
                 "cpu_s": float(own["cpu_s"].mean()),
                 "imbalance": float(own["imbalance"].mean()),
-                **{name: float(own[name].mean()) for name in STARTS if name in own},
+                **{name: float(own[name].mean()) for name in (*STARTS, *_ENERGIES) if name in own},
             }
         )
     summary = pd.DataFrame(rows)

@@ -1,6 +1,7 @@
 """Quantities with units, as they stand in files: 800GiB, 50us, 25.4GiB/s.
 
-Inside the program sizes are whole bytes, times seconds and rates bytes per second, as plain numbers; names say which.
+Inside the program sizes are whole bytes, times seconds, rates bytes per second, powers watts and energies joules, as
+plain numbers; names say which.
 """
 
 from __future__ import annotations
@@ -36,10 +37,14 @@ TIME_UNITS = {
     "h": Decimal(3600),
 }
 RATE_UNITS = {f"{unit}/s": factor for unit, factor in SIZE_UNITS.items()}
+POWER_UNITS = {"mW": Decimal("1e-3"), "W": Decimal(1), "kW": Decimal(1000)}
+TRAFFIC_ENERGY_UNITS = {"pJ/B": Decimal("1e-12"), "nJ/B": Decimal("1e-9"), "pJ/bit": Decimal("8e-12")}
 
 MAX_SIZE_BYTES = 2**20 * TIB
 MAX_TIME_S = 1000 * 3600.0
 MIN_RATE_BYTES_PER_S, MAX_RATE_BYTES_PER_S = 1, 1024 * TIB
+MAX_POWER_W = 1e6
+MAX_TRAFFIC_J_PER_BYTE = 1e-6
 
 _NUMBER = r"[0-9]+(?:\.[0-9]+)?(?:[eE][-+]?[0-9]{1,2})?"
 
@@ -116,6 +121,22 @@ def parse_rate(text: Any) -> float:
     return rate
 
 
+def parse_power(text: Any) -> float:
+    """Return the watts of '5.7W' and the like. Raises ValueError."""
+    power_w = float(_parse(text, "power", POWER_UNITS, "5.7W"))
+    if power_w > MAX_POWER_W:
+        raise ValueError(f"found {describe(text)}; allowed is at most {MAX_POWER_W / 1e3:g}kW")
+    return power_w
+
+
+def parse_traffic_energy(text: Any) -> float:
+    """Return the joules per byte of '0.3nJ/B', '38pJ/bit' and the like. Raises ValueError."""
+    energy = float(_parse(text, "traffic energy", TRAFFIC_ENERGY_UNITS, "0.3nJ/B"))
+    if energy > MAX_TRAFFIC_J_PER_BYTE:
+        raise ValueError(f"found {describe(text)}; allowed is at most {MAX_TRAFFIC_J_PER_BYTE * 1e9:g}nJ/B")
+    return energy
+
+
 def format_size(size_bytes: float) -> str:
     """Return a size in the largest binary unit that leaves at least 1, such as '800 GiB' or '1.5 MiB'."""
     for unit, factor in (("TiB", TIB), ("GiB", GIB), ("MiB", MIB), ("KiB", KIB)):
@@ -157,3 +178,9 @@ def _schema(units: dict[str, Any], what: str) -> WithJsonSchema:
 Size = Annotated[int, _validator(parse_size), _schema(SIZE_UNITS, "a size with its unit, such as 800GiB")]
 Time = Annotated[float, _validator(parse_time), _schema(TIME_UNITS, "a time with its unit, such as 50us")]
 Rate = Annotated[float, _validator(parse_rate), _schema(RATE_UNITS, "a rate with its unit, such as 25.4GiB/s")]
+Watts = Annotated[float, _validator(parse_power), _schema(POWER_UNITS, "a power with its unit, such as 5.7W")]
+TrafficEnergy = Annotated[
+    float,
+    _validator(parse_traffic_energy),
+    _schema(TRAFFIC_ENERGY_UNITS, "a traffic energy with its unit, such as 0.3nJ/B"),
+]

@@ -18,17 +18,18 @@ _BOUNDS = {"greater_than": "more than", "greater_than_equal": "at least", "less_
 
 
 class Checker:
-    """Collects the problems of one document, to be raised together."""
+    """Collects the problems of one document, or of the part `within` it at a path, to be raised together."""
 
-    def __init__(self, document: Located, file: str) -> None:
+    def __init__(self, document: Located, file: str, within: KeyPath = ()) -> None:
         self._document = document
+        self._within = within
         self.file = file
         self.problems: list[Problem] = []
 
     def problem(self, path: KeyPath, message: str, *, of_key: bool = False) -> None:
         """Add a problem at `path` (the value, or its key)."""
         line, column = self._document.place(path, of_key=of_key)
-        self.problems.append(Problem(self.file, line, column, format_path(path), message))
+        self.problems.append(Problem(self.file, line, column, format_path((*self._within, *path)), message))
 
     def found(self, path: KeyPath, default: str = "nothing") -> str:
         """Return how the value at `path` is named in a message: as the file has it, or as the default."""
@@ -43,12 +44,15 @@ class Checker:
             raise InputError(self.problems)
 
 
-def validate(model: type[M], document: Located, file: str) -> M:
-    """Return `document` as a `model`. Raises InputError with all that is wrong with it."""
+def validate(model: type[M], document: Located, file: str, within: KeyPath = ()) -> M:
+    """Return `document`, or a part of one at the path `within`, as a `model`.
+
+    Raises InputError with all that is wrong with it.
+    """
     try:
         return model.model_validate(document.plain())
     except ValidationError as error:
-        check = Checker(document, file)
+        check = Checker(document, file, within)
         for details in error.errors(include_url=False):
             _report(check, model, details)
         raise InputError(check.problems) from None

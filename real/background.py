@@ -7,22 +7,24 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
+from models.scenario import Case
 from real.zeroing import Method
 
 # More than four times the largest last-level cache of a domain in use (AMD, 96 MiB with stacked cache).
 REGION_BYTES = 512 << 20
 _SETTLE_S = 0.01  # from waking the load to measuring beside it
+KINDS = ("spin", "clear", "read", "copy")  # of models.loads, that a host runs for ever on CPUs of their own
 
 
 class Background:
     """Load on CPUs, in the blocks of `running`; paused in between. Each thread of it is a process."""
 
-    def __init__(self, load: str, cpus: Sequence[int], method: Method) -> None:
+    def __init__(self, load: str, cpus: Sequence[int], nice: int, method: Method) -> None:
         self._commands = [
-            [sys.executable, "-P", "-m", "real.load", load, str(cpu_id), method.name, str(os.getpid())]
+            [sys.executable, "-P", "-m", "real.load", load, str(cpu_id), str(nice), method.name, str(os.getpid())]
             for cpu_id in cpus
         ]
         self._processes: list[subprocess.Popen[str]] = []
@@ -71,6 +73,38 @@ class Background:
             if process.stdout is not None:
                 process.stdout.close()
         self._processes.clear()
+
+
+def loads_of(case: Case) -> list[tuple[str, tuple[int, ...], int]]:
+    """Return the kind, CPUs and nice level of each of a case's loads."""
+    return [(load.load, load.cpus or (), load.nice) for load in case.background.values()]
+
+
+def busy_cpus(case: Case) -> list[int]:
+    """Return the CPUs that have background load, each as often as it has."""
+    return [cpu_id for _, cpu_ids, _ in loads_of(case) for cpu_id in cpu_ids]
+
+
+def memory_cpus(case: Case) -> list[int]:
+    """Return the CPUs whose background load holds memory."""
+    return [cpu_id for kind, cpu_ids, _ in loads_of(case) if kind != "spin" for cpu_id in cpu_ids]
+
+
+def check_background(case: Case, refuse: Callable[[str, str, str], None]) -> None:
+    """Find what of a case's background a host can't do: refuse(path, what was found, what is allowed)."""
+    for name, load in case.background.items():
+        at = f"background.{name}"
+        if load.load not in KINDS:
+            refuse(f"{at}.load", load.load, f"on a host allowed are {', '.join(KINDS)}")
+        elif load.is_finite:
+            given = "cpu_time" if load.load == "spin" else "size"
+            refuse(f"{at}.{given}", "an amount", "on a host a load runs for ever: leave it out")
+        elif load.cpus is None or load.n_threads != len(load.cpus):
+            refuse(at, f"{load.n_threads} threads", "on a host each thread has a CPU of its own: give cpus alone")
+        elif load.start or load.group:
+            refuse(at, "start or group", "on a host a load runs from before the job, in this process's group")
+    if case.groups or case.clearing.nice or case.clearing.start:
+        refuse("groups" if case.groups else "task", "groups, nice or start", "they are for the simulation alone")
 
 
 def budget_bytes(n_cpus: int, page_bytes: int = 1) -> int:

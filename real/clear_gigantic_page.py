@@ -7,6 +7,7 @@ from models.policies import NodeEntry
 from models.run import Record
 from models.scenario import Case
 from models.streams import Streams
+from real.background import busy_cpus
 from real.team import Team
 from real.zeroing import Arena
 
@@ -20,7 +21,7 @@ def fallocate(case: Case, team: Team, arena: Arena, streams: Streams, record: Re
     n_pages = task.size // task.page_size
     pool = free_pages(machine, task.page_size, task.pool)
     start_nid = streams["caller_node"].choice(case.caller_nids)
-    team.begin_run(start_nid, record, case.background.cpus if case.background.load != "none" else (), task.cpus)
+    team.begin_run(start_nid, record, busy_cpus(case), task.cpus)
     base_pages = task.page_size // machine.base_page_bytes
     policy = case.policy(streams["next_entry"].randrange)
     placed = []

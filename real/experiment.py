@@ -22,7 +22,7 @@ from models.scenario import Case, Scenario
 from models.tables import make_results
 from models.units import format_size
 from models.validation import Checker
-from real.background import Background, budget_bytes
+from real.background import Background, budget_bytes, check_background, loads_of, memory_cpus
 from real.host import host_machine
 from real.host_state import as_data, read_host_state, what_changed
 from real.huge_pages import GrownPool
@@ -138,11 +138,9 @@ def _runs(ready: Plan, arena: Arena, traces: bool, seconds: float | None) -> Ite
     machine = cases[0].machine
     helpers = max(_most_works(case) for case in cases) - 1
     order = random.Random(cases[0].seed)
-    loads = {(case.background.load, case.background.cpus) for case in cases if case.background.load != "none"}
+    loads = {key for case in cases for key in loads_of(case)}
     with ExitStack() as stack:
-        busy: dict[tuple[str, tuple[int, ...]], Background] = {
-            key: stack.enter_context(Background(*key, method)) for key in sorted(loads)
-        }
+        busy = {key: stack.enter_context(Background(*key, method)) for key in sorted(loads)}
         team = stack.enter_context(Team(machine, arena, helpers))
         began_s = time.monotonic()
         for replication in range(-1, max(case.replications for case in cases)):
@@ -152,14 +150,13 @@ def _runs(ready: Plan, arena: Arena, traces: bool, seconds: float | None) -> Ite
             order.shuffle(block)
             for number in block:
                 case = cases[number]
-                background = busy.get((case.background.load, case.background.cpus))
                 result = run_case(
                     case,
                     replication,
                     team=team,
                     arena=arena,
                     method=method,
-                    background=background,
+                    background=[busy[key] for key in loads_of(case)],
                     with_slices=traces and replication == 0,
                 )
                 if replication >= 0:
@@ -194,7 +191,8 @@ def _bytes_by_nid(cases: Sequence[Case]) -> dict[int | None, int]:
     found: Counter[int | None] = Counter()
     for case in cases if len(cases[0].machine.nids) > 1 else ():
         task, machine = case.clearing, case.machine
-        busy = Counter(cpu.nid for cpu in machine.cpus if _busy_cpus(case) and cpu.cpu_id in case.background.cpus)
+        holding = memory_cpus(case)
+        busy = Counter(cpu.nid for cpu in machine.cpus if cpu.cpu_id in holding)
         reached_nids = sorted({cpu.nid for cpu in case.caller_cpus})
         for start_nid in reached_nids if task.page_node is None else (task.page_node,):
             pool = free_pages(machine, task.page_size, task.pool)
@@ -206,12 +204,7 @@ def _bytes_by_nid(cases: Sequence[Case]) -> dict[int | None, int]:
 
 def _n_clearing(cases: Sequence[Case]) -> int:
     """Return how many threads of background load hold memory: those of all cases are there all the time."""
-    return sum(len(cpus) for cpus in {case.background.cpus for case in cases if _busy_cpus(case)})
-
-
-def _busy_cpus(case: Case) -> int:
-    """Return on how many CPUs memory is cleared in the background."""
-    return len(case.background.cpus) if case.background.load == "clear" else 0
+    return sum(len(cpus) for kind, cpus, _ in {key for case in cases for key in loads_of(case)} if kind != "spin")
 
 
 def _most_works(case: Case) -> int:
@@ -260,7 +253,9 @@ def _check_case(case: Case, machine: Machine, check: Checker) -> None:
         refuse("task.size", format_size(task.size), fits)
     if task.pool is not None and task.pool > room:
         refuse("task.pool", format_size(task.pool), fits)
-    for path, cpus in (("task.cpus", task.cpus or ()), ("background.cpus", case.background.cpus)):
+    check_background(case, refuse)
+    others = {f"background.{name}.cpus": load.cpus or () for name, load in case.background.items()}
+    for path, cpus in {"task.cpus": task.cpus or (), **others}.items():
         strange = [cpu_id for cpu_id in cpus if cpu_id not in known]
         if strange:
             refuse(path, f"CPU {strange[0]}", f"this host has CPUs {format_cpu_list(known)} for you")

@@ -5,14 +5,14 @@ from __future__ import annotations
 import gc
 import os
 from collections.abc import Sequence
-from contextlib import nullcontext
+from contextlib import ExitStack
 from pathlib import Path
 
 from models.cpu_list import format_cpu_list
 from models.run import Record, RunResult
 from models.scenario import Case
 from models.streams import Streams
-from real.background import Background
+from real.background import Background, busy_cpus
 from real.clear_gigantic_page import fallocate
 from real.team import Team
 from real.zeroing import Arena, Method
@@ -32,7 +32,7 @@ def run_case(
     team: Team,
     arena: Arena,
     method: Method,
-    background: Background | None = None,
+    background: Sequence[Background] = (),
     with_slices: bool = False,
 ) -> RunResult:
     """Run one replication of a case (numbered from 0) on this host. Time is that of all tasks, from fork to join.
@@ -49,7 +49,9 @@ def run_case(
     # is then 50 times slower. Not so pages of the pool: those beyond this case's size may be wanted on their node.
     arena.give_back(0, arena.size_bytes if method.from_pool else case.clearing.size)
     try:
-        with nullcontext() if background is None else background.running():
+        with ExitStack() as stack:
+            for load in background:
+                stack.enter_context(load.running())
             placed = fallocate(case, team, arena, streams, record)
     finally:
         if gc_was_on:
@@ -86,8 +88,7 @@ def _doubts(case: Case, team: Team, method: Method, faults: int, steal_s: float,
     shares = team.shares()
     used = [cpu_id for cpu_ids, _, _ in shares for cpu_id in cpu_ids]
     busy = {cpu_id for cpu_id in used if used.count(cpu_id) > 1}  # by the job's own threads
-    if case.background.load != "none":
-        busy.update(case.background.cpus)
+    busy.update(busy_cpus(case))
     for cpu_ids, working_s, cpu_s in shares:
         if not cpu_ids & busy and cpu_s < LEAST_CPU_SHARE * working_s:
             found.append(

@@ -20,6 +20,10 @@ _libc.madvise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
 _libc.mincore.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_void_p]
 _libc.memset.argtypes = [ctypes.c_void_p, ctypes.c_int, ctypes.c_size_t]
 _libc.memset.restype = ctypes.c_void_p
+_libc.memmove.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t]
+_libc.memmove.restype = ctypes.c_void_p
+_libc.memchr.argtypes = [ctypes.c_void_p, ctypes.c_int, ctypes.c_size_t]
+_libc.memchr.restype = ctypes.c_void_p
 _libc.syscall.restype = ctypes.c_long
 
 _MAP_PRIVATE, _MAP_SHARED, _MAP_ANONYMOUS, _MAP_NORESERVE, _MAP_HUGETLB = 0x02, 0x01, 0x20, 0x4000, 0x40000
@@ -97,6 +101,16 @@ def want_huge_pages(address: int, size_bytes: int, wanted: bool) -> None:
 def fill(address: int, value: int, size_bytes: int) -> None:
     """Set memory to a byte's value, in user space."""
     _libc.memset(address, value, size_bytes)
+
+
+def copy(to_address: int, address: int, size_bytes: int) -> None:
+    """Copy memory, in user space."""
+    _libc.memmove(to_address, address, size_bytes)
+
+
+def read_all(address: int, value: int, size_bytes: int) -> None:
+    """Read memory up to a byte of this value, in user space: all of it, where there is none."""
+    _libc.memchr(address, value, size_bytes)
 
 
 def bytes_at(address: int, size_bytes: int) -> memoryview:

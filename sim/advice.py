@@ -17,7 +17,6 @@ from textwrap import fill
 from typing import Any
 
 import pandas as pd
-from simpy import Environment
 from tabulate import tabulate
 
 from models.clients import CLIENTS, Advised
@@ -27,13 +26,9 @@ from models.machine import Machine
 from models.problems import InputError, Problem, did_you_mean
 from models.replications import Key, RunningMean
 from models.run import RunResult
-from models.scenario import DEFAULT_VERSION, NO_BACKGROUND, Background, Case, build_scenario
-from models.streams import Streams
+from models.scenario import DEFAULT_VERSION, Case, build_scenario
 from models.units import describe, format_size, format_time
-from sim.background import start_background
 from sim.executors import Executor, local
-from sim.hardware import Hardware
-from sim.run import run_case
 
 SOURCE = "advice"  # stands for the file in messages
 REPLICATIONS = 10
@@ -92,7 +87,8 @@ def advise(
     page_size: str | int | None = None,
     thp: bool = False,
     keep_free: int = 0,
-    background: Background = NO_BACKGROUND,
+    background: Mapping[str, Any] | None = None,
+    groups: Mapping[str, Any] | None = None,
     seed: int = 1,
     jobs: int = 1,
     on_done: Callable[[int, int], object] | None = None,
@@ -103,7 +99,7 @@ def advise(
     runs made so far, and how many are planned by now. Raises InputError for a job that can't be, and
     sim.executors.LostWorkersError if a process is lost.
     """
-    request = _Request(client, _as_text(size), machine, _as_text(page_size), thp, background, seed)
+    request = _Request(client, _as_text(size), machine, _as_text(page_size), thp, background or {}, groups or {}, seed)
     request.check(keep_free)
     with local(jobs) as executor:
         return _Search(request, len(machine.cpus) - keep_free, _Runs(executor, on_done)).advice()
@@ -157,7 +153,8 @@ class _Request:
     machine: Machine
     page_size: str | None
     thp: bool
-    background: Background
+    background: Mapping[str, Any]  # as in a scenario's file
+    groups: Mapping[str, Any]
     seed: int
 
     def check(self, keep_free: int) -> None:
@@ -196,7 +193,8 @@ class _Request:
             "machine": self.machine.name,
             "task": {name: value for name, value in task.items() if value is not None},
             "kernel": {name: value for name, value in kernel.items() if value is not None},
-            "background": {"load": self.background.load, "cpus": format_cpu_list(self.background.cpus)},
+            "background": dict(self.background),
+            "groups": dict(self.groups),
             "replications": REPLICATIONS,
             "seed": self.seed,
         }
@@ -490,10 +488,10 @@ class _Search:
 
     def _neighbours(self, best: _Candidate) -> str:
         """Say what others feel of it."""
-        request, machine = self._request, self._machine
+        machine = self._machine
         results = best.results
-        if request.background.load != "none":
-            alone = replace(best.case, background=NO_BACKGROUND)
+        if best.case.background:
+            alone = replace(best.case, background={})
             results = self._runs.make([alone])[0]
         n_cpus = fmean(result.cpu_s / result.time_s for result in results)
         shares = _mean_utilisation(results)
@@ -505,14 +503,13 @@ class _Search:
         )
         if len(memory) > 1:
             text += f", {memory[busiest]:.0%} of that of node {busiest.removeprefix('memory')}"
-        if request.background.load == "none":
+        if not best.case.background:
             return f"{text}."
         without_s = fmean(result.time_s for result in results)
-        speed = neighbour_speed(best.case, best.results, results)
-        return (
-            f"{text}. The background ({request.background.load} on CPUs {format_cpu_list(request.background.cpus)}) "
-            f"then runs at {speed:.0%} of its speed; without it the job takes {format_time(without_s)}."
-        )
+        for name, load in best.case.background.items():
+            slowdown = fmean(result.extra[f"{name}_slowdown"] for result in best.results)
+            text += f". Beside it {name} ({load.words()}) is slowed down to {1 / slowdown:.0%} of its speed"
+        return f"{text}; without {_and(best.case.background)} the job takes {format_time(without_s)}."
 
     def _doubt(self, best: _Candidate) -> str:
         """Say how uncertain the answer is as long as rates are not measured."""
@@ -650,34 +647,6 @@ def _named(kind: str, utilisation: Mapping[str, float]) -> str:
     if kind == "core":
         return "cores, which threads share"
     return f"{_WAITS[kind]} ({busiest[0]})" if kind == _LOCKS else _WAITS[kind]
-
-
-def neighbour_speed(case: Case, beside: Sequence[RunResult], alone: Sequence[RunResult]) -> float:
-    """Return how fast the background of a case is during the job, relative to how fast it is by itself.
-
-    `beside` are the runs of the case, `alone` those without background. What clears is seen by the memory traffic that
-    is not the job's; what computes by its CPUs, and where the job uses one too, by their equal turns.
-    """
-    env = Environment()
-    hardware = Hardware(env, case.machine)
-    start_background(case.background, hardware, case.kernel.time_slice, Streams(case.seed, 0)["ticks"])
-    env.run(until=_ALONE_S)
-    by_itself = {resource.name: resource.served / _ALONE_S for resource in hardware.network.resources}
-    if case.background.load == "clear":
-        memory = {name: rate for name, rate in case.machine.bandwidths.items() if name.startswith("memory")}
-        both, job = (
-            sum(
-                fmean(run.utilisation.get(name, 0.0) * run.time_s for run in runs) * rate
-                for name, rate in memory.items()
-            )
-            for runs in (beside, alone)
-        )
-        return (both - job) / fmean(run.time_s for run in beside) / sum(by_itself[name] for name in memory)
-    names = [f"cpu{cpu_id}" for cpu_id in case.background.cpus]
-    used = {f"cpu{part.cpu}" for part in run_case(parts_of(case).cases[0], 0, with_slices=True).slices}
-    shares = _mean_utilisation(beside)
-    own = sum(1.0 - shares[name] / 2 if name in used else shares[name] for name in names)
-    return own / sum(by_itself[name] for name in names)
 
 
 def _mean_utilisation(results: Sequence[RunResult]) -> dict[str, float]:

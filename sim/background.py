@@ -1,102 +1,128 @@
-"""Other load on the machine, and how threads take turns on a CPU that more than one of them wants.
-
-A CPU that background load wants is held by one thread at a time, until a tick of the scheduler; who waits comes next,
-in order of arrival: round robin, as equal threads get it from CFS and EEVDF. A thread that was woken takes the CPU at
-once from one that did not sleep; its first turn ends at the next tick, which may come at any time.
-"""
+"""Other work beside the job, run as its loads say (`models.loads`), and what comes of it."""
 
 from __future__ import annotations
 
-from collections.abc import Generator
-from random import Random
+import math
+from collections.abc import Generator, Iterator
 from typing import Any
 
-from simpy import Event
-from simpy.resources.resource import Request, Resource
+import numpy as np
+from simpy import AllOf, Event
 
-from models.clients.clear_gigantic_page import clearing
+from models.loads import Compute, Load, LoadStep, Move, Request, SleepFor
 from models.machine import Cpu
-from models.scenario import Background
+from models.streams import Streams
 from sim.flows import Route
 from sim.hardware import Hardware
+from sim.scheduler import ScheduledThread, Scheduler
 
-_PARTS = 16  # of a turn: how exactly it ends, and how often the background looks for somebody who was woken
-
-
-class _Ask(Request):
-    """A request for a CPU; `woken`: by a thread that was asleep."""
-
-    def __init__(self, resource: Resource, woken: bool) -> None:
-        self.woken = woken
-        super().__init__(resource)
+PERCENTILES = (50, 95, 99)
 
 
-class Turns:
-    """A thread's turns on CPUs. It keeps a CPU that nobody else wants, and gives up others after each turn."""
+class Neighbour:
+    """One load of a scenario under way."""
 
-    def __init__(self, hardware: Hardware, slice_s: float, ticks: Random) -> None:
+    def __init__(self, name: str, load: Load, hardware: Hardware, scheduler: Scheduler, streams: Streams) -> None:
+        self.name = name
+        self.load = load
         self._hardware = hardware
-        self._slice_s = slice_s
-        self._ticks = ticks
-        self._held: tuple[int, Request] | None = None  # CPU id, request
-        self._left_s = 0.0
+        self._env = hardware.env
+        self._scheduler = scheduler
+        self._done: list[float] = []  # of each thread, in seconds of CPU time and bytes: one is nearly always nothing
+        self._answered: list[tuple[float, float]] = []  # (arrival, response time) of requests
+        self._open: dict[int, float] = {}  # arrival of the request that each thread has taken
+        self._ended_s: list[float] = []
+        self._threads: list[ScheduledThread] = []
+        self._at_work: list[float] = []  # amount of the step under way
+        random = streams[f"background/{name}"]
+        self._processes = [
+            self._env.process(self._run(number, steps))
+            for number, steps in enumerate(load.steps(hardware.machine, random))
+        ]
 
-    def run(self, cpu: Cpu, route: Route, work: float) -> Generator[Event, Any, None]:
-        """Do work over a route on a CPU, waiting for a turn where it has to."""
-        network, shared = self._hardware.network, self._hardware.sharing(cpu)
-        if shared is None:
-            yield network.start(route, work)
-            return
-        env = self._hardware.env
-        rate = route.cap
-        while work > 0.0:
-            if self._held is None or self._held[0] != cpu.cpu_id or self._left_s <= 0.0:
-                woken = self._held is None
-                self.give_up()
-                self._held = (cpu.cpu_id, _Ask(shared, woken))
-                yield self._held[1]
-                self._left_s = self._slice_s * (self._ticks.random() if woken else 1.0)
-            # The rate, and so the work of a turn, is not known before: parts, each at the rate of the one before.
-            began_s = env.now
-            part = min(work, max(self._left_s, self._slice_s / _PARTS) / 2 * rate)
-            yield network.start(route, part)
-            work -= part
-            took_s = env.now - began_s
-            self._left_s -= took_s
-            if took_s > 0.0:
-                rate = part / took_s
+    @property
+    def ended(self) -> Event:
+        """When all its threads have ended; for those that never do, at once."""
+        return AllOf(self._env, self._processes if self.load.is_finite else [])
 
-    def give_way(self) -> None:
-        """End the turn if somebody waits who was woken."""
-        if self._held is not None and any(ask.woken for ask in self._held[1].resource.queue):
-            self._left_s = 0.0
+    @property
+    def time_s(self) -> float:
+        """From its start to the end of its last thread; NaN if it never ends."""
+        return max(self._ended_s) - self.load.start if self._ended_s else math.nan
 
-    def give_up(self) -> None:
-        """Leave the CPU to others: the turn is over, or the thread sleeps."""
-        if self._held is not None:
-            request = self._held[1]
-            request.resource.release(request)
-            self._held = None
+    @property
+    def mean_time_s(self) -> float:
+        """From its start to the end of a thread, on average; NaN if it never ends."""
+        return float(np.mean(self._ended_s)) - self.load.start if self._ended_s else math.nan
 
+    @property
+    def progress(self) -> float:
+        """What all its threads have done so far."""
+        return sum(
+            done + amount - (thread.work_left() if amount else 0.0)
+            for done, amount, thread in zip(self._done, self._at_work, self._threads, strict=True)
+        )
 
-def start_background(background: Background, hardware: Hardware, slice_s: float, ticks: Random) -> None:
-    """Start a thread on each CPU of `background`, which runs for ever."""
-    if background.load == "none":
-        return
-    for cpu in hardware.machine.cpus:
-        if cpu.cpu_id in background.cpus:
-            hardware.share(cpu)
-            turns = Turns(hardware, slice_s, ticks)
-            hardware.env.process(_run_for_ever(background.load, cpu, hardware, turns, slice_s))
+    def response_s(self, begin_s: float, end_s: float) -> dict[int, float]:
+        """Return percentiles of the response time of requests that arrived in a stretch; NaN if there were none."""
+        times = [took_s for arrived_s, took_s in self._answered if begin_s <= arrived_s < end_s]
+        return {p: float(np.percentile(times, p)) if times else math.nan for p in PERCENTILES}
 
+    def has_answered(self, end_s: float) -> bool:
+        """Whether all requests that arrived before a time have been answered; they are taken in their order."""
+        return min(self._open.values(), default=0.0) >= end_s
 
-def _run_for_ever(load: str, cpu: Cpu, hardware: Hardware, turns: Turns, slice_s: float) -> Generator[Event, Any, None]:
-    machine = hardware.machine
-    with_memory = [node.nid for node in machine.nodes if node.memory_bytes]
-    nid = min(with_memory, key=lambda other: machine.distances[cpu.nid, other])
-    route = hardware.route(cpu, (nid,), clearing(machine.rates)[0])
-    if load == "spin":
-        route = hardware.spin_route(cpu)
-    while True:
-        yield from turns.run(cpu, route, route.cap * slice_s / _PARTS)
-        turns.give_way()
+    def _run(self, number: int, steps: Iterator[LoadStep]) -> Generator[Event, Any, None]:
+        env, load = self._env, self.load
+        thread = self._scheduler.thread(load.cpus, nice=load.nice, group=load.group, of_job=False)
+        self._threads.append(thread)
+        self._done.append(0.0)
+        self._at_work.append(0.0)
+        if load.start:
+            yield env.timeout(load.start)
+        awake = False
+        last: Cpu | None = None  # that it was on when it fell asleep
+        for step in steps:
+            if isinstance(step, (Compute, Move)):
+                if not awake:
+                    awake = True
+                    thread.wake(None if last is None else last.nid, last)
+                yield from self._work(number, thread, step)
+                continue
+            if number in self._open:
+                arrived_s = self._open.pop(number)
+                self._answered.append((arrived_s, env.now - arrived_s))
+            wait_s = 0.0
+            if isinstance(step, SleepFor):
+                wait_s = step.seconds
+            elif isinstance(step, Request):
+                self._open[number] = load.start + step.arrives_s
+                wait_s = self._open[number] - env.now
+            if wait_s > 0.0:
+                if awake:
+                    awake = False
+                    last = thread.cpu
+                    thread.sleep()
+                yield env.timeout(wait_s)
+        if awake:
+            thread.sleep()
+        self._ended_s.append(env.now)
+
+    def _work(self, number: int, thread: ScheduledThread, step: Compute | Move) -> Generator[Event, Any, None]:
+        hardware = self._hardware
+        if isinstance(step, Compute):
+            amount = self._at_work[number] = step.seconds
+            yield from thread.run(hardware.spin_route, amount)
+        else:
+            amount = self._at_work[number] = step.size_bytes
+            yield from thread.run(lambda cpu: self._route(cpu, step), amount)
+        self._at_work[number] = 0.0
+        self._done[number] += amount
+
+    def _route(self, cpu: Cpu, step: Move) -> Route:
+        machine = self._hardware.machine
+        nid = step.nid
+        if nid is None:
+            with_memory = [node.nid for node in machine.nodes if node.memory_bytes]
+            nid = min(with_memory, key=lambda other: machine.distances[cpu.nid, other])
+        return self._hardware.route(cpu, (nid,), step.stream)

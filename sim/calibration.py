@@ -456,7 +456,7 @@ def _team_costs(runs: pd.DataFrame, scenario: Scenario) -> list[Parameter]:
         ("wake_latency", "wake_s", "from the end of the last work to the caller's going on"),
         ("lock_hold_time", "hold_s", "holding the lock to take a chunk"),
     ):
-        quiet = runs[[scenario.cases[number].background.load == "none" for number in runs["case"]]]
+        quiet = runs[[not scenario.cases[number].background for number in runs["case"]]]
         values = quiet[column].dropna().to_numpy(float) if column in quiet else np.array([])
         if not len(values):
             found.append(Parameter(f"team.{name}", 0.0, None, f"never seen: {what}"))

@@ -10,7 +10,7 @@ import pandas as pd
 from tabulate import tabulate
 
 from models.cpu_list import format_cpu_list
-from models.machine import Machine
+from models.machine import Machine, Power
 from models.policies.chunks import CHUNKS
 from models.policies.options import PRESETS, PolicyOptions
 from models.policies.works import WORKS
@@ -77,6 +77,8 @@ def describe_machine(machine: Machine, *, with_sources: bool = False) -> str:
     lines.append(f"  The threads of a core together do {rates.core_throughput:g} of what one does alone.")
     if rates.cache_bytes_per_s is not None:
         lines.append(f"  A last-level cache lets {format_rate(rates.cache_bytes_per_s)} of clearing through.")
+    if machine.power is not None:
+        lines.append(_power(machine.power))
     lines += [
         f"  Fitted to {_n(len(fit.cells), 'cell')} of {fit.table}: {', '.join(fit.parameters)}. Sources tell the rest."
         for fit in machine.fits
@@ -84,6 +86,18 @@ def describe_machine(machine: Machine, *, with_sources: bool = False) -> str:
     if with_sources:
         lines += ["  Sources:", *(f"    {what}: {source}" for what, source in machine.sources.items())]
     return "\n".join(lines)
+
+
+def _power(power: Power) -> str:
+    """Return what a machine takes, without figures that its file leaves out."""
+    more = {
+        "for each core with a busy thread": f"{power.core_busy_w:.3g} W",
+        "for each further busy thread of a core": power.thread_busy_w and f"{power.thread_busy_w:.3g} W",
+        "for each socket with a busy core": power.socket_awake_w and f"{power.socket_awake_w:.3g} W",
+        "for each byte of traffic": power.memory_j_per_byte and f"{power.memory_j_per_byte * 1e9:.3g} nJ",
+    }
+    added = _and(f"{figure} {what}" for what, figure in more.items() if figure)
+    return f"  At rest it takes {power.rest_w:.4g} W, and more when it works: {added}."
 
 
 def describe_policies() -> str:
@@ -131,6 +145,9 @@ def describe_results(results: Results) -> str:
     if "speedup_limit" in summary and summary["speedup_limit"].notna().any():
         shown["left to gain (Amdahl)"] = _rounded(summary["speedup_limit"])
     compared = summary["published_time_s"].notna()
+    if "energy_j" in summary and not compared.any():  # beside published times there is no energy to compare with
+        shown["energy (J)"] = _rounded(summary["energy_j"])
+        shown["of the job (J)"] = _rounded(summary["energy_added_j"])
     if compared.any():
         shown[f"published ({unit})"] = _rounded(factor * summary["published_time_s"])
         shown["error (%)"] = [

@@ -107,10 +107,14 @@ class Route:
 
 
 class Flow(Event):
-    """An amount of work under way on a route: an event that is processed when the work is done (as a Timeout is)."""
+    """An amount of work under way on a route: an event that is processed when the work is done (as a Timeout is).
+
+    `left` is what was still to be done where it was stopped before.
+    """
 
     _ok = True
     _value = None
+    left = 0.0
 
 
 class _FlowClass:
@@ -169,14 +173,17 @@ class FlowNetwork:
         self._completing = False
         self._vacated: Route | None = None  # the route of the flow that is just ending, until its place is taken
 
-    def resource(self, name: str, capacity: float, curve: Curve | None = None) -> Resource:
+    def resource(self, name: str, capacity: float, curve: Curve | None = None, *, often_full: bool = False) -> Resource:
         """Add a resource of `capacity` units per second (> 0, finite).
 
-        Raises ValueError for a capacity that is not positive and finite.
+        One that is `often_full`, and as often not, costs less if that is known; no rate depends on it. Raises
+        ValueError for a capacity that is not positive and finite.
         """
         if not 0 < capacity < math.inf:
             raise ValueError(f"resource {name!r}: capacity must be positive and finite; found {capacity!r}")
         resource = Resource(name, float(capacity), curve or CapacityCurve(), len(self.resources))
+        if often_full:
+            resource._pinned = resource._tight = True
         self.resources.append(resource)
         return resource
 
@@ -243,6 +250,39 @@ class FlowNetwork:
         if not self._completing:
             self._settle()
         return flow
+
+    def work_left(self, route: Route, flow: Flow) -> float:
+        """Return how much work of a flow on a route is still to be done. Raises ValueError for one that has ended."""
+        cls = route._class
+        mark = cls.heap[self._place(cls, flow)][0]
+        return max(0.0, mark - cls.clock - cls.rate * (self.env.now - cls.since))
+
+    def stop(self, route: Route, flow: Flow) -> None:
+        """End a flow on a route before its work is done; `flow.left` says what is left. Who waits for it goes on now.
+
+        Raises ValueError for a flow that has ended.
+        """
+        left = self.work_left(route, flow)
+        heap = route._class.heap
+        place = self._place(route._class, flow)
+        heap[place] = heap[-1]
+        heap.pop()
+        heapify(heap)
+        route._started -= left
+        flow.left = left
+        self._leave(route)
+        if not self._completing:
+            self._settle()
+        callbacks, flow.callbacks = flow.callbacks, None  # type: ignore[assignment]  # as SimPy does
+        for callback in callbacks:
+            callback(flow)
+
+    @staticmethod
+    def _place(cls: _FlowClass, flow: Flow) -> int:
+        for place, entry in enumerate(cls.heap):
+            if entry[2] is flow:
+                return place
+        raise ValueError("the flow has ended")
 
     # -- population of the classes
 

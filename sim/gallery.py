@@ -7,6 +7,7 @@ import textwrap
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import pandas as pd
 from tabulate import tabulate
 
@@ -74,7 +75,7 @@ class TableResult:
 
     def _others(self) -> list[str]:
         """Return the columns that tell rows apart besides the number of threads and what was measured."""
-        names = ("machine", "size_gib", "page_size", "version", "config", "case", "memory", "kernel")
+        names = ("machine", "size_gib", "page_size", "version", "config", "case", "workload", "memory", "kernel")
         if "nthreads" not in self.cells:
             return ["machine"]
         return ["machine", *(name for name in names[1:] if name in self.cells and name != "kernel")]
@@ -95,11 +96,12 @@ def compare(
 def _compare(reading: Reading, jobs: int) -> TableResult:
     if reading.scenario is None:
         return TableResult(reading, reading.rows)
-    times = run(reading.scenario, jobs=jobs).runs.groupby("case")["time_s"]
-    predicted = times.mean().to_numpy(float)
+    runs = run(reading.scenario, jobs=jobs).runs
+    times = [runs.loc[runs["case"] == case, column] for case, column in enumerate(reading.rows["measure"])]
+    predicted = np.array([each.mean() for each in times])
     cells = reading.rows.assign(
         predicted_s=predicted,
-        predicted_stdev_s=times.std().fillna(0.0).to_numpy(float),
+        predicted_stdev_s=[0.0 if len(each) < 2 else float(each.std()) for each in times],
         error_pct=(predicted / reading.rows["time_s"].to_numpy(float) - 1) * 100,
     )
     return TableResult(reading, cells)

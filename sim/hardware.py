@@ -9,8 +9,9 @@ streams likewise, with what their client says of them; the locks they take are o
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from simpy import Environment
-from simpy import Resource as SimpyResource
 
 from models.clients import Stream
 from models.locks import LockCurve, lock_curve
@@ -19,10 +20,32 @@ from models.placement import Placement
 from sim.flows import FlowNetwork, Resource, Route
 
 
-class Hardware:
-    """The CPUs, memory and links of a machine, in one simulation."""
+class Busy:
+    """How long each of some things has had at least one thread on it, in seconds by its id."""
 
-    def __init__(self, env: Environment, machine: Machine) -> None:
+    def __init__(self, env: Environment, ids: Iterable[int]) -> None:
+        self.seconds = dict.fromkeys(ids, 0.0)
+        self._env = env
+        self._threads = dict.fromkeys(self.seconds, 0)
+        self._since_s = dict.fromkeys(self.seconds, 0.0)
+
+    def enter(self, thing: int) -> None:
+        """Count a thread more."""
+        if not self._threads[thing]:
+            self._since_s[thing] = self._env.now
+        self._threads[thing] += 1
+
+    def leave(self, thing: int) -> None:
+        """Count a thread less."""
+        self._threads[thing] -= 1
+        if not self._threads[thing]:
+            self.seconds[thing] += self._env.now - self._since_s[thing]
+
+
+class Hardware:
+    """The CPUs, memory and links of a machine, in one simulation; `is_shared`: other work comes and goes on them."""
+
+    def __init__(self, env: Environment, machine: Machine, *, is_shared: bool = False) -> None:
         self.env = env
         self.machine = machine
         self.network = network = FlowNetwork(env)
@@ -32,7 +55,9 @@ class Hardware:
         for cpu in machine.cpus:
             threads[cpu.core_id] = threads.get(cpu.core_id, 0) + 1
         self._core = {
-            core: network.resource(f"core{core}", rates.core_throughput) for core, n in sorted(threads.items()) if n > 1
+            core: network.resource(f"core{core}", rates.core_throughput, often_full=is_shared)
+            for core, n in sorted(threads.items())
+            if n > 1
         }
         self._cache: dict[int, Resource] = {}
         if rates.cache_bytes_per_s is not None:
@@ -44,35 +69,34 @@ class Hardware:
         }
         self._locks: dict[str, Resource] = {}
         self._routes: dict[tuple[int, tuple[int, ...], Stream], Route] = {}
-        self._placement = Placement(machine)
-        self._threads_on = dict.fromkeys(self._cpu, 0)  # of the job, without background load
-        self._shared: dict[int, SimpyResource] = {}  # CPUs that background load wants too: who has the turn
-        self._occupied_since = dict.fromkeys(self._cpu, 0.0)
-        self.occupied_s = dict.fromkeys(self._cpu, 0.0)  # time with at least one thread on the CPU, by CPU id
+        self._spin_routes: dict[int, Route] = {}
+        self.placement = Placement(machine)
+        self._socket_of = {node.nid: node.socket_id for node in machine.nodes}
+        # By threads of the job, without other work.
+        self.busy_cpus = Busy(env, self._cpu)
+        self.busy_cores = Busy(env, threads)
+        self.busy_sockets = Busy(env, self._socket_of.values())
 
     def occupy(self, nid: int | None, previous: Cpu | None = None, allowed: tuple[int, ...] | None = None) -> Cpu:
-        """Put a thread on a CPU of a node (`models.placement`)."""
-        cpu = self._placement.occupy(nid, previous, allowed)
-        if not self._threads_on[cpu.cpu_id]:
-            self._occupied_since[cpu.cpu_id] = self.env.now
-        self._threads_on[cpu.cpu_id] += 1
+        """Put a thread of the job on a CPU of a node (`models.placement`)."""
+        cpu = self.placement.occupy(nid, previous, allowed)
+        self.begin(cpu)
         return cpu
 
     def release(self, cpu: Cpu) -> None:
-        """Take a thread off its CPU: it sleeps, moves or ends."""
-        self._placement.release(cpu)
-        self._threads_on[cpu.cpu_id] -= 1
-        if not self._threads_on[cpu.cpu_id]:
-            self.occupied_s[cpu.cpu_id] += self.env.now - self._occupied_since[cpu.cpu_id]
+        """Take a thread of the job off its CPU: it sleeps, moves or ends."""
+        self.placement.release(cpu)
+        self.end(cpu)
 
-    def share(self, cpu: Cpu) -> SimpyResource:
-        """Put a thread of somebody else on a CPU for good; return what it has to hold while it runs there."""
-        self._placement.add(cpu)
-        return self._shared.setdefault(cpu.cpu_id, SimpyResource(self.env))
+    def begin(self, cpu: Cpu) -> None:
+        """Note that a thread of the job runs on a CPU from now on."""
+        for busy, thing in self._places(cpu):
+            busy.enter(thing)
 
-    def sharing(self, cpu: Cpu) -> SimpyResource | None:
-        """Return what a thread has to hold while it runs on a CPU; None if the job has the CPU for itself."""
-        return self._shared.get(cpu.cpu_id)
+    def end(self, cpu: Cpu) -> None:
+        """Note that a thread of the job runs no longer on a CPU."""
+        for busy, thing in self._places(cpu):
+            busy.leave(thing)
 
     def route(self, cpu: Cpu, nids: tuple[int, ...], stream: Stream) -> Route:
         """Return the route of a stream from `cpu` over memory of some nodes, evenly."""
@@ -97,10 +121,18 @@ class Hardware:
 
     def spin_route(self, cpu: Cpu) -> Route:
         """Return the route of a thread that computes on `cpu`, and uses no memory; its work is in seconds."""
-        uses = [(self._cpu[cpu.cpu_id], 1.0)]
-        if cpu.core_id in self._core:
-            uses.append((self._core[cpu.core_id], 1.0))
-        return self.network.route(uses, cap=1.0, weight=1.0 / self.machine.rates.clear_bytes_per_s)
+        route = self._spin_routes.get(cpu.cpu_id)
+        if route is None:
+            uses = [(self._cpu[cpu.cpu_id], 1.0)]
+            if cpu.core_id in self._core:
+                uses.append((self._core[cpu.core_id], 1.0))
+            weight = 1.0 / self.machine.rates.clear_bytes_per_s
+            route = self._spin_routes[cpu.cpu_id] = self.network.route(uses, cap=1.0, weight=weight)
+        return route
+
+    def _places(self, cpu: Cpu) -> tuple[tuple[Busy, int], ...]:
+        socket_id = self._socket_of[cpu.nid]
+        return (self.busy_cpus, cpu.cpu_id), (self.busy_cores, cpu.core_id), (self.busy_sockets, socket_id)
 
     def _make_route(self, cpu: Cpu, nids: tuple[int, ...], stream: Stream) -> Route:
         machine, rates = self.machine, self.machine.rates

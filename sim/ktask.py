@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Generator, Iterable
+from functools import partial
 from typing import Any
 
 from simpy import Environment, Event, Resource
@@ -19,24 +20,8 @@ from models.machine import Cpu
 from models.policies import Chunk, ChunkQueue, Policy
 from models.run import Record, Slice
 from models.streams import Streams
-from sim.background import Turns
 from sim.hardware import Hardware
-
-Process = Generator[Event, Any, None]
-
-
-class RunningThread:
-    """A thread that calls the framework. It is put on another CPU only by its own sleep and wake-up."""
-
-    def __init__(self, cpu: Cpu, allowed: tuple[int, ...] | None = None, *, bound: bool = False) -> None:
-        self.cpu = cpu
-        self.allowed = allowed  # the ids of the CPUs that it may use, None if all
-        self.bound = bound  # to its node: no wake-up moves it
-
-    @property
-    def nid(self) -> int:
-        """The node that it runs on."""
-        return self.cpu.nid
+from sim.threads import Cpus, Process, Thread
 
 
 class TaskLock:
@@ -86,6 +71,12 @@ class _Running:
         self.working_s = [0.0] * works
         self.handed_out = 0  # client units of chunks that did not fail
         self.failed = False
+        self.helpers: dict[int, Thread] = {}  # those that have started and not ended
+        self.helper_ended: Event = env.event()  # the next helper
+        self.nice: dict[int, int] = {}  # of helpers whose nice level was changed
+        self.n_at_work = 0  # works that are at a chunk
+        self.none_at_work: Event = env.event()  # when the last of those has done it
+        self.left = [0] * works  # client units of a work's chunk that are not done, while it is at one
 
     def cancel_waiting(self) -> None:
         """Take helpers that have not started out of the task."""
@@ -96,9 +87,23 @@ class _Running:
 class Ktask:
     """Runs tasks on simulated hardware."""
 
-    def __init__(self, hardware: Hardware, kernel: Kernel, policy: Policy, streams: Streams, record: Record) -> None:
+    def __init__(
+        self,
+        hardware: Hardware,
+        cpus: Cpus,
+        kernel: Kernel,
+        policy: Policy,
+        streams: Streams,
+        record: Record,
+        *,
+        nice: int = 0,
+        group: str | None = None,
+    ) -> None:
         self._env = hardware.env
         self._hardware = hardware
+        self._cpus = cpus
+        self._nice = nice  # of callers
+        self._group = group  # of callers
         self._machine = hardware.machine
         self._kernel = kernel
         self._record = record
@@ -106,12 +111,11 @@ class Ktask:
         self._start_latency = streams["start_latency"]
         self._chunk_noise = streams["chunk_noise"]
         self._wake = streams["wake"]
-        self._ticks = streams["ticks"]
         rates = hardware.machine.rates
         self._run_factor = streams["run_noise"].lognormvariate(*_lognormal(rates.run_noise))
         self._noise = _lognormal(rates.chunk_noise)
 
-    def run_steps(self, caller: RunningThread, steps: Iterable[Step]) -> Process:
+    def run_steps(self, caller: Thread, steps: Iterable[Step]) -> Process:
         """Do what a caller does, step by step until a task returns an error; its CPU is free at the end."""
         for step in steps:
             if isinstance(step, Task):
@@ -126,9 +130,9 @@ class Ktask:
                     self._record.slices.append(
                         Slice("alone", -1, 0, caller.cpu.cpu_id, None, None, None, began_s, self._env.now)
                     )
-        self._hardware.release(caller.cpu)
+        caller.sleep()
 
-    def run(self, caller: RunningThread, task: Task) -> Generator[Event, Any, bool]:
+    def run(self, caller: Thread, task: Task) -> Generator[Event, Any, bool]:
         """Run one task (ktask_run_numa, padata_do_multithreaded) in the caller's name; return False for an error."""
         env, kernel, record, entries = self._env, self._kernel, self._record, task.entries
         size = sum(entry.size for entry in entries)
@@ -147,16 +151,15 @@ class Ktask:
                 if kernel.start == "kthread" and kernel.kthread_time:
                     yield env.timeout(kernel.kthread_time)
                 env.process(self._helper(running, i, nid))
-        yield from self._work(running, 0, caller.cpu)
+        yield from self._work(running, 0, caller)
         self._end(running, 0, caller.cpu)
         if self._policy.cancels and not running.queue.size_left:
             running.cancel_waiting()
         if running.unfinished:
             yield from self._sleep(running, caller)
         elif running.helper_cpu is not None and not caller.bound and self._wake.random() < kernel.stray_block:
-            self._hardware.release(caller.cpu)
-            nid = self._node_after_wakeup(caller, running.helper_cpu)
-            caller.cpu = self._hardware.occupy(nid, caller.cpu, caller.allowed)
+            caller.sleep()
+            caller.wake(self._node_after_wakeup(caller, running.helper_cpu), caller.cpu)
         if running.failed:
             yield from self._undo(running, caller)
         else:
@@ -173,12 +176,22 @@ class Ktask:
         if index not in running.waiting:
             return  # cancelled
         running.waiting.remove(index)
-        cpu = self._hardware.occupy(nid, allowed=self._policy.helper_cpus)
+        nice = running.nice.get(index, self._policy.priorities.nice(self._nice))
+        group = self._group if self._policy.helper_group == "caller" else None
+        helper = self._cpus.thread(self._policy.helper_cpus, bound=nid is not None, nice=nice, group=group)
+        running.helpers[index] = helper
+        helper.wake(nid)
         self._record.worker(index).start_wait_s += env.now - queued_at
         self._note("queued", running, index, None, queued_at)
-        cpu = yield from self._work(running, index, cpu)
-        self._hardware.release(cpu)
-        self._end(running, index, cpu)
+        if self._kernel.last_starts_late and running.task.keeps_mmap_lock and index == len(running.helper_nids):
+            while running.n_at_work:
+                yield running.none_at_work
+        yield from self._work(running, index, helper)
+        helper.sleep()
+        del running.helpers[index]
+        if self._policy.helper_group == "charged":
+            self._cpus.charge(self._group, helper)
+        self._end(running, index, helper.cpu)
 
     def _wait_for_worker(self) -> Process:
         """The time from queueing a work to its start."""
@@ -188,12 +201,12 @@ class Ktask:
         elif mean:
             yield self._env.timeout(mean)
 
-    def _work(self, running: _Running, index: int, cpu: Cpu) -> Generator[Event, Any, Cpu]:
-        """Take chunks until none is left (ktask_thread); return the CPU on which the work ends."""
-        env, hardware = self._env, self._hardware
+    def _work(self, running: _Running, index: int, thread: Thread) -> Process:
+        """Take chunks until none is left (ktask_thread)."""
+        env = self._env
         totals = self._record.worker(index)
-        turns = Turns(hardware, self._kernel.time_slice, self._ticks)
-        entry = self._first_entry(running, index, cpu)
+        waited_s = thread.cpu_wait_s
+        entry = self._first_entry(running, index, thread.cpu)
         while True:
             asked_at = env.now
             if running.walk is None:
@@ -201,31 +214,36 @@ class Ktask:
                 if delay_s:
                     yield env.timeout(delay_s)
                     totals.lock_wait_s += wait_s
-                    self._note("lock", running, index, cpu, asked_at)
-                chosen, chunk = self._take(running, index, entry, cpu)
+                    self._note("lock", running, index, thread.cpu, asked_at)
+                chosen, chunk = self._take(running, index, entry, thread.cpu)
             else:
                 with running.walk.request() as turn:
                     yield turn
                     totals.lock_wait_s += env.now - asked_at
-                    chosen, chunk = self._take(running, index, entry, cpu)
+                    chosen, chunk = self._take(running, index, entry, thread.cpu)
                     steps = 0 if chunk is None else chunk.size
                     yield env.timeout(self._kernel.lock_hold_time + running.task.iterate_s * steps)
-                self._note("lock", running, index, cpu, asked_at)
+                self._note("lock", running, index, thread.cpu, asked_at)
             if chosen is None:
-                turns.give_up()
-                return cpu
-            if self._moves(running, index, entry, chosen, cpu):
-                turns.give_up()
-                hardware.release(cpu)
+                totals.cpu_wait_s += thread.cpu_wait_s - waited_s
+                return
+            if self._moves(running, index, entry, chosen, thread.cpu):
+                thread.sleep()
                 nid = running.nids[chosen]
                 if self._kernel.migration == "requeue":
                     nid = yield from self._queue_again(running, index, nid)
-                cpu = hardware.occupy(nid, allowed=self._policy.helper_cpus)
+                thread.bound = nid is not None
+                thread.wake(nid)
             entry = chosen
             if chunk is None:
                 continue
             begin_s = env.now
-            done = yield from self._do_chunk(running, index, cpu, chunk, turns)
+            running.n_at_work += 1
+            done = yield from self._do_chunk(running, index, thread, chunk)
+            running.n_at_work -= 1
+            if not running.n_at_work and running.none_at_work.callbacks:
+                running.none_at_work.succeed()
+                running.none_at_work = env.event()
             totals.n_chunks += 1
             totals.size_bytes += done * self._policy.unit_bytes
             running.working_s[index] += env.now - begin_s
@@ -270,9 +288,7 @@ class Ktask:
         self._note("queued", running, index, None, queued_at)
         return nid
 
-    def _do_chunk(
-        self, running: _Running, index: int, cpu: Cpu, chunk: Chunk, turns: Turns
-    ) -> Generator[Event, Any, int]:
+    def _do_chunk(self, running: _Running, index: int, thread: Thread, chunk: Chunk) -> Generator[Event, Any, int]:
         """Do the client's work on a chunk; return its size, or how far it came if it failed."""
         env, hardware, task, stream = self._env, self._hardware, running.task, running.stream
         unit = self._policy.unit_bytes
@@ -283,19 +299,21 @@ class Ktask:
             if not size:
                 return 0
         start = chunk.start
-        for nids, part in task.memory.pieces(nid, cpu.nid, size):
-            begin_s = env.now
+        for nids, part in task.memory.pieces(nid, thread.nid, size):
+            begin_s, waited_before_s = env.now, thread.cpu_wait_s
+            running.left[index] = chunk.start + size - start
             work = part * unit * self._run_factor
             if self._machine.rates.chunk_noise:
                 work *= self._chunk_noise.lognormvariate(*self._noise)
-            route = hardware.route(cpu, nids, stream)
-            if hardware.sharing(cpu) is None:
-                yield hardware.network.start(route, work)
+            if thread.has_own_cpu:
+                yield hardware.network.start(hardware.route(thread.cpu, nids, stream), work)
             else:
-                yield from turns.run(cpu, route, work)
+                yield from thread.run(partial(hardware.route, nids=nids, stream=stream), work)
+            cpu = thread.cpu
             if stream.locks:
+                route = hardware.route(cpu, nids, stream)
                 granted = min(resource.granted for resource in hardware.locks_of(nids, stream))
-                took_s = env.now - begin_s
+                took_s = env.now - begin_s - (thread.cpu_wait_s - waited_before_s)
                 waited_s = max(0.0, min(took_s - work / route.cap, took_s * (1.0 - granted)))
                 self._record.worker(index).client_lock_wait_s += waited_s
             if self._kernel.chunk_time:
@@ -307,9 +325,10 @@ class Ktask:
                     Slice("chunk", running.number, index, *place, begin_s, env.now, stream.traffic)
                 )
             start += part
+        running.left[index] = 0
         return size
 
-    def _undo(self, running: _Running, caller: RunningThread) -> Process:
+    def _undo(self, running: _Running, caller: Thread) -> Process:
         """After an error: the caller alone undoes all chunks that were done, where the version does that.
 
         What a failed chunk did is undone by the client's own function, at no cost here.
@@ -333,22 +352,37 @@ class Ktask:
         running.unfinished -= 1
         if index:
             running.helper_cpu = cpu
+            ended, running.helper_ended = running.helper_ended, self._env.event()
+            ended.succeed()
             if not running.unfinished:
                 running.last_ended.succeed(cpu)
 
-    def _sleep(self, running: _Running, caller: RunningThread) -> Process:
+    def _sleep(self, running: _Running, caller: Thread) -> Process:
         """Wait for the last helper. Its wake-up may pull the caller over to its node (wake-affine)."""
-        env, hardware, kernel = self._env, self._hardware, self._kernel
+        env, kernel = self._env, self._kernel
         slept_at = env.now
-        hardware.release(caller.cpu)
+        caller.sleep()
+        if self._cpus.is_shared and self._policy.priorities.raises:
+            env.process(self._raise_helpers(running))
         waker: Cpu = yield running.last_ended
         nid = self._node_after_wakeup(caller, waker)
         if kernel.wake_latency:
             yield env.timeout(kernel.wake_latency)
-        caller.cpu = hardware.occupy(nid, caller.cpu, caller.allowed)
+        caller.wake(nid, caller.cpu)
         self._note("asleep", running, 0, None, slept_at)
 
-    def _node_after_wakeup(self, caller: RunningThread, waker: Cpu) -> int:
+    def _raise_helpers(self, running: _Running) -> Process:
+        """While the caller sleeps: give one helper after the other the caller's nice level, until it has ended."""
+        while running.unfinished:
+            left = {index: running.left[index] for index in sorted({*running.waiting, *running.helpers})}
+            index = self._policy.priorities.next_raised(left)
+            running.nice[index] = self._nice
+            if index in running.helpers:
+                running.helpers[index].set_nice(self._nice)
+            while index in running.waiting or index in running.helpers:
+                yield running.helper_ended
+
+    def _node_after_wakeup(self, caller: Thread, waker: Cpu) -> int:
         """Return where the caller goes on: at home, or on the waker's node if that is near enough (wake-affine).
 
         The kernel does not even ask if the waker's CPU is one that the caller may not use (select_task_rq_fair).

@@ -93,7 +93,8 @@ def digest(cases: Iterable[Case]) -> str:
     """Return what tells cases apart that a scenario's file doesn't, such as a user's own rules."""
     found = hashlib.sha256()
     for case in cases:
-        parts = [part.model_dump_json() for part in (case.task, case.kernel, case.background)]
+        others = (*case.background.values(), *case.groups.values())
+        parts = [part.model_dump_json() for part in (case.task, case.kernel, *others)]
         for name, rule in sorted(case.rules.items()):
             parts += [name, f"{rule.__module__}.{rule.__qualname__}"]
             with suppress(OSError, TypeError):  # where it was typed in, and is kept nowhere

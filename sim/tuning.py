@@ -25,6 +25,7 @@ import pandas as pd
 import yaml
 from tabulate import tabulate
 
+from models.machine_file import iter_shipped
 from models.policies.options import PRESETS, PolicyOptions
 from models.problems import InputError, Problem, did_you_mean
 from models.regret import pareto_front, regret_pct
@@ -41,7 +42,14 @@ from sim.sweep import digest
 if TYPE_CHECKING:
     import optuna
 
-OBJECTIVES: Mapping[str, str] = {"time": "time_s", "cpu_seconds": "cpu_s", "imbalance": "imbalance"}  # their columns
+OBJECTIVES: Mapping[str, str] = {  # and their columns
+    "time": "time_s",
+    "cpu_seconds": "cpu_s",
+    "imbalance": "imbalance",
+    "energy": "energy_j",
+    "energy_added": "energy_added_j",
+}
+_ENERGIES = ("energy", "energy_added")
 STUDY = "study.sqlite"
 FIGURE = "pareto.png"
 RECORD = "tuning.json"
@@ -54,7 +62,7 @@ _DECISIONS = frozenset().union(*PRESETS.values())  # what a preset says
 @dataclass(frozen=True)
 class Tuning:
     """What a search found. Measures are means over the replications: time_s, time_ci_s (half of the 95 % confidence
-    interval of the mean time), cpu_s, imbalance.
+    interval of the mean time), cpu_s, imbalance; where energy can be told, energy_j and energy_added_j.
 
     * ``trials``: a row for each policy tried, in order: its parameters, measures, and whether it is on the front.
     * ``front``: the trials and presets that nothing beats in all objectives, the best in the first objective first.
@@ -85,7 +93,7 @@ def tune(
     jobs: int = 1,
     on_done: Callable[[int, int], object] | None = None,
 ) -> Tuning:
-    """Search the policies that a scenario's lists span for those with least time, CPU-seconds or imbalance.
+    """Search the policies that a scenario's lists span for those with least time, CPU-seconds, imbalance or energy.
 
     Each is run with the scenario's replications and seed, so that all meet the same luck. So are the presets, with the
     file's costs, and with its other parameters where it has one value, not a list; with each of its max_threads. Runs
@@ -100,6 +108,7 @@ def tune(
     """
     _check_options(objectives, trials, jobs)
     check_space(scenario)
+    _check_energy(scenario.cases[0], objectives)
     if find_spec("optuna") is None:
         raise ImportError("tuning needs the package optuna, which is not installed: pip install 'ktask-sim[tune]'")
     folder, cases, presets = Path(folder), scenario.cases, _preset_cases(scenario)
@@ -133,7 +142,12 @@ def describe_tuning(tuning: Tuning) -> str:
     first objective.
     """
     columns = [OBJECTIVES[name] for name in tuning.objectives]
-    heads = {"time_s": "time (s)", "cpu_s": "CPU-seconds"}
+    heads = {
+        "time_s": "time (s)",
+        "cpu_s": "CPU-seconds",
+        "energy_j": "energy (J)",
+        "energy_added_j": "energy of the job (J)",
+    }
     front = tuning.front.drop_duplicates(columns)
     parameters = list(front.columns[2 : front.columns.get_loc("time_s")])
     shown = front[["preset", *parameters, *columns]].rename(columns=heads)
@@ -183,6 +197,25 @@ def _check_options(objectives: Sequence[str], trials: int, jobs: int) -> None:
         raise ValueError(f"trials must be 1 or more; found {trials}")
     if jobs < 1:
         raise ValueError(f"jobs must be 1 or more; found {jobs}")
+
+
+def _check_energy(case: Case, objectives: Sequence[str]) -> None:
+    """Raise ValueError if energy is asked for and can't be told."""
+    asked = [name for name in objectives if name in _ENERGIES]
+    if not asked:
+        return
+    others = ", ".join(name for name in OBJECTIVES if name not in _ENERGIES)
+    if case.machine.power is None:
+        with_power = ", ".join(machine.name for machine in iter_shipped() if machine.power is not None)
+        raise ValueError(
+            f"objectives: found {asked[0]!r}, but the file of {case.machine.name} has no section `power`; allowed are "
+            f"{others}, or a machine with figures ({with_power}, or your own)"
+        )
+    if case.background:
+        raise ValueError(
+            f"objectives: found {asked[0]!r} beside a background load, whose energy is not told from the job's; "
+            f"allowed are {others}, or no background"
+        )
 
 
 def check_space(scenario: Scenario) -> None:
@@ -281,6 +314,11 @@ class _Runs:
             "time_ci_s": times.half_width(),
             "cpu_s": fmean(result.cpu_s for result in results),
             "imbalance": fmean(result.imbalance for result in results),
+            **{
+                column: fmean(result.extra[column] for result in results)
+                for column in (OBJECTIVES[name] for name in _ENERGIES)
+                if column in results[0].extra
+            },
         }
 
     def _keys(self, numbers: Sequence[int]) -> list[Key]:

@@ -130,8 +130,13 @@ def _identity(cases: Sequence[Case]) -> dict[str, list[object]]:
         "chunk_bytes": [case.chunk_bytes()[0] for case in cases],
         "task_bytes": [case.clearing.page_size for case in cases],
         "size_bytes": [case.clearing.size for case in cases],
-        "background": [case.background.load for case in cases],
+        "background": [beside(case) for case in cases],
     }
+
+
+def beside(case: Case) -> str:
+    """Return the loads that run beside a case, in a word; "none" if there are none."""
+    return " and ".join(load.load for load in case.background.values()) or "none"
 
 
 def verdict(cell: Mapping[Hashable, Any], doubt: str) -> tuple[str, str]:

@@ -16,6 +16,7 @@ from models.clients.hugetlbfs_fallocate import HugetlbfsFallocate
 from models.clients.ib_umem import IbUmem
 from models.clients.inode_eviction import InodeEviction
 from models.clients.jvm_pretouch import JvmPretouch
+from models.clients.ktask_test import KtaskTest
 from models.clients.populate import Populate
 from models.clients.qemu_prealloc import QemuPrealloc
 from models.clients.vfio_pin import VfioPin
@@ -30,6 +31,7 @@ CLIENTS: Mapping[str, type[Client]] = {
     "free_pages": FreePages,
     "ib_umem": IbUmem,
     "inode_eviction": InodeEviction,
+    "ktask_test": KtaskTest,
     "vm_startup": VmStartup,
     "database_startup": DatabaseStartup,
     "qemu_prealloc": QemuPrealloc,

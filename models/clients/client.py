@@ -18,6 +18,7 @@ from models.locks import Lock
 from models.machine import Cpu, Machine
 from models.memory import PagePool
 from models.policies import NodeEntry
+from models.units import Time
 from models.validation import Checker
 
 if TYPE_CHECKING:
@@ -93,7 +94,8 @@ class Task:
 
     `serial` is what the work is without helpers, if that is other code. `iterate_s` is the time under the task's lock
     to step over one unit (a list that is walked). The client's function fails when it comes to unit `fails_at`; what
-    was done before is then undone at `undo_bytes_per_s`, where the kernel version does that.
+    was done before is then undone at `undo_bytes_per_s`, where the kernel version does that. A chunk may be one system
+    call that `keeps_mmap_lock` for reading, so that nobody maps memory meanwhile.
     """
 
     entries: Sequence[NodeEntry]
@@ -104,6 +106,7 @@ class Task:
     helps: bool = True  # False: the kernel has no framework call here, the caller does all
     fails_at: int | None = None
     undo_bytes_per_s: float = 0.0
+    keeps_mmap_lock: bool = False
 
 
 Step = Task | Pause
@@ -153,6 +156,14 @@ class Client(BaseModel):
     cpus: Annotated[
         CpuList | None, Field(description='CPUs that the calling thread may use, as taskset -c: "0-17"; default: all')
     ] = None
+
+    nice: Annotated[int, Field(ge=-20, le=19, description="nice level of the calling thread")] = 0
+    group: Annotated[
+        str | None, Field(description="the cgroup that the calling thread is in, one of `groups`; default the root")
+    ] = None
+    start: Annotated[
+        Time, Field(ge=0, description="when the calling thread starts, after the background; no part of the job's time")
+    ] = 0.0
 
     def size_bytes(self, machine: Machine) -> int:
         """Return the size of the whole job."""

@@ -126,7 +126,12 @@ class Populated(Client):
     def part(self, machine: Machine, size_bytes: int, nid: int | None, free: FromPool) -> Task:
         """Return one call for so much memory, bound to a node, or free memory of no node in particular."""
         memory: Memory = free if nid is None else Spread((nid,))
-        return Task([NodeEntry(nid, 0, size_bytes // self.unit_bytes(machine))], self.stream(machine), memory=memory)
+        return Task(
+            [NodeEntry(nid, 0, size_bytes // self.unit_bytes(machine))],
+            self.stream(machine),
+            memory=memory,
+            keeps_mmap_lock=self.populate,
+        )
 
     def callers(self, machine: Machine, kernel: Kernel, random: Random) -> Sequence[Caller]:  # noqa: ARG002
         def steps(caller: Thread) -> Iterator[Step]:  # noqa: ARG001

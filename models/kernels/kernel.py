@@ -67,8 +67,24 @@ StopsAtError = Annotated[
     bool,
     Field(description="after an error no more chunks are handed out; the functions of padata's clients return none"),
 ]
+LastStartsLate = Annotated[
+    bool,
+    Field(
+        description="the thread that is made last maps memory as it starts, and waits until the others have made their "
+        "parts present where those keep mmap_lock: seen with QEMU"
+    ),
+]
 Undo = Annotated[
     bool, Field(description="after an error that stops the task, the caller alone undoes the chunks that were done")
+]
+
+
+BusyFactor = Annotated[
+    int,
+    Field(
+        ge=1,
+        description="CPUs that are not idle balance so many times less often: 16 since Linux 5.10, 32 before (sd_init)",
+    ),
 ]
 
 
@@ -115,6 +131,7 @@ class Kernel(PolicyOptions):
             "queued to a busy CPU were measured to wait half of that (Linux 6.18, 2 CPUs)",
         ),
     ] = 4e-3
+    busy_factor: BusyFactor = 16
     wake_pull: Annotated[
         float,
         Field(
@@ -145,6 +162,7 @@ class Kernel(PolicyOptions):
         Time,
         Field(ge=0, description="start: kthread: time of the caller to make each one; an estimate: 20 us for a clone"),
     ] = 20e-6
+    last_starts_late: LastStartsLate = False
     stops_at_error: StopsAtError = True
     undo: Undo = False
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import ClassVar, Literal
 
-from models.kernels.kernel import ClientRules, Kernel
+from models.kernels.kernel import BusyFactor, ClientRules, Kernel
 from models.units import MIB
 
 
@@ -26,3 +26,4 @@ class KtaskV1(Kernel):
     )
 
     version: Literal["ktask-v1"] = "ktask-v1"
+    busy_factor: BusyFactor = 32

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import ClassVar, Literal
 
-from models.kernels.kernel import ClientRules, Kernel
+from models.kernels.kernel import BusyFactor, ClientRules, Kernel
 from models.policies.options import PolicyName
 from models.units import GIB, MIB
 
@@ -35,3 +35,4 @@ class KtaskV2(Kernel):
 
     version: Literal["ktask-v2"] = "ktask-v2"
     policy: PolicyName = "ktask-v2"
+    busy_factor: BusyFactor = 32

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import ClassVar, Literal
 
-from models.kernels.kernel import ClientRules, FirstEntry, Kernel, Migration
+from models.kernels.kernel import BusyFactor, ClientRules, FirstEntry, Kernel, Migration
 from models.kernels.ktask_v2 import KtaskV2
 from models.policies.options import PolicyName
 from models.units import GIB
@@ -37,5 +37,6 @@ class KtaskV3(Kernel):
 
     version: Literal["ktask-v3"] = "ktask-v3"
     policy: PolicyName = "ktask-v3"
+    busy_factor: BusyFactor = 32
     first_entry: FirstEntry = "number"
     migration: Migration = "requeue"

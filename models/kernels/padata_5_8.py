@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import ClassVar, Literal
 
-from models.kernels.kernel import ClientRules, Kernel, LockHandoverTime, Migration, StopsAtError
+from models.kernels.kernel import BusyFactor, ClientRules, Kernel, LockHandoverTime, Migration, StopsAtError
 from models.policies.options import PolicyName
 from models.units import MIB
 
@@ -35,6 +35,7 @@ class Padata58(Kernel):
 
     version: Literal["padata-5.8"] = "padata-5.8"
     policy: PolicyName = "padata"
+    busy_factor: BusyFactor = 32
     lock_handover_time: LockHandoverTime = SPINLOCK_HANDOVER_S
     migration: Migration = "none"
     stops_at_error: StopsAtError = False

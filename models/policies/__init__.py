@@ -1,17 +1,19 @@
-"""Policies: four small decisions, each replaceable alone, the same objects for the simulation and for a real host.
+"""Policies: five small decisions, each replaceable alone, the same objects for the simulation and for a real host.
 
-How many works (`works`), what the next chunk is (`chunks`), where helpers run (`helper_node`, `node_share`,
-`next_entry`), how the end is handled (`end`). A preset names one of each.
+How many works (`works`, `keep_idle`), what the next chunk is (`chunks`), where helpers run (`helper_node`,
+`node_share`, `next_entry`), at which priority (`priority`), how the end is handled (`end`). A preset names one of each.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from models.policies.chunks import CHUNKS, ChunkRule, SplitEnd, TaskShape
 from models.policies.options import PolicyOptions
 from models.policies.places import Places, next_entry_rule
+from models.policies.priorities import Priorities
 from models.policies.queue import Chunk, ChunkQueue, NodeEntry
 from models.policies.works import WORKS, WorksRule
 
@@ -24,7 +26,8 @@ __all__ = ["Chunk", "ChunkQueue", "ChunkRule", "NodeEntry", "Policy", "PolicyOpt
 class Policy:
     """The decisions of one run. `pick(n)` returns a random number in [0, n); `rules` are a user's own, by name.
 
-    `caller_cpus` are the ids of those that the caller may use, None if all.
+    `caller_cpus` are the ids of those that the caller may use, None if all; `caller_quota` is how many its cgroup may
+    use, which limits the works of a task whose helpers are charged to it (padata RFC of 2022).
     """
 
     def __init__(
@@ -35,6 +38,7 @@ class Policy:
         rules: Mapping[str, type[Any]] | None = None,
         unit_bytes: int | None = None,
         caller_cpus: tuple[int, ...] | None = None,
+        caller_quota: float | None = None,
     ) -> None:
         self._options = options
         self.unit_bytes = unit_bytes or machine.base_page_bytes  # what tasks are counted in
@@ -43,6 +47,7 @@ class Policy:
         own = rules or {}
         works_rule: type[WorksRule] = own.get("works", WORKS[options.rule("works")])
         self._works = works_rule(machine, options.max_threads, options.growth_threshold)
+        self._works.keep_idle = options.keep_idle
         self._chunk_rule: type[ChunkRule] = own.get("chunks", CHUNKS[options.rule("chunks")])
         self._places = Places(
             machine,
@@ -56,11 +61,20 @@ class Policy:
         self._next_entry = next_entry_rule(options.rule("next_entry"), machine, pick)
         self._splits = options.rule("end") == "split"
         self.cancels = options.rule("end") == "cancel"  # helpers that have not started are not waited for
+        self.priorities = Priorities(options.rule("priority"), options.helper_nice)
+        self.helper_group = options.rule("helper_group")
+        self._most_works = len(machine.cpus)
+        if self.helper_group == "charged" and caller_quota is not None:
+            self._most_works = max(1, math.floor(caller_quota))
+
+    def count_idle(self, idle_cpus: Callable[[], int]) -> None:
+        """Have the number of works follow how many CPUs are idle, of those that helpers may use."""
+        self._works.idle_cpus = idle_cpus
 
     def n_works(self, size: int, nid: int | None) -> int:
         """Return the number of works for a task of `size` client units whose data are on a node."""
         least = max(self.min_chunk, self._align) if self._works.counts_align else self.min_chunk
-        works = self._works.n_works(size, least, nid)
+        works = min(self._works.n_works(size, least, nid), self._most_works)
         return works if self.helper_cpus is None else min(works, len(self.helper_cpus))
 
     def queue(self, entries: Sequence[NodeEntry], works: int) -> ChunkQueue:

@@ -22,6 +22,7 @@ Works = Literal[
     "cores",
     "bandwidth",
     "adaptive",
+    "idle-cpus",
     "qemu",
     "jvm",
 ]
@@ -29,6 +30,8 @@ Chunks = Literal["ktask", "padata", "one-per-work", "even", "fixed", "guided", "
 HelperNode = Literal["page", "caller", "any", "round-robin", "caller-cpus"]
 NextEntryName = Literal["random", "nearest", "most", "none"]
 End = Literal["as-is", "split", "cancel"]
+Priority = Literal["normal", "nice", "raise", "raise-most"]
+HelperGroup = Literal["outside", "caller", "charged"]
 Preset = Literal[
     "ktask-v1",
     "ktask-v2",
@@ -45,9 +48,17 @@ Preset = Literal[
 ]
 PolicyName = Annotated[Preset, Field(description="preset of the four decisions; parts given below differ from it")]
 
-_V1 = {"works": "ktask", "chunks": "ktask", "helper_node": "page", "next_entry": "random", "end": "as-is"}
+_OUTSIDE = {"priority": "normal", "helper_group": "outside"}  # workers of an unbound workqueue are in the root cgroup
+_V1 = _OUTSIDE | {
+    "works": "ktask",
+    "chunks": "ktask",
+    "helper_node": "page",
+    "next_entry": "random",
+    "end": "as-is",
+}
 _V3 = _V1 | {"works": "ktask-v3", "node_share": 0.8, "system_share": 0.8}
-_PADATA = {
+_V4 = _V3 | {"priority": "raise"}
+_PADATA = _OUTSIDE | {
     "works": "padata",
     "chunks": "padata",
     "helper_node": "caller",
@@ -56,16 +67,23 @@ _PADATA = {
     "end": "as-is",
 }
 # Threads of a process run where it may.
-_PROCESS = {"helper_node": "caller-cpus", "next_entry": "none", "end": "as-is"}
+_PROCESS = {
+    "priority": "normal",
+    "helper_group": "caller",
+    "helper_node": "caller-cpus",
+    "next_entry": "none",
+    "end": "as-is",
+}
+_RFC_2022 = {"helper_node": "caller-cpus", "callers_count": True, "priority": "raise", "helper_group": "charged"}
 # Sources: the postings and kernel/padata.c, mm/hugetlb.c, as told with each rule (models.policies.works and .chunks).
 PRESETS: Mapping[str, Mapping[str, Any]] = {
     "ktask-v1": _V1,
     "ktask-v2": _V1,
     "ktask-v3": _V3,
-    "ktask-v4": _V3,
+    "ktask-v4": _V4,
     "padata": _PADATA,
     "padata-numa-aware": _PADATA | {"works": "padata-6.9", "helper_node": "round-robin"},
-    "padata-rfc-2022": _PADATA | {"works": "padata-6.9", "helper_node": "caller-cpus", "callers_count": True},
+    "padata-rfc-2022": _PADATA | {"works": "padata-6.9"} | _RFC_2022,
     "hugetlb-boot-2024": _PADATA | {"works": "twice-nodes", "chunks": "one-per-work", "helper_node": "round-robin"},
     "hugetlb-boot-2025": _PADATA | {"works": "quarter", "chunks": "one-per-work", "helper_node": "round-robin"},
     "qemu": _PROCESS | {"works": "qemu", "chunks": "even"},
@@ -134,6 +152,25 @@ class PolicyOptions(BaseModel):
             "started when all is taken are not waited for; default the preset's"
         ),
     ] = None
+
+    priority: Annotated[
+        Priority | None,
+        Field(
+            description="nice level of helpers: the caller's; helper_nice; helper_nice, and while the caller waits its "
+            "own level for one after the other, in their order or the one with most left first; default the preset's"
+        ),
+    ] = None
+    helper_nice: Annotated[
+        int, Field(ge=-20, le=19, description="nice level of helpers where priority is not normal; 19 is MAX_NICE")
+    ] = 19
+    helper_group: Annotated[
+        HelperGroup | None,
+        Field(
+            description="cgroup of helpers: outside of the caller's (the root), in it, or outside and charged to it "
+            "when they end; default the preset's"
+        ),
+    ] = None
+    keep_idle: Annotated[int, Field(ge=0, le=65536, description="helpers never take the last so many idle CPUs")] = 0
 
     def rule(self, part: str) -> str:
         """Return the name of the rule for a part: as given, else the preset's."""

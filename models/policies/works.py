@@ -7,13 +7,16 @@ min_chunk, by the online CPUs, and by max_threads.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from models.machine import Machine
 
 
 class WorksRule:
-    """A rule. Your own is a subclass with `wanted`; `self.max_threads` is the cap, or None."""
+    """A rule. Your own is a subclass with `wanted`.
+
+    It may look at `self.max_threads`, the cap or None, and ask `self.idle_cpus()` how many CPUs nobody uses just now.
+    """
 
     default_cap: int | None = None  # where the file gives no max_threads
     counts_align = False  # True: a work gets at least `align`, which then comes as min_chunk if it is more
@@ -22,12 +25,16 @@ class WorksRule:
         self.machine = machine
         self.max_threads = self.default_cap if max_threads is None else max_threads
         self.threshold = threshold
+        self.idle_cpus: Callable[[], int] = lambda: len(machine.cpus) - 1  # all but the caller's, where nobody counts
+        self.keep_idle = 0  # CPUs that helpers leave idle
 
     def n_works(self, size: int, min_chunk: int, nid: int | None) -> int:
         """Return the number of works for a task of `size` client units, with data on node `nid` (None: anywhere)."""
         most = min(self._most(size, min_chunk), len(self.machine.cpus))
         if self.max_threads is not None:
             most = min(most, self.max_threads)
+        if self.keep_idle:
+            most = min(most, 1 + max(0, self.idle_cpus() - self.keep_idle))
         return max(1, min(self.wanted(size, min_chunk, nid), most))
 
     def _most(self, size: int, min_chunk: int) -> int:
@@ -150,6 +157,13 @@ class Adaptive(WorksRule):
             self._works, self._settled = self._before[0], True
 
 
+class IdleCpus(WorksRule):
+    """The caller and a helper for each CPU that is idle just now, as reviewers of ktask v3 asked for (M. Hocko)."""
+
+    def wanted(self, size: int, min_chunk: int, nid: int | None) -> int:  # noqa: ARG002
+        return 1 + self.idle_cpus()
+
+
 class Qemu(Padata):
     """As padata, and at most 16. Source: QEMU, get_memset_num_threads; so has Cloud Hypervisor."""
 
@@ -183,6 +197,7 @@ WORKS: Mapping[str, type[WorksRule]] = {
     "cores": Cores,
     "bandwidth": Bandwidth,
     "adaptive": Adaptive,
+    "idle-cpus": IdleCpus,
     "qemu": Qemu,
     "jvm": Jvm,
 }

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import click
 import pandas as pd
-from pydantic import BaseModel, ConfigDict
 from tqdm import tqdm
 
 from models.document import Located, read
 from models.machine import Machine
 from models.machine_file import load_machine
 from models.problems import InputError, Problem
-from models.scenario import EMPTY, NO_BACKGROUND, Background
-from models.validation import validate
+from models.scenario import EMPTY
+from models.units import describe
+from models.validation import Checker
 from sim.advice import Advice, describe_advice
 from sim.advice import advise as find_advice
 from sim.cli.hosts import real_backend
@@ -32,14 +34,6 @@ _OPTIONS = {
     "task.thp": "--thp",
     "keep_free": "--keep-free",
 }
-
-
-class _Beside(BaseModel):
-    """A file with a background; a scenario has one too, among other things."""
-
-    model_config = ConfigDict(extra="ignore", frozen=True, strict=True)
-
-    background: Background
 
 
 @click.command()
@@ -68,7 +62,7 @@ def advise(
     """Say how many threads should prepare the memory of a virtual machine, a Java heap or the like, and why."""
     machine = _machine(machine_name)
     document = EMPTY if beside is None else read(beside)
-    background = NO_BACKGROUND if beside is None else validate(_Beside, document, str(beside)).background
+    background, groups = _others(document, beside)
     n_free = _cpus(keep_free)
     bar = "{desc}: {percentage:3.0f}% |{bar}| {n_fmt}/{total_fmt} runs"
     with tqdm(desc="advise", total=0, bar_format=bar, disable=None, leave=False) as progress:
@@ -86,6 +80,7 @@ def advise(
                 thp=thp,
                 keep_free=n_free,
                 background=background,
+                groups=groups,
                 jobs=jobs or available_cpus(),
                 on_done=show,
             )
@@ -115,9 +110,26 @@ def _cpus(text: str) -> int:
     return int(match[1])
 
 
+def _others(document: Located, beside: Path | None) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+    """Return the background and the groups of a file, whatever else it has. Raises InputError."""
+    if beside is None:
+        return {}, {}
+    check = Checker(document, str(beside))
+    found = document.value if isinstance(document.value, dict) else {}
+    if "background" not in found:
+        check.problem((), "the key `background` is missing (other work, as in a scenario)")
+        check.stop()
+    parts = [found[key].plain() if key in found else {} for key in ("background", "groups")]
+    for key, part in zip(("background", "groups"), parts, strict=True):
+        if not isinstance(part, dict):
+            check.problem((key,), f"found {describe(part)}; allowed is a mapping with a name for each")
+    check.stop()
+    return parts[0], parts[1]
+
+
 def _as_given(problem: Problem, beside: Path | None, document: Located) -> Problem:
     """Return a problem with the option, or the place in the file of `--beside`, where the value was given."""
-    if beside is not None and problem.path.startswith("background"):
+    if beside is not None and problem.path.startswith(("background", "groups")):
         line, column = document.place(tuple(problem.path.split(".")))
         return replace(problem, file=str(beside), line=line, column=column)
     return replace(problem, file="ktask-sim advise", path=_OPTIONS.get(problem.path, problem.path))

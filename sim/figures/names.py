@@ -11,7 +11,7 @@ from models.units import format_size, format_time, parse_size, parse_time
 
 _OWN_WORDS = ("machine", "client", "kernel", "policy")  # columns whose values say what they are
 _HEADS = {"nthreads": "threads", "cpu_s": "CPU-seconds", "size_gib": "size (GiB)"}
-_UNITS = {"s": "s", "pct": "%", "bytes": "bytes", "gib": "GiB"}
+_UNITS = {"s": "s", "pct": "%", "bytes": "bytes", "gib": "GiB", "j": "J"}
 
 
 def axis_label(column: str) -> str:

@@ -42,3 +42,18 @@ def test_no_gain_where_the_caller_is_local() -> None:
     scenario = sim.load(SCENARIOS / "factoring_elsewhere.yaml").with_values({"task.size": "4GiB", "replications": 3})
     mean = sim.run(scenario).runs.groupby(["machine", "nthreads", "chunks"])["time_s"].mean().unstack()
     assert (1 - mean["factoring"] / mean["ktask"]).between(-0.005, 0.015).all()
+
+
+def test_least_energy_is_between_few_threads_and_the_soonest() -> None:
+    """The job takes least with 8 to 10 threads, the machine with 11, while 16 end sooner; more at rest favours them."""
+    scenario = sim.load(SCENARIOS / "energy.yaml").with_values(
+        {"task.size": "16GiB", "task.pool": "128GiB", "kernel.max_threads": [1, 4, 8, 9, 10, 11, 12, 16],
+         "replications": 2}
+    )  # fmt: skip
+    mean = sim.run(scenario).summary.set_index("nthreads")
+    assert mean["energy_added_j"].idxmin() in (8, 9, 10)
+    assert mean["energy_j"].idxmin() == 11
+    assert mean["time_s"].idxmin() == 16
+    gained_s = mean.loc[11, "time_s"] - mean.loc[16, "time_s"]
+    even_w = (mean.loc[16, "energy_added_j"] - mean.loc[11, "energy_added_j"]) / gained_s
+    assert 350 < even_w < 460

@@ -1,0 +1,40 @@
+"""cgroups: how much CPU time the threads of a group get together, and which CPUs they may use."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from models.cpu_list import CpuList, format_cpu_list
+from models.machine import Machine
+from models.units import Time
+from models.validation import Checker
+
+
+class Group(BaseModel):
+    """A cgroup: its quota (cpu.max) and its CPUs (cpuset.cpus). It has no weight of its own: threads compete singly."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    quota: Annotated[
+        float | None,
+        Field(gt=0, le=65536, description="CPUs that its threads may use together, on average over a period (cpu.max)"),
+    ] = None
+    period: Annotated[
+        Time,
+        Field(
+            ge=1e-3, le=1.0, description="in which the quota is counted; 100 ms is the kernel's default, 1 s its most"
+        ),
+    ] = 0.1
+    cpus: Annotated[CpuList | None, Field(description='CPUs that its threads may use, such as "0-7"; default all')] = (
+        None
+    )
+
+    def check(self, machine: Machine, check: Checker, at: tuple[str, ...]) -> None:
+        """Find CPUs that there are not; `at` is the place of the group in the document."""
+        known = {cpu.cpu_id for cpu in machine.cpus}
+        strange = [cpu_id for cpu_id in self.cpus or () if cpu_id not in known]
+        if strange or (self.cpus is not None and not self.cpus):
+            found = f"CPU {strange[0]}" if strange else "no CPU"
+            check.problem((*at, "cpus"), f"found {found}; machine {machine.name} has CPUs {format_cpu_list(known)}")

@@ -1,0 +1,20 @@
+"""Other work on the machine, beside the job: what `background` of a scenario may be. The next kind is one new file."""
+
+from collections.abc import Mapping
+
+from models.loads.bursts import Bursts
+from models.loads.load import Compute, Load, LoadStep, Move, Request, SleepFor
+from models.loads.memory import Clear, Copy, Read
+from models.loads.service import Service
+from models.loads.spin import Spin
+
+LOADS: Mapping[str, type[Load]] = {
+    "spin": Spin,
+    "clear": Clear,
+    "read": Read,
+    "copy": Copy,
+    "bursts": Bursts,
+    "service": Service,
+}
+
+__all__ = ["LOADS", "Compute", "Load", "LoadStep", "Move", "Request", "Service", "SleepFor"]

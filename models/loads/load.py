@@ -1,0 +1,102 @@
+"""What other work is: threads that compute, use memory, sleep or answer requests beside the job, as data.
+
+A load says what each of its threads does in turn (`LoadStep`s). The simulation runs them; it knows none of the kinds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from random import Random
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from models.clients.client import Stream
+from models.cpu_list import CpuList, format_cpu_list
+from models.machine import Machine
+from models.units import Time
+from models.validation import Checker
+
+
+@dataclass(frozen=True)
+class Compute:
+    """CPU time with nothing from memory."""
+
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Move:
+    """An amount of a memory stream; `nid` is the node of the memory, None the thread's own."""
+
+    stream: Stream
+    size_bytes: float
+    nid: int | None = None
+
+
+@dataclass(frozen=True)
+class SleepFor:
+    """Sleep for a time."""
+
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Request:
+    """Wait for a request that arrives so long after the start, if it has not yet; all up to the next one answers it."""
+
+    arrives_s: float
+
+
+LoadStep = Compute | Move | SleepFor | Request
+
+
+class Load(BaseModel):
+    """Other work in a scenario, from its start on: for ever, or an amount of it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    load: Annotated[str, Field(description="what kind of work it is")]
+    threads: Annotated[
+        int | None, Field(ge=0, le=65536, description="how many threads do it; default one for each of `cpus`, or one")
+    ] = None
+    cpus: Annotated[
+        CpuList | None, Field(description='CPUs that it may use, such as "1" or "2-3"; default all of the machine')
+    ] = None
+    nice: Annotated[int, Field(ge=-20, le=19, description="nice level of its threads")] = 0
+    group: Annotated[str | None, Field(description="the cgroup that it is in, one of `groups`; default the root")] = (
+        None
+    )
+    start: Annotated[Time, Field(ge=0, description="when it starts; default before the job")] = 0.0
+
+    @property
+    def n_threads(self) -> int:
+        """The number of its threads."""
+        if self.threads is not None:
+            return self.threads
+        return 1 if self.cpus is None else len(self.cpus)
+
+    @property
+    def is_finite(self) -> bool:
+        """Whether its threads have an amount of work, and then end."""
+        return False
+
+    def steps(self, machine: Machine, random: Random) -> list[Iterator[LoadStep]]:
+        """Return what each thread does."""
+        raise NotImplementedError
+
+    def words(self) -> str:
+        """Return the load in a few words, such as "spin on CPUs 1-3"."""
+        where = "" if self.cpus is None else f" on CPU{'s' * (len(self.cpus) > 1)} {format_cpu_list(self.cpus)}"
+        return f"{self.load}{where}"
+
+    def check(self, machine: Machine, check: Checker, at: tuple[str, ...]) -> None:
+        """Find what is impossible on a machine; `at` is the place of the load in the document."""
+        if self.cpus is None:
+            return
+        known = {cpu.cpu_id for cpu in machine.cpus}
+        strange = [cpu_id for cpu_id in self.cpus if cpu_id not in known]
+        if strange or not self.cpus:
+            found = f"CPU {strange[0]}" if strange else "no CPU"
+            check.problem((*at, "cpus"), f"found {found}; machine {machine.name} has CPUs {format_cpu_list(known)}")

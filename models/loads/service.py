@@ -1,0 +1,45 @@
+"""A service that should answer soon: requests arrive, wait for a free thread, and need CPU time and memory each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from random import Random
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from models.clients.client import Stream
+from models.loads.load import Compute, Load, LoadStep, Move, Request
+from models.machine import Machine
+from models.units import Size, Time
+
+
+class Service(Load):
+    """Answer requests, which arrive at random (Poisson) and are taken in their order by the next free thread."""
+
+    load: Annotated[Literal["service"], Field(description="what kind of work it is")]
+    requests_per_s: Annotated[
+        float, Field(gt=0, le=1e7, description="how many requests arrive in a second, on average")
+    ]
+    cpu_time: Annotated[Time, Field(gt=0, description="mean CPU time that a request needs (exponential distribution)")]
+    memory: Annotated[Size, Field(ge=0, description="memory of its node that a request reads; default none")] = 0
+
+    def steps(self, machine: Machine, random: Random) -> list[Iterator[LoadStep]]:
+        arrivals = self._arrivals(Random(random.getrandbits(64)))
+        clear = machine.rates.clear_bytes_per_s * machine.rates.clear_traffic
+        stream = Stream("read", clear, 1.0)
+        return [self._steps(stream, arrivals) for _ in range(self.n_threads)]
+
+    def _arrivals(self, random: Random) -> Iterator[tuple[float, float]]:
+        """Yield the arrival of each request in seconds, and the CPU time that it needs."""
+        now_s = 0.0
+        while True:
+            now_s += random.expovariate(self.requests_per_s)
+            yield now_s, random.expovariate(1.0 / self.cpu_time)
+
+    def _steps(self, stream: Stream, arrivals: Iterator[tuple[float, float]]) -> Iterator[LoadStep]:
+        for arrives_s, cpu_s in arrivals:
+            yield Request(arrives_s)
+            yield Compute(cpu_s)
+            if self.memory:
+                yield Move(stream, self.memory)

@@ -1,0 +1,36 @@
+"""At which nice level helpers run, and what becomes of that when the caller waits for them.
+
+* normal: as the caller;
+* nice: at `helper_nice`, to the end;
+* raise: so, and when the caller has no more to do and waits, it gives the first unfinished helper its own level, when
+  that has ended the next one, in the order in which they were queued: never more than one (ktask RFC v4, 4/13 and 5/13,
+  flush_work_at_nice; padata RFC of 2022, 8/16 and 9/16);
+* raise-most: so, but the one with most of its chunk left first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+
+class Priorities:
+    """One of the rules above, by its Priority of models.policies.options."""
+
+    def __init__(self, rule: str, helper_nice: int) -> None:
+        self._rule = rule
+        self._helper_nice = helper_nice
+
+    @property
+    def raises(self) -> bool:
+        """Whether helpers are raised while the caller waits."""
+        return self._rule in ("raise", "raise-most")
+
+    def nice(self, caller_nice: int) -> int:
+        """Return the nice level of a helper that starts: never less nice than its caller."""
+        return caller_nice if self._rule == "normal" else max(caller_nice, self._helper_nice)
+
+    def next_raised(self, left: Mapping[int, int]) -> int:
+        """Return the helper to raise, of those not finished: number -> what is left of its chunk, in client units."""
+        if self._rule == "raise-most":
+            return max(left, key=lambda number: (left[number], -number))
+        return min(left)

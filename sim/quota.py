@@ -1,0 +1,86 @@
+"""A group's quota of CPU time (cpu.max): so much in each period, for all its threads together.
+
+It is counted exactly; the kernel hands it out in slices of 5 ms to each CPU (sched_cfs_bandwidth_slice_us), which lets
+a group run over or stay under by up to one for each. What others did for a group may be charged to it afterwards: a
+debt that the next periods pay off, in which it waits (padata RFC of 2022).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from typing import Any
+
+from simpy import Environment, Event
+
+
+class Quota:
+    """What is left of a period. `on_empty` is called when it is used up, `on_refill` when there is some again."""
+
+    def __init__(
+        self,
+        env: Environment,
+        cpus: float,
+        period_s: float,
+        on_empty: Callable[[], object],
+        on_refill: Callable[[], object],
+    ) -> None:
+        self.used_up = False
+        self._env = env
+        self._of_period_s = cpus * period_s
+        self._period_s = period_s
+        self._on_empty = on_empty
+        self._on_refill = on_refill
+        self._left_s = self._of_period_s
+        self._n_running = 0
+        self._since_s = 0.0
+        self._timer = 0  # which of the timers counts
+        env.process(self._refill())
+
+    def begin(self) -> None:
+        """Note that one more thread of the group runs."""
+        self._settle()
+        self._n_running += 1
+        self._arm()
+
+    def end(self) -> None:
+        """Note that one of its threads runs no longer."""
+        self._settle()
+        self._n_running -= 1
+        self._arm()
+
+    def charge(self, seconds: float) -> None:
+        """Take CPU time off that others had on its behalf."""
+        self._settle()
+        self._left_s -= seconds
+        self._arm()
+
+    def _settle(self) -> None:
+        now = self._env.now
+        self._left_s -= self._n_running * (now - self._since_s)
+        self._since_s = now
+
+    def _arm(self) -> None:
+        self._timer += 1
+        if self.used_up or not self._n_running:
+            return
+        timer, number = self._env.timeout(max(0.0, self._left_s) / self._n_running), self._timer
+        assert timer.callbacks is not None
+        timer.callbacks.append(lambda _event: self._on_timer(number))
+
+    def _on_timer(self, number: int) -> None:
+        if number == self._timer:
+            self._settle()
+            self.used_up = True
+            self._on_empty()
+
+    def _refill(self) -> Generator[Event, Any, None]:
+        while True:
+            yield self._env.timeout(self._period_s)
+            self._settle()
+            was_used_up = self.used_up
+            self._left_s = min(self._of_period_s, self._left_s + self._of_period_s)
+            if self._left_s > 0.0:
+                self.used_up = False
+            self._arm()
+            if was_used_up and not self.used_up:
+                self._on_refill()
