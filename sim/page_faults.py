@@ -22,6 +22,7 @@ from models.scenario import Case, Scenario
 from sim.calibration import DEFAULT_KNEE, PAGE_FAULTS, Calibration, Parameter, measured_cells
 from sim.run import run_case
 
+_ROUNDS = 8  # of fitting rate and bandwidth to each other
 _MOST = 50.0  # times the estimates of a lock's transfer and hand-over; beyond that something else is at work
 
 
@@ -57,15 +58,28 @@ def machine_by_page_faults(
         rates = replace(rates, memory_curve=CapacityCurve(DEFAULT_KNEE), share_exponent=1.0)
         machine = replace(machine, rates=rates)
     if (True, True, True) in found:
+        single, single_s, _ = found[True, True, False]
         case, time_s, error_s = found[True, True, True]
-        bandwidth = _bandwidth(replace(case, machine=machine), time_s)
+        for _ in range(_ROUNDS):  # a limit near what one thread moves slows that one too, at the knee
+            bandwidth = _bandwidth(replace(case, machine=machine), time_s)
+            machine = replace(machine, rates=replace(machine.rates, memory_bytes_per_s=bandwidth))
+            rate = machine.rates.clear_bytes_per_s * _time_s(replace(single, machine=machine)) / single_s
+            machine = replace(
+                machine, rates=replace(machine.rates, clear_bytes_per_s=rate, serial_clear_bytes_per_s=rate)
+            )
         error = abs(_bandwidth(replace(case, machine=machine), time_s + error_s) - bandwidth)
         words = f"fitted: {case.n_works} threads that populate transparent huge pages"
+        parameters[-1] = replace(parameters[-1], value=rate)
         parameters.append(Parameter("rates.memory_bandwidth", bandwidth, error, words))
-        machine = replace(machine, rates=replace(machine.rates, memory_bytes_per_s=bandwidth))
     parameters += fit_page_faults(scenario, runs, machine)
     costs = {p.name.removeprefix(PAGE_FAULTS): p.value for p in parameters if p.name.startswith(PAGE_FAULTS)}
     return _with_costs(machine, costs), tuple(parameters)
+
+
+def _time_s(case: Case) -> float:
+    """Return the time that a case takes without noise."""
+    rates = replace(case.machine.rates, chunk_noise=0.0, run_noise=0.0)
+    return run_case(replace(case, machine=replace(case.machine, rates=rates)), 0).time_s
 
 
 def _bandwidth(case: Case, time_s: float) -> float:
@@ -76,8 +90,8 @@ def _bandwidth(case: Case, time_s: float) -> float:
     alone = rates.clear_bytes_per_s * rates.clear_traffic
 
     def excess_s(share: float) -> float:
-        limited = replace(rates, memory_bytes_per_s=share * alone, chunk_noise=0.0, run_noise=0.0)
-        return run_case(replace(case, machine=replace(case.machine, rates=limited)), 0).time_s - time_s
+        limited = replace(rates, memory_bytes_per_s=share * alone)
+        return _time_s(replace(case, machine=replace(case.machine, rates=limited))) - time_s
 
     least, most = 0.5, 10.0 * case.n_works
     if excess_s(most) >= 0.0:
@@ -184,6 +198,4 @@ class _Fit:
             self._parameters.append(Parameter(PAGE_FAULTS + name, self._costs[name], stderr, how))
 
     def _time_s(self, case: Case, costs: Mapping[str, Any]) -> float:
-        rates = replace(self._machine.rates, chunk_noise=0.0, run_noise=0.0)
-        machine = replace(_with_costs(self._machine, costs), rates=rates)
-        return run_case(replace(case, machine=machine), 0).time_s
+        return _time_s(replace(case, machine=_with_costs(self._machine, costs)))

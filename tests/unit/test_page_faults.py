@@ -51,16 +51,17 @@ def test_costs_are_found_again() -> None:
     assert all(parameter.determined for parameter in parameters.values())
 
 
-def test_rates_are_found_again() -> None:
+@pytest.mark.parametrize("bandwidth_gib", [24, 11])
+def test_rates_are_found_again(bandwidth_gib: int) -> None:
     """The rate of one thread and the bandwidth are found within 2 %, with the estimate of what a huge page costs."""
-    limited = host(4, 1, 1, chunk_noise=0, run_noise=0, memory_bandwidth="24GiB/s")
+    limited = host(4, 1, 1, chunk_noise=0, run_noise=0, memory_bandwidth=f"{bandwidth_gib}GiB/s")
     machine = replace(limited, clients=dict.fromkeys(PAGE_FAULT_CLIENTS, COSTS | {"huge_page": 2e-6}))
     design = page_fault_design(machine, 3, thp=True)
     runs = run(design.on(machine)).runs.assign(unstable="")
     other = host(4, 1, 1, clear_rate="7GiB/s", memory_bandwidth="99GiB/s")
     fitted, _ = machine_by_page_faults(design, runs, other)
     assert fitted.rates.clear_bytes_per_s == pytest.approx(4 * GIB, rel=0.02)
-    assert fitted.rates.memory_bytes_per_s == pytest.approx(24 * GIB, rel=0.02)
+    assert fitted.rates.memory_bytes_per_s == pytest.approx(bandwidth_gib * GIB, rel=0.02)
 
 
 def test_threads_that_wait_longer_than_a_lock_explains() -> None:
