@@ -27,7 +27,7 @@ def test_table_and_words_in_one(capsys: pytest.CaptureFixture[str]) -> None:
     """By default everything goes to stdout: table, words, how unsure it is, and the option to paste."""
     out, _ = advise(capsys, "--client", "qemu_prealloc", "--thp")
     assert out.startswith("qemu_prealloc, 1 GiB, on laptop-ryzen-4800u: ")
-    assert "\nUse 2 threads: 1 GiB then take about " in out
+    assert "\nUse 1 thread: 1 GiB then take about " in out
     assert "ktask-sim calibrate" in out
     assert out.rstrip().splitlines()[-1].lstrip().startswith("-object memory-backend-ram,id=mem0,size=1G,prealloc=on")
 
@@ -38,7 +38,7 @@ def test_csv_is_the_table_alone(capsys: pytest.CaptureFixture[str]) -> None:
     table = pd.read_csv(io.StringIO(out))
     assert list(table.columns) == ["threads", "chunk_bytes", "time_s", "low_s", "high_s", "cpu_s", "limit", "note"]
     assert list(table["threads"]) == [1, 2]
-    assert "Use 2 threads" in err and "prealloc-threads=2" in err
+    assert "Use 1 thread" in err and "prealloc-threads=1" in err
 
 
 def test_json_has_it_all(capsys: pytest.CaptureFixture[str]) -> None:
