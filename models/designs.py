@@ -6,13 +6,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from models.clients import CLIENTS
 from models.document import locate
+from models.kernels import VERSIONS
 from models.machine import Machine
-from models.scenario import Scenario, build_scenario
-from models.units import KIB, MIB
+from models.scenario import DEFAULT_VERSION, Scenario, build_scenario
+from models.units import GIB, KIB, MIB
 
 _CALIBRATED = (2 * MIB, 8 * MIB, 64 * MIB)  # chunks of the calibration, where memory comes in no larger pieces
 LEAST_CHUNK = _CALIBRATED[0]
+_PROGRAM_SIZE = 2 * GIB
+_PROGRAM_CHUNKS = (4 * MIB, 64 * MIB, GIB)  # Java's own, since 16 and before, and one between
 
 
 def calibration_design(machine: Machine, granularity_bytes: int, replications: int, seed: int = 1) -> Scenario:
@@ -65,6 +69,52 @@ def method_design(machine: Machine, granularity_bytes: int, replications: int, s
     title = "Methods: what each does with one thread and with all"
     question = "How fast is each way of clearing memory?"
     return _scenario(machine, title, question, parts, replications, seed, granularity_bytes)
+
+
+def page_fault_design(machine: Machine, replications: int, *, thp: bool, seed: int = 4) -> Scenario:
+    """Return the cases that tell what a page costs: populated and touched, by one thread and by all of a node.
+
+    In base pages, and with `thp` in transparent huge ones. Threads are there before the time begins.
+    """
+    started = dict.fromkeys(("setup_time", "kthread_time", "start_latency", "wake_latency"), "0us")
+    parts = [
+        {
+            "task": {"client": "populate", "size": _text(size), "thp": huge, "populate": populate},
+            "kernel": {"version": "qemu", "max_threads": threads, **started},
+        }
+        for huge, size in ((False, GIB), (True, 2 * GIB))[: 1 + thp]
+        for populate in (True, False)
+        for threads in [1, *thread_counts(machine)[-1:]]
+    ]
+    return _preparation("Page faults: runs that tell what a page costs", machine, parts, replications, seed)
+
+
+def program_design(machine: Machine, client: str, replications: int, *, thp: bool, seed: int = 5) -> Scenario:
+    """Return runs of a program (a client with a framework of its own): threads x chunks, where it has any, x pages."""
+    version = getattr(CLIENTS[client], "framework", DEFAULT_VERSION)
+    has_chunks = VERSIONS[version](version=version).rule("chunks") == "fixed"
+    parts = [
+        {
+            "task": {"client": client, "size": _text(_PROGRAM_SIZE), "thp": huge},
+            "kernel": {"version": version, "max_threads": threads} | ({"chunk_size": _text(chunk)} if chunk else {}),
+        }
+        for huge in (False, True)[: 1 + thp]
+        for threads in [1, *thread_counts(machine)]
+        for chunk in (_PROGRAM_CHUNKS if has_chunks else (0,))
+    ]
+    return _preparation(f"Runs of {client}", machine, parts, replications, seed)
+
+
+def _preparation(
+    title: str, machine: Machine, parts: Sequence[Mapping[str, Any]], replications: int, seed: int
+) -> Scenario:
+    question = "How long does it take to make memory present?"
+    scenarios = []
+    for part in parts:
+        plain = {"title": title, "question": question, "machine": machine.name, **part}
+        plain |= {"replications": replications, "seed": seed}
+        scenarios.append(build_scenario(locate(plain), Path(title.partition(":")[0].lower()), machine=machine))
+    return Scenario.combine(title, question, scenarios)
 
 
 def thread_counts(machine: Machine) -> list[int]:

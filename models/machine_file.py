@@ -16,6 +16,7 @@ from models.machine_schema import (
     COST_NAMES,
     MAX_CPUS,
     MAX_NODES,
+    PAGE_FAULT_CLIENTS,
     MachineFile,
     NodeGroup,
     PowerPart,
@@ -95,7 +96,8 @@ def _build(file: MachineFile, check: Checker) -> Machine:
         if sourced is not None:
             sources[f"rates.{name}"] = sourced.source
     clients: dict[str, dict[str, float]] = {}
-    for client, costs in file.clients or ():
+    shared = [(client, file.page_faults or ()) for client in PAGE_FAULT_CLIENTS]
+    for client, costs in [*shared, *(file.clients or ())]:  # what is said of one client goes before what all share
         for name, sourced in costs or ():
             if sourced is not None:
                 clients.setdefault(client, {})[name] = sourced.value

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Generic, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, create_model
 
 from models.clients import CLIENTS, Costs
+from models.clients.page_faults import PageFaultCosts
 from models.cpu_list import CoreCpus
 from models.units import KIB, Rate, Size, Time, TrafficEnergy, Watts
 
@@ -180,6 +181,12 @@ _COSTS: dict[str, Any] = {
     for name, client in CLIENTS.items()
     if (field := client.model_fields.get("costs")) is not None
 }
+PageFaultsPart = _costs_part("page_faults", PageFaultCosts)
+PAGE_FAULT_CLIENTS = tuple(
+    name
+    for name, client in CLIENTS.items()
+    if isinstance(getattr(client.model_fields.get("costs"), "default", None), PageFaultCosts)
+)
 ClientsPart = create_model("ClientsPart", __base__=_Part, __doc__="What clients cost on this machine.", **_COSTS)
 
 
@@ -245,6 +252,12 @@ class MachineFile(_Part):
     clients: Annotated[
         ClientsPart | None,
         Field(description="what clients cost here; where nothing is said, a client has its own figures"),
+    ] = None
+    page_faults: Annotated[
+        PageFaultsPart | None,  # type: ignore[valid-type]
+        Field(
+            description=f"what a page costs here, for all of {', '.join(PAGE_FAULT_CLIENTS)}; `calibrate` measures it"
+        ),
     ] = None
     power: Annotated[
         PowerPart | None, Field(description="power, for the energy of runs; without it no energy is told")

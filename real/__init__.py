@@ -12,23 +12,31 @@ from real.host import describe_host, host_machine, host_name, host_topology
 from real.huge_pages import PoolError, restore_leftovers
 from real.limits import NotEnoughMemoryError
 from real.measurement import Measurement, best_method, measure
-from real.zeroing import NoMethodError, choose, methods
+from real.preparation import Prepared, measure_preparation
+from real.programs import NoProgramError, ProgramError, find_programs
+from real.zeroing import NoMethodError, choose, methods, transparent_huge_page_bytes
 
 __all__ = [
     "Measurement",
     "NoMethodError",
+    "NoProgramError",
     "NotEnoughMemoryError",
     "Plan",
     "PoolError",
+    "Prepared",
+    "ProgramError",
     "best_method",
     "choose",
     "describe_host",
+    "find_programs",
     "host_machine",
     "host_name",
     "host_topology",
     "measure",
+    "measure_preparation",
     "methods",
     "plan",
     "restore_leftovers",
     "run",
+    "transparent_huge_page_bytes",
 ]

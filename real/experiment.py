@@ -106,19 +106,19 @@ def run(
     started = datetime.now(UTC)
     found = {}
     with _arena(ready) as arena:
-        before, cpu_began_s = read_host_state(), _own_cpu_s()
+        before, cpu_began_s = read_host_state(), own_cpu_s()
         for number, replication, result in _runs(ready, arena, traces, seconds):
             found[number, replication] = result
             if on_done is not None:
                 on_done()
-        after, own_cpu_s = read_host_state(), _own_cpu_s() - cpu_began_s
+        after, used_cpu_s = read_host_state(), own_cpu_s() - cpu_began_s
     scenario = ready.scenario
     host = {
         "method": ready.choice.method.name,
         "passed_over": dict(ready.choice.passed_over),
         "before": as_data(before),
         "after": as_data(after),
-        "doubts": list(what_changed(before, after, own_cpu_s=own_cpu_s)),
+        "doubts": list(what_changed(before, after, own_cpu_s=used_cpu_s)),
     }
     return make_results(
         scenario,
@@ -180,7 +180,7 @@ def _arena(ready: Plan) -> Iterator[Arena]:
         yield arena
 
 
-def _own_cpu_s() -> float:
+def own_cpu_s() -> float:
     """Return the CPU time of this process, and of its children that have ended."""
     children = resource.getrusage(resource.RUSAGE_CHILDREN)
     return time.process_time() + children.ru_utime + children.ru_stime

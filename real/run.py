@@ -19,10 +19,10 @@ from real.zeroing import Arena, Method
 
 # Below this share of its working time on a CPU, something else ran in a worker's place (host measurements: quiet runs
 # are above 0.98).
-_LEAST_CPU_SHARE = 0.96
+LEAST_CPU_SHARE = 0.96
 # A run in which more memory than this came in smaller pages than asked for is another kind of run.
-_MOST_SMALL_PAGES = 0.05
-_TICKS_PER_S = os.sysconf("SC_CLK_TCK")
+MOST_SMALL_PAGES = 0.05
+TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 
 
 def run_case(
@@ -42,7 +42,7 @@ def run_case(
     """
     record = Record(with_slices)
     streams = Streams(case.seed, replication)
-    steal_before_s = _steal_s()
+    steal_before_s = stolen_s()
     gc_was_on = gc.isenabled()
     gc.disable()
     # Given back just now, and kept after the run: memory that lies free goes back to a hypervisor within seconds, and
@@ -56,7 +56,7 @@ def run_case(
     finally:
         if gc_was_on:
             gc.enable()
-    steal_s = _steal_s() - steal_before_s
+    steal_s = stolen_s() - steal_before_s
     workers = team.end_run()
     time_s = sum(task.end_s - task.begin_s for task in team.tasks)
     faults = sum(worker.page_faults for worker in workers)
@@ -90,16 +90,16 @@ def _doubts(case: Case, team: Team, method: Method, faults: int, steal_s: float,
     busy = {cpu_id for cpu_id in used if used.count(cpu_id) > 1}  # by the job's own threads
     busy.update(busy_cpus(case))
     for cpu_ids, working_s, cpu_s in shares:
-        if not cpu_ids & busy and cpu_s < _LEAST_CPU_SHARE * working_s:
+        if not cpu_ids & busy and cpu_s < LEAST_CPU_SHARE * working_s:
             found.append(
                 f"something else had CPU {format_cpu_list(cpu_ids)} for {1 - cpu_s / working_s:.0%} of a worker's time"
             )
     if method.page_bytes > case.machine.base_page_bytes and not method.from_pool:
         n_pages = case.clearing.size // method.page_bytes
         small = max(0, faults - n_pages) * case.machine.base_page_bytes / case.clearing.size
-        if small > _MOST_SMALL_PAGES:
+        if small > MOST_SMALL_PAGES:
             found.append(f"{small:.0%} of the memory came in small pages, for lack of huge ones")
-    if steal_s > max(1 / _TICKS_PER_S, (1 - _LEAST_CPU_SHARE) * time_s):
+    if steal_s > max(1 / TICKS_PER_S, (1 - LEAST_CPU_SHARE) * time_s):
         found.append(f"the hypervisor took {steal_s:.2f} s of CPU time")
     return found
 
@@ -115,6 +115,6 @@ def _misplaced(case: Case, arena: Arena, placed: Sequence[int]) -> list[str]:
     return [f"{wrong / len(found):.0%} of the memory is not on the node it was bound to"] if wrong else []
 
 
-def _steal_s() -> float:
+def stolen_s() -> float:
     """Return the CPU time that the hypervisor has taken from all CPUs since boot, in seconds."""
-    return int(Path("/proc/stat").read_text().split(maxsplit=9)[8]) / _TICKS_PER_S
+    return int(Path("/proc/stat").read_text().split(maxsplit=9)[8]) / TICKS_PER_S

@@ -36,7 +36,7 @@ _NUMBERS = {
     "aarch64": {"mbind": 235, "set_mempolicy": 237, "move_pages": 239},
 }
 _MAX_NODES = 1024
-_PR_SET_PDEATHSIG = 1
+_PR_SET_PDEATHSIG, _PR_SET_THP_DISABLE = 1, 41
 
 
 def _call(result: int, what: str) -> int:
@@ -208,3 +208,8 @@ def end_with_parent(parent_id: int) -> None:
     _call(_libc.prctl(_PR_SET_PDEATHSIG, ctypes.c_ulong(signal.SIGKILL), 0, 0, 0), "prctl")
     if os.getppid() != parent_id:  # it ended before
         os._exit(1)
+
+
+def forbid_huge_pages() -> None:
+    """Have this process, and the program that it becomes, get no transparent huge pages (PR_SET_THP_DISABLE)."""
+    _call(_libc.prctl(_PR_SET_THP_DISABLE, ctypes.c_ulong(1), 0, 0, 0), "prctl")

@@ -22,6 +22,7 @@ from tabulate import tabulate
 from models.clients import CLIENTS, Advised
 from models.cpu_list import format_cpu_list
 from models.document import locate
+from models.kernels import VERSIONS
 from models.machine import Machine
 from models.problems import InputError, Problem, did_you_mean
 from models.replications import Key, RunningMean
@@ -86,6 +87,7 @@ def advise(
     *,
     page_size: str | int | None = None,
     thp: bool = False,
+    smp: int | None = None,
     keep_free: int = 0,
     background: Mapping[str, Any] | None = None,
     groups: Mapping[str, Any] | None = None,
@@ -95,11 +97,12 @@ def advise(
 ) -> Advice:
     """Advise on a job of `size` (bytes, or a text with a unit) that leaves `keep_free` CPUs of a machine to others.
 
-    Runs are made by `jobs` processes; the result is the same for any number. `on_done` is called with the number of
-    runs made so far, and how many are planned by now. Raises InputError for a job that can't be, and
-    sim.executors.LostWorkersError if a process is lost.
+    `smp` is the number of the guest's CPUs, from which QEMU's default follows. Runs are made by `jobs` processes; the
+    result is the same for any number. `on_done` is called with the number of runs made so far, and how many are planned
+    by now. Raises InputError for a job that can't be, and sim.executors.LostWorkersError if a process is lost.
     """
-    request = _Request(client, _as_text(size), machine, _as_text(page_size), thp, background or {}, groups or {}, seed)
+    others = background or {}, groups or {}
+    request = _Request(client, _as_text(size), machine, _as_text(page_size), thp, smp, *others, seed)
     request.check(keep_free)
     with local(jobs) as executor:
         return _Search(request, len(machine.cpus) - keep_free, _Runs(executor, on_done)).advice()
@@ -153,6 +156,7 @@ class _Request:
     machine: Machine
     page_size: str | None
     thp: bool
+    smp: int | None
     background: Mapping[str, Any]  # as in a scenario's file
     groups: Mapping[str, Any]
     seed: int
@@ -173,18 +177,27 @@ class _Request:
                     able = [other for other in sized if name in CLIENTS[other].model_fields]
                     message = f"found {describe(value)}; {self.client} has no such choice, but {_and(able)} have"
                     problems.append((f"task.{name}", message))
+            if self.smp is not None and "smp" not in VERSIONS[self._framework].model_fields:
+                message = f"found {self.smp}; {self.client} has no guest, whose CPUs its threads follow from"
+                problems.append(("kernel.smp", message))
         if not 0 <= keep_free < n_cpus:
             of_whom = f"machine {self.machine.name} has {_n(n_cpus, 'CPU')}"
             problems.append(("keep_free", f"found {keep_free}; allowed is 0 to {n_cpus - 1}: {of_whom}"))
         if problems:
             raise InputError(Problem(SOURCE, 0, 0, *problem) for problem in problems)
 
+    @property
+    def _framework(self) -> str:
+        name: str = getattr(CLIENTS[self.client], "framework", DEFAULT_VERSION)
+        return name
+
     def case(self, threads: int | None = None, chunk_bytes: int | None = None) -> Case:
         """Return the job with so many threads and such chunks; None is the default. Raises InputError."""
         task = {"client": self.client, "size": self.size, "page_size": self.page_size, "thp": self.thp or None}
         kernel: dict[str, Any] = {
-            "version": getattr(CLIENTS[self.client], "framework", DEFAULT_VERSION),
+            "version": self._framework,
             "max_threads": threads,
+            "smp": self.smp,
             "chunk_size": None if chunk_bytes is None else f"{chunk_bytes}B",
         }
         document = {

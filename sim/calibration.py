@@ -29,6 +29,7 @@ _LEAST_STDERR = 0.002  # of a median of times; more exact than the clock and the
 _LEAST_RUNS = 3
 _MOST_VARIATION, _MOST_NOISE = 5.0, 0.5  # that a machine file may have
 _PRIOR_RUNS = 4  # how many runs of a case what is known of the others is worth
+PAGE_FAULTS = "page_faults."  # the part of a machine file that sim.page_faults fits
 _BOOST = 1.25  # standard deviation of a median over that of a mean (normal distribution, sqrt(pi / 2))
 
 if TYPE_CHECKING:
@@ -101,7 +102,7 @@ class Calibration:
                 factors[name.rpartition(".")[2]] = round(parameter.value, 4)
                 hows.append(f"{name.rpartition('.')[2]}: {said}")
             elif not math.isnan(parameter.value):
-                changed[part][name] = {"value": _text(parameter.name, parameter.value), "source": said}
+                changed.setdefault(part, {})[name] = {"value": _text(parameter.name, parameter.value), "source": said}
         if factors:
             changed["rates"]["remote_factors"] = {"value": factors, "source": " - ".join(hows)}
         return changed
@@ -507,7 +508,7 @@ def _stderr(values: np.ndarray[Any, np.dtype[np.float64]]) -> float:
 def _format(name: str, value: float) -> str:
     if name.endswith(("_rate", "_bandwidth")):
         return format_rate(value)
-    if name.endswith(("_time", "_latency")):
+    if name.endswith(("_time", "_latency")) or name.startswith(PAGE_FAULTS):
         return format_time(value)
     return f"{value:.3g}"
 
@@ -516,6 +517,8 @@ def _text(name: str, value: float) -> str | float:
     """Return a value as a machine file has it."""
     if name.endswith(("_rate", "_bandwidth")):
         return f"{value / GIB:.5g}GiB/s"
+    if name.startswith(PAGE_FAULTS):
+        return f"{value * 1e9:.4g}ns"
     if name.endswith(("_time", "_latency")):
         return f"{value * 1e6:.4g}us"
     return float(f"{value:.4g}")
@@ -523,8 +526,14 @@ def _text(name: str, value: float) -> str | float:
 
 def describe_calibration(calibration: Calibration) -> str:
     """Return the parameters as lines for a person, and from which chunk size on chunks cost next to nothing."""
-    width = max(len(parameter.name) for parameter in calibration.parameters)
-    lines = [f"  {p.name:<{width}}  {p.words()}  ({p.how})" for p in calibration.parameters]
     size = format_size(calibration.least_chunk_bytes())
-    lines.append(f"Python's own work for a chunk is below 1 % of its time from chunks of {size} on.")
-    return "\n".join(lines)
+    return (
+        f"{describe_parameters(calibration.parameters)}\n"
+        f"Python's own work for a chunk is below 1 % of its time from chunks of {size} on."
+    )
+
+
+def describe_parameters(parameters: Sequence[Parameter]) -> str:
+    """Return parameters as lines for a person."""
+    width = max(len(parameter.name) for parameter in parameters)
+    return "\n".join(f"  {p.name:<{width}}  {p.words()}  ({p.how})" for p in parameters)

@@ -74,6 +74,8 @@ class _Running:
         self.helpers: dict[int, Thread] = {}  # those that have started and not ended
         self.helper_ended: Event = env.event()  # the next helper
         self.nice: dict[int, int] = {}  # of helpers whose nice level was changed
+        self.n_at_work = 0  # works that are at a chunk
+        self.none_at_work: Event = env.event()  # when the last of those has done it
         self.left = [0] * works  # client units of a work's chunk that it has not begun, while it is at one
 
     def cancel_waiting(self) -> None:
@@ -171,6 +173,9 @@ class Ktask:
         env = self._env
         queued_at = env.now
         yield from self._wait_for_worker()
+        if self._kernel.last_starts_late and running.task.keeps_mmap_lock and index == len(running.helper_nids):
+            while running.n_at_work:
+                yield running.none_at_work
         if index not in running.waiting:
             return  # cancelled
         nice = running.nice.get(index, self._policy.priorities.nice(self._nice))
@@ -239,7 +244,12 @@ class Ktask:
             if chunk is None:
                 continue
             begin_s = env.now
+            running.n_at_work += 1
             done = yield from self._do_chunk(running, index, thread, chunk)
+            running.n_at_work -= 1
+            if not running.n_at_work and running.none_at_work.callbacks:
+                running.none_at_work.succeed()
+                running.none_at_work = env.event()
             totals.n_chunks += 1
             totals.size_bytes += done * self._policy.unit_bytes
             running.working_s[index] += env.now - begin_s

@@ -92,7 +92,7 @@ def validate(
             doubt = f"the host is {drift:+.0f} % off its calibration's own cases"
         elif known["unstable"].mean() > _MOST_UNSTABLE:
             doubt = "the host was unstable in the calibration's own cases"
-    verdicts = [_verdict(cell, doubt) for cell in cells.to_dict("records")]
+    verdicts = [verdict(cell, doubt) for cell in cells.to_dict("records")]
     return Validation(
         cells.assign(verdict=[verdict for verdict, _ in verdicts], reason=[reason for _, reason in verdicts]), drift
     )
@@ -139,7 +139,7 @@ def beside(case: Case) -> str:
     return " and ".join(load.load for load in case.background.values()) or "none"
 
 
-def _verdict(cell: Mapping[Hashable, Any], doubt: str) -> tuple[str, str]:
+def verdict(cell: Mapping[Hashable, Any], doubt: str) -> tuple[str, str]:
     """Return the verdict for a case, and why. `doubt` says why nothing of the host can be trusted, if so."""
     error, spread = abs(cell["error_pct"]), cell["measured_spread"]
     if cell["unstable"]:
@@ -163,8 +163,8 @@ def describe_validation(validation: Validation) -> str:
             "task": format_size(cell["task_bytes"]),
             "size": format_size(cell["size_bytes"]),
             "background": cell["background"],
-            "measured (ms)": _with_spread(cell["measured_s"], cell["measured_spread"]),
-            "predicted (ms)": _with_spread(cell["predicted_s"], cell["predicted_spread"]),
+            "measured (ms)": with_spread(cell["measured_s"], cell["measured_spread"]),
+            "predicted (ms)": with_spread(cell["predicted_s"], cell["predicted_spread"]),
             "error (%)": f"{cell['error_pct']:+.1f}",
             "verdict": f"{cell['verdict']} ({cell['reason']})" if cell["reason"] else cell["verdict"],
         }
@@ -192,5 +192,6 @@ def describe_validation(validation: Validation) -> str:
     return "\n".join(lines)
 
 
-def _with_spread(time_s: float, spread: float) -> str:
+def with_spread(time_s: float, spread: float) -> str:
+    """Return a time and its spread, given as a share, in milliseconds."""
     return f"{time_s * 1e3:.1f} ± {time_s * spread * 1e3:.1f}"

@@ -94,7 +94,8 @@ class Task:
 
     `serial` is what the work is without helpers, if that is other code. `iterate_s` is the time under the task's lock
     to step over one unit (a list that is walked). The client's function fails when it comes to unit `fails_at`; what
-    was done before is then undone at `undo_bytes_per_s`, where the kernel version does that.
+    was done before is then undone at `undo_bytes_per_s`, where the kernel version does that. A chunk may be one system
+    call that `keeps_mmap_lock` for reading, so that nobody maps memory meanwhile.
     """
 
     entries: Sequence[NodeEntry]
@@ -105,6 +106,7 @@ class Task:
     helps: bool = True  # False: the kernel has no framework call here, the caller does all
     fails_at: int | None = None
     undo_bytes_per_s: float = 0.0
+    keeps_mmap_lock: bool = False
 
 
 Step = Task | Pause

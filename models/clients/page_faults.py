@@ -11,9 +11,8 @@ Left out as small: page tables (one lock for each, so one section for 512 base p
 lists, in batches too, whose time is in that of the zone lock.
 
 Measured on a virtual machine with 2 CPUs (AMD EPYC, Zen 5, Linux 6.18): CPU time of one thread for 1 GiB, median of two
-rounds of 15: 0.344 s touched, 0.308 s populated, 0.048 s populated in transparent huge pages. For orientation Java 17
-there, 6 GiB: 5.4 s with one thread, 1.9 to 2.5 s with two and chunks of 4 MiB, 2.9 s with two and chunks of 1 GiB; with
-transparent huge pages 0.45 s and 0.31 s.
+rounds of 15: 0.344 s touched, 0.308 s populated, 0.048 s populated in transparent huge pages. `ktask-sim
+calibrate` measures these costs on a host, for its machine file (`page_faults:`); VALIDATION.md has QEMU and Java there.
 """
 
 from __future__ import annotations
@@ -72,6 +71,14 @@ class PageFaultCosts(Costs):
         Time,
         Field(ge=0, description="to populate a huge page: an estimate; measured it is lost in its clearing, 94 us"),
     ] = 2e-6
+    write: Annotated[
+        Time,
+        Field(
+            ge=0,
+            description="for each base page of a transparent huge one that is touched page by page: "
+            "(0.0485 s - 0.0458 s) / 262144 pages, measured there",
+        ),
+    ] = 10e-9
     line_hold: Annotated[
         Time, Field(ge=0, description="to take a lock for reading and give it back, its line at hand; an estimate")
     ] = 15e-9
@@ -119,7 +126,12 @@ class Populated(Client):
     def part(self, machine: Machine, size_bytes: int, nid: int | None, free: FromPool) -> Task:
         """Return one call for so much memory, bound to a node, or free memory of no node in particular."""
         memory: Memory = free if nid is None else Spread((nid,))
-        return Task([NodeEntry(nid, 0, size_bytes // self.unit_bytes(machine))], self.stream(machine), memory=memory)
+        return Task(
+            [NodeEntry(nid, 0, size_bytes // self.unit_bytes(machine))],
+            self.stream(machine),
+            memory=memory,
+            keeps_mmap_lock=self.populate,
+        )
 
     def callers(self, machine: Machine, kernel: Kernel, random: Random) -> Sequence[Caller]:  # noqa: ARG002
         def steps(caller: Thread) -> Iterator[Step]:  # noqa: ARG001
@@ -146,7 +158,9 @@ class Populated(Client):
         present, rates = self.present_bytes(machine), machine.rates
         is_base = present == machine.base_page_bytes
         clear_s = present / rates.clear_bytes_per_s
-        page_s = clear_s + (costs.base_page if is_base else costs.huge_page) + (0.0 if self.populate else costs.touch)
+        page_s = clear_s + (costs.base_page if is_base else costs.huge_page)
+        if not self.populate:
+            page_s += costs.touch + (costs.write * (present // machine.base_page_bytes) if self.thp else 0.0)
         zone_costs = (costs.zone_hold, costs.zone_transfer, costs.zone_handover)
         zone = Lock("zone", _BATCH * present, *zone_costs, scope="node")
         line = Lock("mmap_lock line", present, costs.line_hold, costs.line_transfer, costs.line_handover)

@@ -32,6 +32,7 @@ _OPTIONS = {
     "task.size": "--memory",
     "task.page_size": "--page-size",
     "task.thp": "--thp",
+    "kernel.smp": "--smp",
     "keep_free": "--keep-free",
 }
 
@@ -41,6 +42,7 @@ _OPTIONS = {
 @click.option("--memory", "size", required=True, metavar="SIZE", help="How much, such as 64GiB.")
 @click.option("--page-size", metavar="SIZE", help="Its pages, such as 2MiB; default the client's.")
 @click.option("--thp", is_flag=True, help="Transparent huge pages.")
+@click.option("--smp", type=int, metavar="N", help="CPUs of the guest: what QEMU's default follows from; default 1.")
 @click.option("--machine", "machine_name", metavar="FILE", help="A machine file, or a shipped name; default this host.")
 @click.option("--keep-free", default="0", metavar="CPUS", help="CPUs left to others, such as 4cpus.")
 @click.option("--beside", type=click.Path(path_type=Path), metavar="FILE",
@@ -53,6 +55,7 @@ def advise(
     size: str,
     page_size: str | None,
     thp: bool,
+    smp: int | None,
     machine_name: str | None,
     keep_free: str,
     beside: Path | None,
@@ -78,6 +81,7 @@ def advise(
                 machine,
                 page_size=page_size,
                 thp=thp,
+                smp=smp,
                 keep_free=n_free,
                 background=background,
                 groups=groups,

@@ -21,7 +21,7 @@ def plot_validation(validation: Validation, path: str | Path | None = None) -> F
     given.
     """
     cells = validation.cells
-    names = [_case_name(cell) for cell in cells.to_dict("records")]
+    names = list(cells["name"]) if "name" in cells else [_case_name(cell) for cell in cells.to_dict("records")]
     figure = Figure(figsize=(8.6, 1.7 + 0.3 * len(cells)), layout="constrained")
     axis = figure.subplots()
     axis.axvline(0.0, color=GREY, linewidth=1)

@@ -40,10 +40,19 @@ ANSWERS = {
         "assert worst['normal'] == worst.max() and worst['normal'] > worst['nice'] + 5 and worst['nice'] < 5\n"
         "assert (by_order['raise'] < 0.75 * by_order['nice']).all() and (by_order['difference (%)'].abs() < 10).all()"
     ),
+    "defaults.ipynb": (
+        "assert all(1.9 < late[4][False, machine] < 2.01 for machine in SIZES)\n"
+        "assert set(best_qemu.loc[list(SIZES)[:3], 'limit']) == {'memory'}\n"
+        "assert list(best_java['limit']) == ['memory', 'kernel locks', 'kernel locks', 'kernel locks']\n"
+        "assert (java_regret['default'] < 2).all() and java_regret['one thread'].min() > 500\n"
+        "assert (best_populated['time_s'] / best_java['time_s']).iloc[1:].max() < 0.3\n"
+        "assert (advice.default['threads'], advice.recommended['threads']) == (4, 16)"
+    ),
     "own_policy.ipynb": "assert gain['Tail'] > 2 and gain[best] > 2 and best in ('factoring', 'weighted')",
 }
 # What takes the place of the values of the first cell of code, so that the test is short.
 PARAMETERS = {
+    "defaults.ipynb": "SIZE, LAPTOP_SIZE, QEMU_REPLICATIONS, JAVA_REPLICATIONS = '8GiB', '4GiB', 1, 1",
     "measure_this_host.ipynb": "SECONDS, REPLICATIONS = 5, 3",
     "priorities.ipynb": (
         "SIZE, REPLICATIONS, BATCH_THREADS = '12GiB', 1, [14]\n"

@@ -10,6 +10,7 @@ import pytest
 import sim
 
 SCENARIOS = Path(__file__).parents[2] / "scenarios"
+SERVERS = ["xeon-platinum-8160-2s", "epyc-7742-2s-nps4", "xeon-e7-8895v3-8s"]
 
 
 @pytest.fixture(scope="module")
@@ -98,3 +99,58 @@ def test_the_order_of_raising_hardly_matters() -> None:
     mean = sim.run(scenario).summary.set_index("priority")["time_s"]
     assert max(mean["raise"], mean["raise-most"]) < 0.67 * mean["nice"]
     assert abs(mean["raise-most"] / mean["raise"] - 1) < 0.08
+
+
+@pytest.fixture(scope="module")
+def prealloc() -> pd.DataFrame:
+    """What QEMU takes for 64 GiB in base pages, by chunks, whether a thread is late, threads and machine."""
+    own = {"version": "qemu", "max_threads": [1, 2, 4, 16], "chunks": ["even", "factoring"]}
+    unlimited = {"version": "qemu", "works": "padata", "max_threads": [64, 128], "chunks": "even"}
+    kernel = [{**own, "last_starts_late": [True, False]}, {**unlimited, "last_starts_late": False}]
+    scenario = sim.load(SCENARIOS / "prealloc_defaults.yaml").with_values(
+        {"machine": SERVERS, "task.size": "64GiB", "task.thp": False, "kernel": kernel, "replications": 1}
+    )
+    table = sim.regret_table(sim.run(scenario).summary, over=["machine"])
+    return table.set_index(["chunks", "last_starts_late", "nthreads", "machine"]).sort_index()
+
+
+def test_a_late_thread_doubles_qemus_time(prealloc: pd.DataFrame) -> None:
+    """With 2, 4 or 16 threads two parts are done in a row; two threads take as long as one."""
+    time_s = prealloc["time_s"]
+    for threads in (2, 4, 16):
+        assert (time_s["even", True, threads] / time_s["even", False, threads]).between(1.95, 2.01).all()
+    assert (time_s["even", True, 2] / time_s["even", True, 1]).between(0.999, 1.001).all()
+
+
+def test_small_parts_leave_the_late_thread_behind(prealloc: pd.DataFrame) -> None:
+    """With factoring 16 threads of which one is late take what 15 take that are not, T x 16 / 15, within 2 %."""
+    time_s = prealloc["time_s"]
+    ratio = time_s["factoring", True, 16] / time_s["even", False, 16]
+    assert (ratio / (16 / 15) - 1).abs().max() < 0.02
+
+
+def test_regret_of_qemus_defaults(prealloc: pd.DataFrame) -> None:
+    """Base pages, -smp 4 and 16: 2108 and 453 %, 2614 and 578 %, 6022 and 1428 %, within a twentieth of the time."""
+    regret_pct = prealloc["regret_pct"]
+    for threads, published in ((4, (2108, 2614, 6022)), (16, (453, 578, 1428))):
+        found = 1 + regret_pct["even", True, threads][SERVERS] / 100
+        assert list(found) == pytest.approx([1 + pct / 100 for pct in published], rel=0.05)
+    without_limit = prealloc.loc["even", False]["time_s"].unstack()
+    assert (without_limit.loc[[64, 128]].min() / without_limit.loc[16]).between(0.12, 0.37).all()
+
+
+def test_javas_default_loses_no_time_but_cpu_seconds() -> None:
+    """Touched, the line of a lock is the limit on every server, which fewer threads reach; populating is not so."""
+    kernel = [
+        {"version": "jvm", "chunk_size": "4MiB"},
+        {"version": "jvm", "max_threads": [16, 24, 32], "chunk_size": "16MiB"},
+    ]
+    scenario = sim.load(SCENARIOS / "pretouch_defaults.yaml").with_values(
+        {"machine": SERVERS, "task.thp": False, "kernel": kernel, "replications": 1}
+    )
+    table = sim.run(scenario).summary.set_index(["populate", "chunk_size", "machine"]).sort_index()
+    default, fewer, populated = table.loc[False, "4MiB"], table.loc[False, "16MiB"], table.loc[True, "4MiB"]
+    assert list(default["time_s"]) == pytest.approx([0.336] * len(SERVERS), rel=0.01)
+    near = fewer[fewer["time_s"] < 1.02 * default["time_s"].max()].groupby("machine")["cpu_s"].min()
+    assert list((default["cpu_s"] / near)[SERVERS]) == pytest.approx([2.7, 10.1, 5.7], rel=0.05)
+    assert (populated["time_s"] / default["time_s"]).between(0.1, 0.3).all()

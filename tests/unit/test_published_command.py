@@ -40,7 +40,10 @@ def test_validate_one_table(capsys: pytest.CaptureFixture[str], tmp_path: Path) 
     ("arguments", "message"),
     [
         (("validate", "hugetlbfs_falocate"), "is not known; allowed are"),
-        (("validate", TABLE, "--backend", "real"), "with --backend real there are no tables"),
+        (
+            ("validate", TABLE, "--backend", "real"),
+            "the programs that can be run here are of the clients",
+        ),
         (("validate", "--seconds", "5"), "--seconds is for --backend real"),
         (("calibrate", "--client", "vfio_pin"), "--client is for a CSV of MEASUREMENTS"),
         (("calibrate", "none.csv", "--seconds", "9"), "--seconds is for a calibration of this host"),

@@ -1,0 +1,208 @@
+"""Memory made present, timed: by threads of this process, and by programs, interleaved in one go.
+
+What a run is about to take was in use until then, by this process: memory that lies free goes back to a hypervisor
+within seconds, and is then many times slower. So it is held, given back just before a run, and taken again after it.
+"""
+
+from __future__ import annotations
+
+import mmap
+import random
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+import pandas as pd
+
+from models.clients.populate import Populate
+from models.scenario import Case, Scenario
+from models.units import MIB
+from real import system_calls
+from real.experiment import LEAST_REPLICATIONS, own_cpu_s
+from real.limits import DEFAULT_SHARE, check_budget
+from real.programs import Program, Timing
+from real.run import LEAST_CPU_SHARE, MOST_SMALL_PAGES, TICKS_PER_S, stolen_s
+from real.zeroing import MappedArena, transparent_huge_page_bytes
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What was measured: the runs of each scenario, and the median start-up time of each program that needs one.
+
+    Columns of runs: case, replication, nthreads, time_s (without start-up), cpu_s (in it; nan if not known), unstable.
+    """
+
+    runs: tuple[pd.DataFrame, ...]
+    startup_s: Mapping[str, float]
+
+
+def measure_preparation(
+    scenarios: Sequence[Scenario],
+    programs: Mapping[str, Program],
+    *,
+    share: float = DEFAULT_SHARE,
+    seconds: float,
+    on_done: Callable[[], object] | None = None,
+) -> Prepared:
+    """Run the cases of scenarios: those of `populate` by threads of this process, others by their client's program.
+
+    In blocks of one run of each case and one start of each program, each block shuffled, the first one not counted. No
+    block is begun after so many seconds if there are LEAST_REPLICATIONS. Raises NotEnoughMemoryError if a case needs
+    more than `share` of the available memory, and ProgramError.
+    """
+    cases = {(i, number): case for i, part in enumerate(scenarios) for number, case in enumerate(part.cases)}
+    needed_bytes = max(_needed_bytes(case, programs) for case in cases.values())
+    check_budget(needed_bytes, share=share, what="a run, and what is held for it,")
+    replications = min(case.replications for case in cases.values())
+    starts = {
+        client: next(case for case in cases.values() if case.task.client == client)
+        for client, program in programs.items()
+        if program.has_startup
+    }
+    order = random.Random(next(iter(cases.values())).seed)
+    found: dict[tuple[int, int], list[tuple[Timing, str]]] = {key: [] for key in cases}
+    startups: dict[str, list[Timing]] = {client: [] for client in starts}
+    with _held(needed_bytes) as held:
+        began_s = time.monotonic()
+        for replication in range(-1, replications):
+            if replication >= LEAST_REPLICATIONS and time.monotonic() - began_s > seconds:
+                break
+            block: list[tuple[int, int] | str] = [*cases, *starts]
+            order.shuffle(block)
+            for item in block:
+                size_bytes = _needed_bytes(starts[item] if isinstance(item, str) else cases[item], programs)
+                with held.lent(size_bytes):
+                    before_s, others_before_s = stolen_s(), _others_s()
+                    if isinstance(item, str):
+                        timing, doubt = programs[item].startup(starts[item]), ""
+                    elif isinstance(cases[item].task, Populate):
+                        timing, doubt = _populate(cases[item])
+                    else:
+                        timing = programs[cases[item].task.client].run(cases[item])
+                        doubt = _doubt(cases[item], timing)
+                    steal_s = stolen_s() - before_s
+                others_s = _others_s() - others_before_s
+                if others_s > max(2 / TICKS_PER_S, (1 - LEAST_CPU_SHARE) * timing.time_s):
+                    doubt = doubt or f"other processes had {others_s:.2f} s of CPU time"
+                if steal_s > max(1 / TICKS_PER_S, (1 - LEAST_CPU_SHARE) * timing.time_s):
+                    doubt = doubt or f"the hypervisor took {steal_s:.2f} s of CPU time"
+                if replication >= 0:
+                    if isinstance(item, str):
+                        startups[item].append(timing)
+                    else:
+                        found[item].append((timing, doubt))
+                if on_done is not None:
+                    on_done()
+    less = {
+        client: (median(t.time_s for t in own), median(t.cpu_s or 0.0 for t in own)) for client, own in startups.items()
+    }
+    tables = []
+    for i, scenario in enumerate(scenarios):
+        rows = [
+            {
+                "case": number,
+                "replication": replication,
+                "nthreads": case.n_works,
+                "time_s": timing.time_s - less.get(case.task.client, (0.0, 0.0))[0],
+                "cpu_s": None if timing.cpu_s is None else timing.cpu_s - less.get(case.task.client, (0.0, 0.0))[1],
+                "unstable": doubt,
+            }
+            for number, case in enumerate(scenario.cases)
+            for replication, (timing, doubt) in enumerate(found[i, number])
+        ]
+        tables.append(pd.DataFrame(rows).astype({"cpu_s": float}))
+    return Prepared(tuple(tables), {client: time_s for client, (time_s, _) in less.items()})
+
+
+def _others_s() -> float:
+    """Return the CPU time that processes other than this one and its children that ended have had since boot."""
+    user, nice, system = map(int, Path("/proc/stat").read_text().split(maxsplit=4)[1:4])
+    return (user + nice + system) / TICKS_PER_S - own_cpu_s()
+
+
+class _Held:
+    """Memory that this process has, and lends to runs."""
+
+    def __init__(self, arena: MappedArena) -> None:
+        self._arena = arena
+
+    @contextmanager
+    def lent(self, size_bytes: int) -> Iterator[None]:
+        """Give so much of it back for the time of a block."""
+        self._arena.give_back(0, size_bytes)
+        try:
+            yield
+        finally:
+            self._arena.clear(0, size_bytes)
+
+
+@contextmanager
+def _held(size_bytes: int) -> Iterator[_Held]:
+    arena = MappedArena(size_bytes, transparent_huge_page_bytes() or mmap.PAGESIZE)
+    try:
+        arena.clear(0, arena.size_bytes)
+        yield _Held(arena)
+    finally:
+        arena.close()
+
+
+def _needed_bytes(case: Case, programs: Mapping[str, Program]) -> int:
+    if isinstance(case.task, Populate):
+        return case.size_bytes + 256 * MIB
+    return programs[case.task.client].memory_bytes(case)
+
+
+def _doubt(case: Case, timing: Timing) -> str:
+    """Return why a run of a program should not be trusted: pages of another size than asked for."""
+    base = case.machine.base_page_bytes
+    share_small = timing.n_faults * base / case.size_bytes
+    if getattr(case.task, "thp", False):
+        return f"{share_small:.0%} of the memory came in small pages" if share_small > 2 * MOST_SMALL_PAGES else ""
+    return f"only {share_small:.0%} of the memory came in small pages" if share_small < 1 - MOST_SMALL_PAGES else ""
+
+
+def _populate(case: Case) -> tuple[Timing, str]:
+    """Make fresh memory present by threads that are there already, a part each; a strided store of NumPy touches it."""
+    task = case.task
+    assert isinstance(task, Populate)
+    base, threads = mmap.PAGESIZE, case.n_works
+    page_bytes = task.present_bytes(case.machine)
+    address, mapped_at, mapped_bytes = system_calls.map_anonymous(task.size, align_bytes=page_bytes)
+    part_bytes = task.size // threads // page_bytes * page_bytes
+    spans: list[tuple[float, float]] = []
+    cpu: list[float] = []
+    barrier = threading.Barrier(threads)
+
+    def work(index: int) -> None:
+        start = address + index * part_bytes
+        size_bytes = part_bytes if index < threads - 1 else task.size - index * part_bytes
+        pages = np.frombuffer(system_calls.bytes_at(start, size_bytes), dtype=np.uint8)[::base]
+        barrier.wait()
+        begin_s, cpu_s = time.perf_counter(), time.thread_time()
+        if task.populate:
+            system_calls.populate(start, size_bytes)
+        else:
+            pages[:] = 0  # NumPy lets others run meanwhile
+        cpu.append(time.thread_time() - cpu_s)
+        spans.append((begin_s, time.perf_counter()))
+
+    try:
+        system_calls.want_huge_pages(address, task.size, task.thp)
+        workers = [threading.Thread(target=work, args=(index,)) for index in range(threads)]
+        for worker in workers:
+            worker.start()
+        for worker in workers:
+            worker.join()
+    finally:
+        system_calls.unmap(mapped_at, mapped_bytes)
+    if len(spans) < threads:
+        raise MemoryError("a thread could not make its memory present")
+    time_s = max(end for _, end in spans) - min(begin for begin, _ in spans)
+    shares = [cpu_s / (end - begin) for cpu_s, (begin, end) in zip(cpu, spans, strict=True)]
+    doubt = f"something else had a CPU for {1 - min(shares):.0%} of a thread's time"
+    return Timing(time_s, sum(cpu), 0), doubt if min(shares) < LEAST_CPU_SHARE else ""

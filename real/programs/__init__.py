@@ -1,0 +1,26 @@
+"""Programs that prepare their memory, started on this host and timed. One file each, and an entry here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from models.problems import did_you_mean
+from real.programs.java import Java
+from real.programs.program import NoProgramError, Program, ProgramError, Timing
+from real.programs.qemu import Qemu
+
+PROGRAMS: Mapping[str, type[Program]] = {program.client: program for program in (Qemu, Java)}
+
+
+def find_programs(clients: Sequence[str]) -> dict[str, Program]:
+    """Return the programs of clients, as they are installed here. Raises NoProgramError saying what to install."""
+    strange = [client for client in clients if client not in PROGRAMS]
+    if strange:
+        raise NoProgramError(
+            f"found {strange[0]!r}; the programs that can be run here are of the clients {', '.join(PROGRAMS)}"
+            f"{did_you_mean(strange[0], list(PROGRAMS))}"
+        )
+    return {client: PROGRAMS[client].find() for client in dict.fromkeys(clients)}
+
+
+__all__ = ["PROGRAMS", "NoProgramError", "Program", "ProgramError", "Timing", "find_programs"]

@@ -1,0 +1,94 @@
+"""The part of `validate` that starts real programs on this host."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import click
+from tqdm import tqdm
+
+from models.designs import page_fault_design, program_design
+from models.machine import Machine
+from models.scenario import Scenario
+from sim.calibration import describe_parameters
+from sim.figures import plot_validation
+from sim.page_faults import machine_by_page_faults
+from sim.programs import compare_programs, describe_programs
+from sim.validation import Validation
+
+COUNT = "{desc}: {n_fmt} runs, {elapsed}"
+_MOST_REPLICATIONS = 40
+
+
+def validate_programs(
+    real: ModuleType,
+    clients: Sequence[str],
+    machine: Machine,
+    *,
+    calibrated: bool,
+    share: float,
+    seconds: float,
+    output: Path,
+) -> Validation:
+    """Time programs on this host, print them against the simulation, and write tables and a figure to a folder.
+
+    Page faults of our own are measured among the programs' runs: to fit the machine to them, or, if it is `calibrated`,
+    to tell the host's drift. Raises UsageError where a program is missing, or what
+    the machine's file says of page faults, and what `refused` catches.
+    """
+    try:
+        programs = real.find_programs(clients)
+    except real.NoProgramError as error:
+        raise click.UsageError(str(error)) from None
+    unknown = [client for client in programs if client not in machine.clients]
+    if calibrated and unknown:
+        raise click.UsageError(
+            f"machine {machine.name} has no `page_faults`, which {unknown[0]} needs; `ktask-sim calibrate` measures "
+            "them"
+        )
+    click.echo("\n".join(f"{client}: {program.version()}" for client, program in programs.items()), err=True)
+    designs = [program_design(machine, client, _MOST_REPLICATIONS, thp=has_thp(real)) for client in programs]
+    own, prepared = measure_page_faults(real, machine, designs, programs, share=share, seconds=seconds)
+    output.mkdir(parents=True, exist_ok=True)
+    reference = None
+    if calibrated:
+        reference = own, prepared.runs[0]
+    else:
+        machine, parameters = machine_by_page_faults(own, prepared.runs[0], machine)
+        click.echo(describe_parameters(parameters) + "\n")
+    validation = compare_programs(list(zip(designs, prepared.runs[1:], strict=True)), machine, reference)
+    validation.cells.to_csv(output / "programs.csv", index=False)
+    for client, runs in zip(programs, prepared.runs[1:], strict=True):
+        runs.to_csv(output / f"{client}.csv", index=False)
+    plot_validation(validation, output / "programs.png")
+    click.echo(describe_programs(validation))
+    for client, startup_s in prepared.startup_s.items():
+        click.echo(f"{client}: start-up {startup_s * 1e3:.1f} ms, measured apart, is not in its times.")
+    click.echo(f"figure: {output / 'programs.png'}\ntables: {output}", err=True)
+    return validation
+
+
+def measure_page_faults(
+    real: ModuleType,
+    machine: Machine,
+    designs: Sequence[Scenario] = (),
+    programs: Any = None,
+    *,
+    share: float,
+    seconds: float,
+) -> tuple[Scenario, Any]:
+    """Measure what pages cost, by threads of our own, interleaved with designs of programs; return real.Prepared."""
+    own = page_fault_design(machine, _MOST_REPLICATIONS, thp=has_thp(real))
+    with tqdm(desc="page faults", unit=" runs", bar_format=COUNT, disable=None, leave=False) as progress:
+        prepared = real.measure_preparation(
+            [own, *designs], programs or {}, share=share, seconds=seconds, on_done=progress.update
+        )
+    return own, prepared
+
+
+def has_thp(real: ModuleType) -> bool:
+    """Whether this host gives transparent huge pages."""
+    return real.transparent_huge_page_bytes() is not None

@@ -1,0 +1,37 @@
+"""Programs on this host, where they are installed: started with hardly any memory, and ended."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+import real
+from models.designs import program_design
+from models.units import MIB
+from real.programs import PROGRAMS
+
+
+@pytest.mark.parametrize("client", PROGRAMS)
+def test_a_program_is_timed_and_ended(client: str) -> None:
+    """A run with 64 MiB has a time and page faults, and no process of it is left."""
+    try:
+        program = real.find_programs([client])[client]
+    except real.NoProgramError as error:
+        pytest.skip(str(error))
+    case = program_design(real.host_machine(), client, 1, thp=False).cases[0]
+    small = replace(case, task=case.task.model_copy(update={"size": 64 * MIB}))
+    timing = program.run(small)
+    assert 0.0 < timing.time_s < 60.0
+    assert timing.n_faults * small.machine.base_page_bytes >= 64 * MIB
+
+
+def test_a_program_that_fails() -> None:
+    """What QEMU says of an option that it does not know is in the error."""
+    try:
+        program = real.find_programs(["qemu_prealloc"])["qemu_prealloc"]
+    except real.NoProgramError as error:
+        pytest.skip(str(error))
+    case = program_design(real.host_machine(), "qemu_prealloc", 1, thp=False).cases[0]
+    with pytest.raises(real.ProgramError, match=r"ended with status 1: .*size"):
+        program.run(replace(case, task=case.task.model_copy(update={"size": 1})))
