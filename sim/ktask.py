@@ -111,6 +111,7 @@ class Ktask:
         self._start_latency = streams["start_latency"]
         self._chunk_noise = streams["chunk_noise"]
         self._wake = streams["wake"]
+        self._late = streams["late_start"]
         rates = hardware.machine.rates
         self._run_factor = streams["run_noise"].lognormvariate(*_lognormal(rates.run_noise))
         self._noise = _lognormal(rates.chunk_noise)
@@ -173,7 +174,8 @@ class Ktask:
         env = self._env
         queued_at = env.now
         yield from self._wait_for_worker()
-        if self._kernel.last_starts_late and running.task.keeps_mmap_lock and index == len(running.helper_nids):
+        is_last = index == len(running.helper_nids)
+        if is_last and running.task.keeps_mmap_lock and self._late.random() < self._kernel.late_start:
             while running.n_at_work:
                 yield running.none_at_work
         if index not in running.waiting:

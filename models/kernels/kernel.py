@@ -67,11 +67,13 @@ StopsAtError = Annotated[
     bool,
     Field(description="after an error no more chunks are handed out; the functions of padata's clients return none"),
 ]
-LastStartsLate = Annotated[
-    bool,
+LateStart = Annotated[
+    float,
     Field(
-        description="the thread that is made last maps memory as it starts, and waits until the others have made their "
-        "parts present where those keep mmap_lock: seen with QEMU"
+        ge=0,
+        le=1,
+        description="probability that the thread that is made last starts only when the others have made their parts "
+        "present, where those keep mmap_lock: it maps memory as it starts; seen with QEMU",
     ),
 ]
 Undo = Annotated[
@@ -169,7 +171,7 @@ class Kernel(PolicyOptions):
         Time,
         Field(ge=0, description="start: kthread: time of the caller to make each one; an estimate: 20 us for a clone"),
     ] = 20e-6
-    last_starts_late: LastStartsLate = False
+    late_start: LateStart = 0.0
     stops_at_error: StopsAtError = True
     undo: Undo = False
 

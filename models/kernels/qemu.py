@@ -8,10 +8,11 @@ Pages are split evenly, a part for each thread, and nobody takes another's.
 prealloc-threads is max_threads. Its default is the guest's CPUs (-smp), up to 4.2 and since 7.1 (commit f8d426a6852c);
 from 5.0 to 7.0 it was 1 for a backend with prealloc=on (recalled).
 
-Threads that have started wait until all are made. The last one maps memory when it starts (mmap), for which it needs
-mmap_lock for writing; by then the others hold it for reading, in MADV_POPULATE_WRITE of their whole parts. So it begins
-when they are done: traced with QEMU 7.2 and two threads on 2 CPUs (sched_switch with stacks, Linux 6.18, glibc 2.36),
-where 15 of 16 starts took as long as with one. That it is one thread of more than two, too, is an assumption.
+Threads that have started wait until all are made. The last one maps memory as it starts (mmap), for which it needs
+mmap_lock for writing; if others have it for reading by then, in MADV_POPULATE_WRITE of a part, it begins when they
+are done. Traced with QEMU 7.2 and two threads on 2 CPUs (sched_switch with stacks, Linux 6.18, glibc 2.36): of 32 starts
+15 took as long as with one thread while nothing else ran, and all of 16 while the CPUs were busy. So `late_start` is a
+count of QEMU's own runs. That it is one thread of more than two, too, is an assumption.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field
 
-from models.kernels.kernel import ClientRules, Kernel, LastStartsLate, Migration, Start, StartLatency
+from models.kernels.kernel import ClientRules, Kernel, LateStart, Migration, Start, StartLatency
 from models.policies.options import PolicyName
 from models.units import MIB
 
@@ -40,7 +41,7 @@ class Qemu(Kernel):
     start: Start = "kthread"
     start_latency: StartLatency = 17e-6
     migration: Migration = "none"
-    last_starts_late: LastStartsLate = True
+    late_start: LateStart = 0.5
 
     def for_client(self, client: str) -> Self:
         """Return the kernel with what QEMU's code asks for, and max_threads if the scenario says nothing of it."""

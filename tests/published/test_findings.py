@@ -106,26 +106,26 @@ def prealloc() -> pd.DataFrame:
     """What QEMU takes for 64 GiB in base pages, by chunks, whether a thread is late, threads and machine."""
     own = {"version": "qemu", "max_threads": [1, 2, 4, 16], "chunks": ["even", "factoring"]}
     unlimited = {"version": "qemu", "works": "padata", "max_threads": [64, 128], "chunks": "even"}
-    kernel = [{**own, "last_starts_late": [True, False]}, {**unlimited, "last_starts_late": False}]
+    kernel = [{**own, "late_start": [1.0, 0.0]}, {**unlimited, "late_start": 0.0}]
     scenario = sim.load(SCENARIOS / "prealloc_defaults.yaml").with_values(
         {"machine": SERVERS, "task.size": "64GiB", "task.thp": False, "kernel": kernel, "replications": 1}
     )
     table = sim.regret_table(sim.run(scenario).summary, over=["machine"])
-    return table.set_index(["chunks", "last_starts_late", "nthreads", "machine"]).sort_index()
+    return table.set_index(["chunks", "late_start", "nthreads", "machine"]).sort_index()
 
 
 def test_a_late_thread_doubles_qemus_time(prealloc: pd.DataFrame) -> None:
     """With 2, 4 or 16 threads two parts are done in a row; two threads take as long as one."""
     time_s = prealloc["time_s"]
     for threads in (2, 4, 16):
-        assert (time_s["even", True, threads] / time_s["even", False, threads]).between(1.95, 2.01).all()
-    assert (time_s["even", True, 2] / time_s["even", True, 1]).between(0.999, 1.001).all()
+        assert (time_s["even", 1.0, threads] / time_s["even", 0.0, threads]).between(1.95, 2.01).all()
+    assert (time_s["even", 1.0, 2] / time_s["even", 1.0, 1]).between(0.999, 1.001).all()
 
 
 def test_small_parts_leave_the_late_thread_behind(prealloc: pd.DataFrame) -> None:
     """With factoring 16 threads of which one is late take what 15 take that are not, T x 16 / 15, within 2 %."""
     time_s = prealloc["time_s"]
-    ratio = time_s["factoring", True, 16] / time_s["even", False, 16]
+    ratio = time_s["factoring", 1.0, 16] / time_s["even", 0.0, 16]
     assert (ratio / (16 / 15) - 1).abs().max() < 0.02
 
 
@@ -133,9 +133,9 @@ def test_regret_of_qemus_defaults(prealloc: pd.DataFrame) -> None:
     """Base pages, -smp 4 and 16: 2108 and 453 %, 2614 and 578 %, 6022 and 1428 %, within a twentieth of the time."""
     regret_pct = prealloc["regret_pct"]
     for threads, published in ((4, (2108, 2614, 6022)), (16, (453, 578, 1428))):
-        found = 1 + regret_pct["even", True, threads][SERVERS] / 100
+        found = 1 + regret_pct["even", 1.0, threads][SERVERS] / 100
         assert list(found) == pytest.approx([1 + pct / 100 for pct in published], rel=0.05)
-    without_limit = prealloc.loc["even", False]["time_s"].unstack()
+    without_limit = prealloc.loc["even", 0.0]["time_s"].unstack()
     assert (without_limit.loc[[64, 128]].min() / without_limit.loc[16]).between(0.12, 0.37).all()
 
 

@@ -27,7 +27,7 @@ def test_table_and_words_in_one(capsys: pytest.CaptureFixture[str]) -> None:
     """By default everything goes to stdout: table, words, how unsure it is, and the option to paste."""
     out, _ = advise(capsys, "--client", "qemu_prealloc", "--thp")
     assert out.startswith("qemu_prealloc, 1 GiB, on laptop-ryzen-4800u: ")
-    assert "\nUse 1 thread: 1 GiB then take about " in out
+    assert "\nUse 2 threads: 1 GiB then take about " in out
     assert "ktask-sim calibrate" in out
     assert out.rstrip().splitlines()[-1].lstrip().startswith("-object memory-backend-ram,id=mem0,size=1G,prealloc=on")
 
@@ -38,7 +38,7 @@ def test_csv_is_the_table_alone(capsys: pytest.CaptureFixture[str]) -> None:
     table = pd.read_csv(io.StringIO(out))
     assert list(table.columns) == ["threads", "chunk_bytes", "time_s", "low_s", "high_s", "cpu_s", "limit", "note"]
     assert list(table["threads"]) == [1, 2]
-    assert "Use 1 thread" in err and "prealloc-threads=1" in err
+    assert "Use 2 threads" in err and "prealloc-threads=2" in err
 
 
 def test_json_has_it_all(capsys: pytest.CaptureFixture[str]) -> None:
@@ -64,10 +64,10 @@ def test_a_scenario_can_be_the_background(capsys: pytest.CaptureFixture[str], tm
 
 
 def test_the_guests_cpus_give_the_default(capsys: pytest.CaptureFixture[str]) -> None:
-    """--smp 2 makes QEMU's default two threads; for Java, which has no guest, it is refused."""
-    out, _ = advise(capsys, "--client", "qemu_prealloc", "--smp", "2")
-    assert "The default, 2 threads, takes" in " ".join(out.split())
+    """--smp 3 makes QEMU's default three threads; for Java, which has no guest, it is refused."""
+    out, _ = advise(capsys, "--client", "qemu_prealloc", "--smp", "3")
+    assert "The default, 3 threads, takes" in " ".join(out.split())
     with pytest.raises(SystemExit) as ended:
-        main(["advise", *SMALL, "--client", "jvm_pretouch", "--smp", "2"])
+        main(["advise", *SMALL, "--client", "jvm_pretouch", "--smp", "3"])
     assert ended.value.code == 2
-    assert "--smp: found 2; jvm_pretouch has no guest" in capsys.readouterr().err
+    assert "--smp: found 3; jvm_pretouch has no guest" in capsys.readouterr().err
