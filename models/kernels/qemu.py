@@ -10,7 +10,7 @@ from 5.0 to 7.0 it was 1 for a backend with prealloc=on (recalled).
 
 Threads that have started wait until all are made. The last one maps memory as it starts (mmap), for which it needs
 mmap_lock for writing; if others have it for reading by then, in MADV_POPULATE_WRITE of a part, it begins when they
-are done. Traced with QEMU 7.2 and two threads on 2 CPUs (sched_switch with stacks, Linux 6.18, glibc 2.36): of 32 starts
+are done. Traced with QEMU 7.2, two threads on 2 CPUs (sched_switch with stacks, Linux 6.18, glibc 2.36): of 32 starts
 15 took as long as with one thread while nothing else ran, and all of 16 while the CPUs were busy. So `late_start` is a
 count of QEMU's own runs. That it is one thread of more than two, too, is an assumption.
 """
