@@ -457,6 +457,7 @@ def _check_case(
         group.check(machine, check, ("groups", name))
     _check_group(file.task.group, file.task.cpus, groups, check, ("task",))
     before = len(check.problems)
+    _check_caller_node(file.task, machine, groups, check)
     file.task.check(machine, check)
     if len(check.problems) == before:
         _check_policy(file, machine, check)
@@ -504,6 +505,20 @@ def _check_policy(file: ScenarioFile, machine: Machine, check: Checker) -> None:
             check.problem(
                 ("kernel", name), f"found {found}; allowed is a multiple of what tasks are made of, {format_size(unit)}"
             )
+
+
+def _check_caller_node(task: Client, machine: Machine, groups: Mapping[str, Group], check: Checker) -> None:
+    """Find a calling thread that starts on a node on which its cgroup has no CPU."""
+    group = groups.get(task.group or "")
+    if task.caller_node is None or group is None or group.cpus is None:
+        return
+    nids = {cpu.nid for cpu in machine.cpus if cpu.cpu_id in group.cpus}
+    if nids and task.caller_node not in nids:
+        check.problem(
+            ("task", "caller_node"),
+            f"found node {task.caller_node}; group {task.group} may use CPUs {format_cpu_list(group.cpus)}, of node"
+            f"{'s' * (len(nids) > 1)} {format_cpu_list(sorted(nids))}",
+        )
 
 
 def _check_group(
