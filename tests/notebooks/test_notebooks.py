@@ -34,11 +34,12 @@ ANSWERS = {
         "assert list(table.loc['ktask-v1', MACHINES] > 100) == [True, True, False] and one['regret_worst_pct'] < 20"
     ),
     # Four helpers: normal ones cost the others most; nice ones make a job on full CPUs longer than one thread does, and
-    # raised ones shorter. Raising makes up for most of that in the other scenario too.
+    # raised ones neither longer nor shorter. Raising helps in the other scenario too, in either order.
     "priorities.ipynb": (
-        "assert four.loc['nice', 'job'] > 10 and four.loc['raise', 'job'] < 0 and four.loc['normal', 'job'] < -60\n"
+        "job = four['job']\n"
+        "assert job['nice'] > 10 and abs(job['raise']) < 10 and job['normal'] < -60\n"
         "assert worst['normal'] == worst.max() and worst['normal'] > worst['nice'] + 5 and worst['nice'] < 5\n"
-        "assert (by_order['raise'] < 0.75 * by_order['nice']).all() and (by_order['difference (%)'].abs() < 10).all()"
+        "assert (by_order['raise'] < 0.9 * by_order['nice']).all() and (by_order['difference (%)'].abs() < 10).all()"
     ),
     "defaults.ipynb": (
         "assert all(1.9 < late[4][False, machine] < 2.01 for machine in SIZES)\n"
