@@ -61,7 +61,7 @@ def compare_programs(
 def choices(cells: pd.DataFrame) -> Iterator[Choice]:
     """Yield what the advice among the measured cells is worth, for each program and kind of pages."""
     for (client, pages), own in cells.groupby(["client", "pages"], sort=False):
-        table = own.rename(columns={"nthreads": "threads", "predicted_s": "time_s"})
+        table = own.rename(columns={"nthreads": "threads", "predicted_mean_s": "time_s"})  # a mean, as in advise
         recommended, best = table.loc[recommend(table)], table.iloc[int(table["measured_s"].to_numpy().argmin())]
         yield Choice(str(client), str(pages), recommended, best, recommended["measured_s"] / best["measured_s"] - 1)
 
@@ -86,6 +86,7 @@ def _cells(scenario: Scenario, runs: pd.DataFrame, machine: Machine) -> pd.DataF
             "measured_s": measured["time_s"],
             "measured_spread": measured["spread"],
             "predicted_s": predicted,
+            "predicted_mean_s": simulated.mean().loc[measured["case"]].to_numpy(float),
             "predicted_spread": (simulated.std() / simulated.mean()).fillna(0.0).loc[measured["case"]].to_numpy(float),
             "error_pct": (predicted / measured["time_s"].to_numpy(float) - 1) * 100,
             "noise_pct": 100 * measured["stderr"],

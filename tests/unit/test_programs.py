@@ -53,7 +53,7 @@ def test_a_missing_program(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> N
 
 def test_advice_against_the_best() -> None:
     """Two threads are predicted to be best and take 11.5 ms; 10 ms were measured with one: 15 % slower."""
-    columns = ["client", "pages", "nthreads", "chunk_bytes", "predicted_s", "measured_s"]
+    columns = ["client", "pages", "nthreads", "chunk_bytes", "predicted_mean_s", "measured_s"]
     rows = [("a", "4 KiB", 1, 4 * MIB, 0.020, 0.010), ("a", "4 KiB", 2, 4 * MIB, 0.009, 0.0115)]
     (choice,) = choices(pd.DataFrame(rows, columns=columns))
     assert (choice.recommended["threads"], choice.best["threads"]) == (2, 1)
