@@ -360,8 +360,9 @@ class Ktask:
         running.unfinished -= 1
         if index:
             running.helper_cpu = cpu
-            ended, running.helper_ended = running.helper_ended, self._env.event()
-            ended.succeed()
+            if running.helper_ended.callbacks:  # somebody waits
+                running.helper_ended.succeed()
+                running.helper_ended = self._env.event()
             if not running.unfinished:
                 running.last_ended.succeed(cpu)
 
