@@ -33,6 +33,12 @@ class Group(BaseModel):
         None
     )
 
+    def limit(self, cpu_ids: tuple[int, ...] | None) -> tuple[int, ...] | None:
+        """Return those of some CPUs, by their ids, that its threads may use; None is all."""
+        if self.cpus is None or cpu_ids is None:
+            return self.cpus if cpu_ids is None else cpu_ids
+        return tuple(cpu_id for cpu_id in cpu_ids if cpu_id in self.cpus)
+
     def check(self, machine: Machine, check: Checker, at: tuple[str, ...]) -> None:
         """Find CPUs that there are not, and too small a quota; `at` is the place of the group in the document."""
         if self.quota is not None and self.quota * self.period < LEAST_QUOTA_S:

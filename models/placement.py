@@ -20,38 +20,31 @@ class Placement:
         self._own_on = {cpu.cpu_id: 0 for cpu in machine.cpus}  # threads of the job
         self.weight_on = {cpu.cpu_id: 0 for cpu in machine.cpus}
 
-    def occupy(
-        self,
-        nid: int | None,
-        previous: Cpu | None = None,
-        allowed: tuple[int, ...] | None = None,
-        weight: int = NORMAL,
-    ) -> Cpu:
-        """Put a thread on a CPU of a node (None: of any), one of those `allowed` by their ids (None: all).
+    def choose(self, nid: int | None, previous: Cpu | None = None, allowed: tuple[int, ...] | None = None) -> Cpu:
+        """Return the CPU of a node (None: of any) for a thread, one of those `allowed` by their ids (None: all).
 
         Its previous one if idle, else the least busy core, then hardware thread. Cores behind the least busy cache come
         first, as the kernel spreads threads, then CPUs with fewer of the job's own threads. A node without CPUs, or
         without one that is allowed, lends those of the nearest node that has some.
         """
         if previous is not None and previous.nid == nid and not self._on_core[previous.core_id]:
-            cpu = previous
-        else:
-            cpu = min(self._allowed_near(nid, allowed), key=self._business)
-        self.put(cpu, weight)
+            return previous
+        return min(self._allowed_near(nid, allowed), key=self._business)
+
+    def occupy(self, nid: int | None, previous: Cpu | None = None, allowed: tuple[int, ...] | None = None) -> Cpu:
+        """Choose a CPU for a thread of the job, and put it there."""
+        cpu = self.choose(nid, previous, allowed)
+        self.put(cpu)
         return cpu
 
-    def put(self, cpu: Cpu, weight: int = NORMAL) -> None:
+    def put(self, cpu: Cpu, weight: int = NORMAL, *, of_job: bool = True) -> None:
         """Put a thread on a certain CPU."""
-        self.add(cpu, weight)
-        self._own_on[cpu.cpu_id] += 1
-
-    def add(self, cpu: Cpu, weight: int = NORMAL) -> None:
-        """Count a thread of somebody else that runs on a CPU."""
+        self._own_on[cpu.cpu_id] += of_job
         self._weigh(cpu, weight)
 
-    def release(self, cpu: Cpu, weight: int = NORMAL) -> None:
+    def release(self, cpu: Cpu, weight: int = NORMAL, *, of_job: bool = True) -> None:
         """Take a thread off its CPU: it sleeps, moves or ends."""
-        self._own_on[cpu.cpu_id] -= 1
+        self._own_on[cpu.cpu_id] -= of_job
         self._weigh(cpu, -weight)
 
     def _weigh(self, cpu: Cpu, weight: int) -> None:

@@ -98,10 +98,8 @@ class Case:
     @property
     def caller_cpu_ids(self) -> tuple[int, ...] | None:
         """The ids of the CPUs that the calling thread may use, those of its cgroup; None for all."""
-        own, group = self.task.cpus, None if self.task.group is None else self.groups[self.task.group].cpus
-        if own is None or group is None:
-            return group if own is None else own
-        return tuple(cpu_id for cpu_id in own if cpu_id in group)
+        own = self.task.cpus
+        return own if self.task.group is None else self.groups[self.task.group].limit(own)
 
     @property
     def clearing(self) -> ClearGigantic:

@@ -139,7 +139,7 @@ class Team:
         """
         self._placement = Placement(self._machine)
         for cpu_id in busy_cpus:
-            self._placement.add(self._cpus[cpu_id])
+            self._placement.put(self._cpus[cpu_id], of_job=False)
         self._caller_cpu = self._placement.occupy(nid, allowed=allowed)
         self._bind(0, self._caller_cpu)
         if len(self._machine.cpu_nids) > 1:

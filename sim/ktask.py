@@ -63,7 +63,7 @@ class _Running:
         self.stream = task.stream if works > 1 or task.serial is None else task.serial
         self.lock = lock
         self.walk = Resource(env) if task.iterate_s else None  # the lock, where it is held for longer than a moment
-        self.unfinished = works
+        self.unfinished = set(range(works))  # works that are waited for
         self.last_ended: Event = env.event()  # its value is the CPU on which the last work ended
         self.helper_cpu: Cpu | None = None  # of the last helper that ended
         self.waiting = set(range(1, works))  # helpers that have not started
@@ -80,7 +80,7 @@ class _Running:
 
     def cancel_waiting(self) -> None:
         """Take helpers that have not started out of the task."""
-        self.unfinished -= len(self.waiting)
+        self.unfinished -= self.waiting
         self.waiting.clear()
 
 
@@ -357,7 +357,7 @@ class Ktask:
 
     def _end(self, running: _Running, index: int, cpu: Cpu) -> None:
         running.ended_at.append((index, self._env.now))
-        running.unfinished -= 1
+        running.unfinished.remove(index)
         if index:
             running.helper_cpu = cpu
             if running.helper_ended.callbacks:  # somebody waits
@@ -385,13 +385,13 @@ class Ktask:
         """While the caller sleeps: give one helper after the other the caller's nice level, until it has ended."""
         unit = self._policy.unit_bytes
         while running.unfinished:
-            left = dict.fromkeys(running.waiting, 0.0)
-            left |= {i: running.left[i] + helper.work_left() / unit for i, helper in running.helpers.items()}
+            awake = {i: helper.work_left() / unit for i, helper in running.helpers.items()}
+            left = {i: running.left[i] + awake.get(i, 0.0) for i in running.unfinished}
             index = self._policy.priorities.next_raised(left)
             running.nice[index] = self._nice
             if index in running.helpers:
                 running.helpers[index].set_nice(self._nice)
-            while index in running.waiting or index in running.helpers:
+            while index in running.unfinished:
                 yield running.helper_ended
 
     def _node_after_wakeup(self, caller: Thread, waker: Cpu) -> int:

@@ -183,10 +183,9 @@ class Scheduler:
         of_job: bool = True,
     ) -> ScheduledThread:
         """Return a new thread, asleep: `allowed` are its CPUs by id (None: all), less those its group may not use."""
-        cpus = None if group is None else self._groups[group].cpus
-        if cpus is not None:
-            allowed = cpus if allowed is None else tuple(cpu_id for cpu_id in allowed if cpu_id in cpus)
-        quota = None if group is None else self._quotas.get(group)
+        quota = None
+        if group is not None:
+            allowed, quota = self._groups[group].limit(allowed), self._quotas.get(group)
         return ScheduledThread(self, self._hardware, allowed, bound=bound, nice=nice, quota=quota, of_job=of_job)
 
     def charge(self, group: str | None, thread: Thread) -> None:
@@ -198,11 +197,8 @@ class Scheduler:
 
     def wake(self, thread: ScheduledThread, nid: int | None, previous: Cpu | None) -> None:
         """Put a sleeping thread on a CPU of a node (None: of any), and let it run or wait there."""
-        placement = self._hardware.placement
-        thread.cpu = placement.occupy(nid, previous, thread.allowed, thread.weight)
-        if not thread.of_job:
-            placement.release(thread.cpu, thread.weight)
-            self._count(thread)
+        thread.cpu = self._hardware.placement.choose(nid, previous, thread.allowed)
+        self._count(thread)
         thread.bound_nid = thread.cpu.nid if thread.bound else None
         queue = thread.queue = self._queues[thread.cpu.cpu_id]
         self._account(queue)
@@ -243,19 +239,11 @@ class Scheduler:
 
     def _count(self, thread: ScheduledThread) -> None:
         """Count a thread on its CPU: where CPUs are alike, those of the job keep apart from each other first."""
-        placement = self._hardware.placement
-        if thread.of_job:
-            placement.put(thread.cpu, thread.weight)
-        else:
-            placement.add(thread.cpu, thread.weight)
+        self._hardware.placement.put(thread.cpu, thread.weight, of_job=thread.of_job)
 
     def _discount(self, thread: ScheduledThread) -> None:
         """Count a thread no longer on its CPU."""
-        placement = self._hardware.placement
-        if thread.of_job:
-            placement.release(thread.cpu, thread.weight)
-        else:
-            placement.add(thread.cpu, -thread.weight)
+        self._hardware.placement.release(thread.cpu, thread.weight, of_job=thread.of_job)
 
     # -- one CPU
 

@@ -108,7 +108,7 @@ def _is_shared(case: Case) -> bool:
 def _others(case: Case, hardware: Hardware, streams: Streams) -> tuple[Cpus, list[Neighbour]]:
     """Return the CPUs of a case, and the other work on them, which has begun."""
     if not _is_shared(case):
-        return OwnCpus(hardware), []
+        return OwnCpus(hardware, case.groups), []
     scheduler = Scheduler(hardware, case.kernel.time_slice, case.kernel.busy_factor, case.groups, streams["ticks"])
     return scheduler, [Neighbour(name, load, hardware, scheduler, streams) for name, load in case.background.items()]
 

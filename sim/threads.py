@@ -6,11 +6,12 @@ job that share one get equal parts of it at once. `sim.scheduler` has the same c
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from typing import Any, Protocol
 
 from simpy import Event
 
+from models.groups import Group
 from models.machine import Cpu
 from sim.flows import Route
 from sim.hardware import Hardware
@@ -93,8 +94,9 @@ class OwnCpus:
 
     is_shared = False
 
-    def __init__(self, hardware: Hardware) -> None:
+    def __init__(self, hardware: Hardware, groups: Mapping[str, Group]) -> None:
         self._hardware = hardware
+        self._groups = groups
 
     def thread(
         self,
@@ -102,10 +104,10 @@ class OwnCpus:
         *,
         bound: bool = False,
         nice: int = 0,  # noqa: ARG002
-        group: str | None = None,  # noqa: ARG002
+        group: str | None = None,
     ) -> Thread:
         """Return a new thread, asleep; where nobody else wants a CPU, its nice level changes nothing."""
-        return Thread(self._hardware, allowed, bound=bound)
+        return Thread(self._hardware, allowed if group is None else self._groups[group].limit(allowed), bound=bound)
 
     def charge(self, group: str | None, thread: Thread) -> None:
         """Do nothing: there are no quotas."""

@@ -185,7 +185,7 @@ def run_entries(case: Case, sizes_gib: dict[int, float]) -> tuple[float, list[Sl
     hardware = Hardware(env, case.machine)
     record = Record(with_slices=True)
     streams = Streams(1, 0)
-    cpus = OwnCpus(hardware)
+    cpus = OwnCpus(hardware, {})
     ktask = Ktask(hardware, cpus, case.kernel, case.policy(streams["next_entry"].randrange), streams, record)
     assert case.task.caller_node is not None
     caller = cpus.thread()

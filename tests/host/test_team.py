@@ -282,7 +282,7 @@ def test_busy_cpus_are_taken_last(machine: Machine, arena: NotingArena, method: 
     first = Placement(machine).occupy(machine.cpu_nids[0])
     result = run_on_host(case_of(machine, kernel_of(1), MIB, 1, busy=[first.cpu_id]), arena, method)
     placement = Placement(machine)
-    placement.add(first)
+    placement.put(first, of_job=False)
     expected = placement.occupy(machine.cpu_nids[0]).cpu_id
     assert {item.cpu for item in result.slices if item.kind == "chunk"} == {expected}
     assert (expected == first.cpu_id) == (len(machine.cpus_of(machine.cpu_nids[0])) == 1)

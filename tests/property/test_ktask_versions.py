@@ -42,7 +42,7 @@ def test_tasks_of_several_nodes_are_done_once_and_leave_no_trace(data: st.DataOb
     policy = Policy(kernel, MACHINE, streams["next_entry"].randrange)
     free = policy.place_helpers([NodeEntry(0, 0, 1)], 300, 0)
     policy.task_done(300, 1, 1.0, free)
-    cpus = OwnCpus(hardware)
+    cpus = OwnCpus(hardware, {})
     ktask = Ktask(hardware, cpus, kernel, policy, streams, record)
     sizes = data.draw(st.lists(st.lists(st.integers(0, 20 * PAGES), min_size=1, max_size=5), min_size=2, max_size=2))
     callers = []

@@ -43,7 +43,7 @@ def test_a_fast_core_comes_before_a_slow_one(machine: Machine) -> None:
 def test_background_load_counts(machine: Machine) -> None:
     """A core with somebody else's thread is busy: the others come first, then its sibling, and its CPU last."""
     placement = Placement(machine)
-    placement.add(machine.cpus[0])
+    placement.put(machine.cpus[0], of_job=False)
     assert taken(placement, 0, 3) == [2, 1, 3]  # the idle cache first; then both have one, and the number tells
     assert taken(placement, 0, 1) == [6]
 
@@ -51,7 +51,7 @@ def test_background_load_counts(machine: Machine) -> None:
 def test_own_threads_count_more_than_others_on_a_tie(machine: Machine) -> None:
     """Between two CPUs with a thread each, the one whose thread is not the job's is taken."""
     placement = Placement(machine)
-    placement.add(machine.cpus[5])
+    placement.put(machine.cpus[5], of_job=False)
     placement.put(machine.cpus[4])
     assert placement.occupy(1).cpu_id == 5
     assert placement.occupy(1).cpu_id == 4  # now 5 has two
