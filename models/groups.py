@@ -6,7 +6,8 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from models.cpu_list import CpuList, format_cpu_list
+from models.clients.client import check_cpus
+from models.cpu_list import CpuList
 from models.machine import Machine
 from models.units import Time, format_time
 from models.validation import Checker
@@ -48,8 +49,4 @@ class Group(BaseModel):
                 f"{format_time(self.period)}; allowed is at least {format_time(LEAST_QUOTA_S)} in a period, "
                 f"{LEAST_QUOTA_S / self.period:g} here",
             )
-        known = {cpu.cpu_id for cpu in machine.cpus}
-        strange = [cpu_id for cpu_id in self.cpus or () if cpu_id not in known]
-        if strange or (self.cpus is not None and not self.cpus):
-            found = f"CPU {strange[0]}" if strange else "no CPU"
-            check.problem((*at, "cpus"), f"found {found}; machine {machine.name} has CPUs {format_cpu_list(known)}")
+        check_cpus(self.cpus, machine, check, (*at, "cpus"))

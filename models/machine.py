@@ -161,18 +161,22 @@ class Machine:
         return found
 
     @cached_property
+    def memory_nids(self) -> tuple[int, ...]:
+        """The nodes with memory."""
+        return tuple(node.nid for node in self.nodes if node.memory_bytes)
+
+    @cached_property
     def zonelists(self) -> Mapping[int, tuple[int, ...]]:
         """For each node, itself and all with memory, in the order in which an allocation there falls over to them.
 
         Nearest first. Ties go to nodes after this one, then to nodes without CPUs, then to those that head fewer other
         lists (Linux 4.12, mm/page_alloc.c, find_next_best_node and build_zonelists).
         """
-        with_memory = [node.nid for node in self.nodes if node.memory_bytes]
         load = dict.fromkeys(self.nids, 0)
         lists: dict[int, tuple[int, ...]] = {}
         for local in self.nids:
             order: list[int] = [local]
-            candidates = set(with_memory) - {local}
+            candidates = set(self.memory_nids) - {local}
             while len(order) <= len(candidates):
                 best = min(
                     (nid for nid in candidates if nid not in order),

@@ -101,7 +101,7 @@ def _loads(case: Case, trace: pd.DataFrame, time_s: float) -> pd.DataFrame:
     edges = np.linspace(0.0, time_s, N_BINS + 1)
     served: dict[str, np.ndarray[Any, np.dtype[np.float64]]] = {}
 
-    with_memory = [node.nid for node in case.machine.nodes if node.memory_bytes]
+    with_memory = case.machine.memory_nids
     chunks = trace[trace["kind"] == "chunk"]
     nids = chunks["cpu"].map(nid_of)
     keys: Any

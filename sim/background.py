@@ -123,6 +123,5 @@ class Neighbour:
         machine = self._hardware.machine
         nid = step.nid
         if nid is None:
-            with_memory = [node.nid for node in machine.nodes if node.memory_bytes]
-            nid = min(with_memory, key=lambda other: machine.distances[cpu.nid, other])
+            nid = min(machine.memory_nids, key=lambda other: machine.distances[cpu.nid, other])
         return self._hardware.route(cpu, (nid,), step.stream)

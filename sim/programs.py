@@ -17,7 +17,7 @@ from models.units import format_size
 from sim.advice import recommend
 from sim.calibration import measured_cells
 from sim.experiment import run
-from sim.validation import AGREES, DIFFERS, UNDECIDED, Validation, verdict, with_spread
+from sim.validation import UNDECIDED, Validation, tally, verdict, with_spread
 
 WITHIN = 0.03  # of the least time measured: as good as the best
 
@@ -124,12 +124,8 @@ def describe_programs(validation: Validation) -> str:
         }
         for cell in cells.to_dict("records")
     ]
-    count = {name: int((cells["verdict"] == name).sum()) for name in (AGREES, DIFFERS, UNDECIDED)}
     lines = [tabulate(rows, headers="keys", disable_numparse=True, stralign="right"), ""]
-    lines.append(
-        f"{len(cells)} cases, none used in the fit: {count[AGREES]} agree, {count[DIFFERS]} do not, "
-        f"{count[UNDECIDED]} undecided. At work: threads that were, by the CPU time (median)."
-    )
+    lines.append(f"{tally(cells)} At work: threads that were, by the CPU time (median).")
     for client, own in cells.groupby("client", sort=False):
         errors = own["error_pct"].abs()
         decided = errors[own["verdict"] != UNDECIDED]
@@ -140,7 +136,7 @@ def describe_programs(validation: Validation) -> str:
             )
     for choice in choices(cells):
         both = "; ".join(
-            f"{words} {row['threads']} threads, chunks of {format_size(row['chunk_bytes'])}"
+            f"{words} {row['threads']} thread{'s' * (row['threads'] > 1)}, chunks of {format_size(row['chunk_bytes'])}"
             for words, row in (("recommended:", choice.recommended), ("measured best:", choice.best))
         )
         told = f"{choice.slower:.1%} slower" if choice.slower else "the same"

@@ -153,6 +153,15 @@ def verdict(cell: Mapping[Hashable, Any], doubt: str) -> tuple[str, str]:
     return (UNDECIDED, doubt) if doubt else (DIFFERS, "")
 
 
+def tally(cells: pd.DataFrame) -> str:
+    """Return how many cases agree, do not, and are undecided, in words."""
+    count = {word: int((cells["verdict"] == word).sum()) for word in (AGREES, DIFFERS, UNDECIDED)}
+    return (
+        f"{len(cells)} cases, none used in the fit: {count[AGREES]} agree, {count[DIFFERS]} do not, "
+        f"{count[UNDECIDED]} undecided."
+    )
+
+
 def describe_validation(validation: Validation) -> str:
     """Return the comparison as a table and a few lines for a person."""
     cells = validation.cells
@@ -170,12 +179,7 @@ def describe_validation(validation: Validation) -> str:
         }
         for cell in cells.to_dict("records")
     ]
-    count = {verdict: int((cells["verdict"] == verdict).sum()) for verdict in (AGREES, DIFFERS, UNDECIDED)}
-    lines = [tabulate(rows, headers="keys", disable_numparse=True, stralign="right"), ""]
-    lines.append(
-        f"{len(cells)} cases, none used in the fit: {count[AGREES]} agree, {count[DIFFERS]} do not, "
-        f"{count[UNDECIDED]} undecided."
-    )
+    lines = [tabulate(rows, headers="keys", disable_numparse=True, stralign="right"), "", tally(cells)]
     if not math.isnan(validation.mean_error_pct):
         lines += [
             f"Mean error {validation.mean_error_pct:.1f} %, worst {validation.worst_error_pct:.1f} %.",

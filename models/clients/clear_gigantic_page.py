@@ -91,7 +91,7 @@ class ClearGigantic(Client):
     def _check_page_node(self, machine: Machine, check: Checker) -> None:
         node = next((node for node in machine.nodes if node.nid == self.page_node), None)
         if node is None or not node.memory_bytes:
-            nids = ", ".join(str(node.nid) for node in machine.nodes if node.memory_bytes)
+            nids = ", ".join(map(str, machine.memory_nids))
             message = (
                 f"found node {self.page_node}; allowed are the nodes with memory of machine {machine.name}: {nids}"
             )

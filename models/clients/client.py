@@ -217,18 +217,25 @@ class Client(BaseModel):
         return own.model_copy(update={name: value for name, value in given.items() if name not in own.model_fields_set})
 
 
+def check_cpus(cpus: Sequence[int] | None, machine: Machine, check: Checker, at: tuple[str, ...]) -> bool:
+    """Find CPUs (of the value at a path; None: not given) that there are not, or none; return whether all are there."""
+    if cpus is None:
+        return True
+    known = {cpu.cpu_id for cpu in machine.cpus}
+    strange = [cpu_id for cpu_id in cpus if cpu_id not in known]
+    if strange or not cpus:
+        found = f"CPU {strange[0]}" if strange else "no CPU"
+        check.problem(at, f"found {found}; machine {machine.name} has CPUs {format_cpu_list(known)}")
+    return bool(cpus) and not strange
+
+
 def check_caller(client: Client, machine: Machine, check: Checker) -> None:
     """Find CPUs that there are not, and a calling thread that starts where it has none."""
     nids, of_whom = set(machine.cpu_nids), f"with CPUs of machine {machine.name}"
-    if client.cpus is not None:
-        known = {cpu.cpu_id: cpu.nid for cpu in machine.cpus}
-        strange = [cpu_id for cpu_id in client.cpus if cpu_id not in known]
-        if strange or not client.cpus:
-            found = f"CPU {strange[0]}" if strange else "no CPU"
-            check.problem(("task", "cpus"), f"found {found}; machine {machine.name} has CPUs {format_cpu_list(known)}")
-        elif client.caller_node in nids:
-            nids = {known[cpu_id] for cpu_id in client.cpus}
-            of_whom = f"of task.cpus, {format_cpu_list(client.cpus)}"
+    there = check_cpus(client.cpus, machine, check, ("task", "cpus"))
+    if client.cpus is not None and there and client.caller_node in nids:
+        nids = {cpu.nid for cpu in machine.cpus if cpu.cpu_id in client.cpus}
+        of_whom = f"of task.cpus, {format_cpu_list(client.cpus)}"
     if client.caller_node is not None and client.caller_node not in nids:
         allowed = ", ".join(str(nid) for nid in sorted(nids))
         message = f"found node {client.caller_node}; allowed are the nodes {of_whom}: {allowed}"

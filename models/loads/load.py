@@ -12,7 +12,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from models.clients.client import Stream
+from models.clients.client import Stream, check_cpus
 from models.cpu_list import CpuList, format_cpu_list
 from models.machine import Machine
 from models.units import Time
@@ -93,10 +93,4 @@ class Load(BaseModel):
 
     def check(self, machine: Machine, check: Checker, at: tuple[str, ...]) -> None:
         """Find what is impossible on a machine; `at` is the place of the load in the document."""
-        if self.cpus is None:
-            return
-        known = {cpu.cpu_id for cpu in machine.cpus}
-        strange = [cpu_id for cpu_id in self.cpus if cpu_id not in known]
-        if strange or not self.cpus:
-            found = f"CPU {strange[0]}" if strange else "no CPU"
-            check.problem((*at, "cpus"), f"found {found}; machine {machine.name} has CPUs {format_cpu_list(known)}")
+        check_cpus(self.cpus, machine, check, (*at, "cpus"))

@@ -10,12 +10,23 @@ from pydantic import Field
 
 from models.clients.clear_gigantic_page import clearing
 from models.clients.client import Stream
+from models.clients.page_faults import check_node
 from models.loads.load import Load, LoadStep, Move
 from models.machine import Machine
 from models.units import GIB, Rate, Size
 from models.validation import Checker
 
 _AT_ONCE_BYTES = GIB
+
+
+def memory_stream(name: str, machine: Machine, traffic: float | None, rate: float | None = None) -> Stream:
+    """Return a stream of so many bytes over the memory bus for a byte (None: as clearing has).
+
+    Without a rate it moves as many of those in a second as clearing does: an estimate.
+    """
+    clear = clearing(machine.rates)[0]
+    traffic = clear.traffic if traffic is None else traffic
+    return Stream(name, clear.rate_bytes_per_s * clear.traffic / traffic if rate is None else rate, traffic)
 
 
 class MemoryLoad(Load):
@@ -39,10 +50,7 @@ class MemoryLoad(Load):
 
     def stream(self, machine: Machine) -> Stream:
         """Return what a byte asks of a machine."""
-        clear = clearing(machine.rates)[0]
-        traffic = clear.traffic if self.traffic is None else self.traffic
-        rate = clear.rate_bytes_per_s * clear.traffic / traffic if self.rate is None else self.rate
-        return Stream(self.load, rate, traffic)
+        return memory_stream(self.load, machine, self.traffic, self.rate)
 
     def steps(self, machine: Machine, random: Random) -> list[Iterator[LoadStep]]:  # noqa: ARG002
         stream = self.stream(machine)
@@ -57,13 +65,8 @@ class MemoryLoad(Load):
 
     def check(self, machine: Machine, check: Checker, at: tuple[str, ...]) -> None:
         super().check(machine, check, at)
-        with_memory = [node.nid for node in machine.nodes if node.memory_bytes]
-        if self.memory_node is not None and self.memory_node not in with_memory:
-            check.problem(
-                (*at, "memory_node"),
-                f"found node {self.memory_node}; allowed are the nodes with memory of machine {machine.name}: "
-                f"{', '.join(map(str, with_memory))}",
-            )
+        if self.memory_node is not None:
+            check_node(machine, check, (*at, "memory_node"), (self.memory_node,), 0)
 
 
 class Clear(MemoryLoad):

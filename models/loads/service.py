@@ -10,6 +10,7 @@ from pydantic import Field
 
 from models.clients.client import Stream
 from models.loads.load import Compute, Load, LoadStep, Move, Request
+from models.loads.memory import Read, memory_stream
 from models.machine import Machine
 from models.units import Size, Time, format_time
 from models.validation import Checker
@@ -27,8 +28,7 @@ class Service(Load):
 
     def steps(self, machine: Machine, random: Random) -> list[Iterator[LoadStep]]:
         arrivals = self._arrivals(Random(random.getrandbits(64)))
-        clear = machine.rates.clear_bytes_per_s * machine.rates.clear_traffic
-        stream = Stream("read", clear, 1.0)
+        stream = memory_stream("read", machine, Read.traffic)
         return [self._steps(stream, arrivals) for _ in range(self.n_threads)]
 
     def check(self, machine: Machine, check: Checker, at: tuple[str, ...]) -> None:

@@ -46,7 +46,7 @@ def plot_validation(validation: Validation, path: str | Path | None = None) -> F
         axis.plot([error - spread, error + spread], [i, i], color=BLACK, marker="|", linestyle="none", markersize=9)
     axis.set_yticks(range(len(cells)), names)
     axis.set_ylim(len(cells) - 0.4, -0.6)
-    axis.set_xlabel("predicted over measured time (%), bars: spread of measured runs")
+    axis.set_xlabel("predicted over measured time (%)\nbars: spread of measured runs")
     axis.grid(axis="x", color=GRID, linewidth=0.6)
     figure.legend(loc="outside lower center", ncols=4, fontsize="small")
     decided = not math.isnan(validation.mean_error_pct)

@@ -174,7 +174,7 @@ def test_a_charged_group_pays_later() -> None:
 @pytest.mark.parametrize("quota", [{}, {"quota": 3.0}])
 @pytest.mark.parametrize(("helper_group", "time_s"), [("outside", 0.1), ("caller", 0.15)])
 def test_the_cpus_of_a_group_are_its_helpers(helper_group: str, time_s: float, quota: dict[str, float]) -> None:
-    """0.3 s by three works whose group has CPUs 0 and 1: 0.1 s if helpers are outside of it, else 0.15 s, to a chunk."""
+    """Three works, a group of two CPUs: 0.3 s take 0.1 s if helpers are outside of it, else 0.15 s, to a chunk."""
     group = {"cpus": "0-1", **quota}
     case = job(0.3, 0, 1, 2, groups={"g": group}, task={"group": "g"}, max_threads=3, helper_group=helper_group)
     assert time_of(case) == pytest.approx(time_s, rel=0.1)
