@@ -75,10 +75,9 @@ class TableResult:
 
     def _others(self) -> list[str]:
         """Return the columns that tell rows apart besides the number of threads and what was measured."""
-        names = ("machine", "size_gib", "page_size", "version", "config", "case", "workload", "memory", "kernel")
         if "nthreads" not in self.cells:
             return ["machine"]
-        return ["machine", *(name for name in names[1:] if name in self.cells and name != "kernel")]
+        return ["machine", *(name for name in _TOLD[1:] if name in self.cells and name != "kernel")]
 
 
 def compare(
@@ -181,23 +180,10 @@ def _doubts(reading: Reading) -> list[str]:
     return found + [f"{count} row{'s' * (count != 1)} not counted (?): {reason}" for count, reason in reading.doubts]
 
 
-def describe_table(result: TableResult, *, style: str = "simple") -> str:
-    """Return the cells of one table: what varies, measured and predicted seconds, error; and what to know of it."""
-    cells, reading = result.cells, result.reading
-    parts = []
-    if len(cells):
-        known = _varying(cells)
-        rows = [
-            (
-                *(_cell(row[name]) for name in known),
-                f"{row['time_s']:.4g}",
-                f"{row['predicted_s']:.4g}",
-                f"{row['error_pct']:+.1f}{'*' if row['fitted'] else '?' if row['doubtful'] else ''}",
-            )
-            for _, row in cells.iterrows()
-        ]
-        heads = [*(_HEADS.get(name, name) for name in known), "measured (s)", "predicted (s)", "error (%)"]
-        parts.append(tabulate(rows, headers=heads, tablefmt=style, disable_numparse=True))
+def describe_table(result: TableResult) -> str:
+    """Return the cells of one table, and what to know of it."""
+    reading = result.reading
+    parts = [describe_cells(result)] if len(result.cells) else []
     parts += _doubts(reading)
     if reading.parameters:
         parts.append(f"`*` {len(reading.parameters)} figures were fitted to these: {', '.join(reading.parameters)}.")
@@ -206,10 +192,26 @@ def describe_table(result: TableResult, *, style: str = "simple") -> str:
     return "\n\n".join(parts)
 
 
+def describe_cells(result: TableResult, *, style: str = "simple") -> str:
+    """Return the cells of one table: what varies, measured and predicted seconds, and the error."""
+    cells = result.cells
+    known = _varying(cells)
+    rows = [
+        (
+            *(_cell(row[name]) for name in known),
+            f"{row['time_s']:.4g}",
+            f"{row['predicted_s']:.4g}",
+            f"{row['error_pct']:+.1f}{'*' if row['fitted'] else '?' if row['doubtful'] else ''}",
+        )
+        for _, row in cells.iterrows()
+    ]
+    heads = [*(_HEADS.get(name, name) for name in known), "measured (s)", "predicted (s)", "error (%)"]
+    return tabulate(rows, headers=heads, tablefmt=style, disable_numparse=True)
+
+
 def _varying(cells: pd.DataFrame) -> list[str]:
     """Return the columns that tell cells apart."""
-    names = ("machine", "version", "config", "case", "page_size", "memory", "size_gib", "kernel", "nthreads")
-    return [name for name in names if name in cells and cells[name].nunique(dropna=False) > 1]
+    return [name for name in (*_TOLD, "nthreads") if name in cells and cells[name].nunique(dropna=False) > 1]
 
 
 def cell_names(cells: pd.DataFrame) -> list[str]:
@@ -225,6 +227,8 @@ def cell_names(cells: pd.DataFrame) -> list[str]:
     ]
 
 
+# What tells cells apart, besides the number of threads.
+_TOLD = ("machine", "version", "case", "config", "workload", "page_size", "memory", "size_gib", "kernel")
 _HEADS = {"nthreads": "threads", "size_gib": "size (GiB)"}
 
 
