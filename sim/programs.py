@@ -17,7 +17,7 @@ from models.units import format_size
 from sim.advice import recommend
 from sim.calibration import measured_cells
 from sim.experiment import run
-from sim.validation import UNDECIDED, Validation, tally, verdict, with_spread
+from sim.validation import UNDECIDED, Validation, drift, tally, verdict, with_spread
 
 WITHIN = 0.03  # of the least time measured: as good as the best
 
@@ -145,5 +145,5 @@ def describe_programs(validation: Validation) -> str:
     if unstable:
         lines.append(f"{unstable} of {int(cells['n_runs'].sum())} runs were marked unstable.")
     if validation.drift_pct is not None:
-        lines.append(f"In our own page faults, measured beside them, the host is {validation.drift_pct:+.1f} % slower.")
+        lines.append(f"In our own page faults, measured beside them, the host is {drift(validation.drift_pct)}.")
     return "\n".join(lines)

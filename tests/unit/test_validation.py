@@ -161,6 +161,8 @@ def test_a_host_does_not_agree_with_a_faster_machine() -> None:
     drifted = validate(scenario, runs, machine, reference=(scenario, runs))
     assert set(drifted.cells["verdict"]) == {UNDECIDED}
     assert drifted.drift_pct == pytest.approx(9.1, abs=1.0)
+    assert f"the host is {drifted.drift_pct:.1f} % slower than" in describe_validation(drifted)
+    assert "the host is 0.4 % faster than" in describe_validation(replace(drifted, drift_pct=-0.4))
 
 
 def test_the_cells_say_which_case_it_is() -> None:
@@ -191,7 +193,7 @@ def test_it_is_told_in_words() -> None:
     assert "3 cases, none used in the fit: 1 agree, 1 do not, 1 undecided." in text
     assert "Mean error 10.0 %, worst 20.0 %." in text
     assert "3 of 9 runs were marked unstable." in text
-    assert "In the calibration's own cases the host is +0.0 % slower than the machine." in text
+    assert "In the calibration's own cases the host is 0.0 % slower than the machine." in text
     assert "undecided (too few stable runs)" in text
     alone = describe_validation(
         validate(quick_design(machine, 2, QUICK[2:3]), runs[runs["case"] == 2].assign(case=0), machine)
