@@ -89,16 +89,26 @@ def page_fault_design(machine: Machine, replications: int, *, thp: bool, seed: i
     return _preparation("Page faults: runs that tell what a page costs", machine, parts, replications, seed)
 
 
-def program_design(machine: Machine, client: str, replications: int, *, thp: bool, seed: int = 5) -> Scenario:
-    """Return runs of a program (a client with a framework of its own): threads x chunks, where it has any, x pages."""
+def program_design(
+    machine: Machine, client: str, replications: int, *, thp: bool, huge_page: int | None = None, seed: int = 5
+) -> Scenario:
+    """Return runs of a program (a client with a framework of its own): threads x chunks, where it has any, x pages.
+
+    Pages are base pages, with `thp` transparent huge ones, and those of hugetlbfs of `huge_page` bytes.
+    """
+    pages: list[dict[str, Any]] = [{}]
+    if thp:
+        pages.append({"thp": True})
+    if huge_page is not None:
+        pages.append({"page_size": _text(huge_page)})
     version = getattr(CLIENTS[client], "framework", DEFAULT_VERSION)
     has_chunks = VERSIONS[version](version=version).rule("chunks") == "fixed"
     parts = [
         {
-            "task": {"client": client, "size": _text(_PROGRAM_SIZE), "thp": huge},
+            "task": {"client": client, "size": _text(_PROGRAM_SIZE), **of},
             "kernel": {"version": version, "max_threads": threads} | ({"chunk_size": _text(chunk)} if chunk else {}),
         }
-        for huge in (False, True)[: 1 + thp]
+        for of in pages
         for threads in [1, *thread_counts(machine)]
         for chunk in (_PROGRAM_CHUNKS if has_chunks else (0,))
     ]

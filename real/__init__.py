@@ -10,7 +10,7 @@ results = real.run(plan)  # the same tables as sim.run gives
 from real.experiment import Plan, plan, run
 from real.host import describe_host, host_machine, host_name, host_topology
 from real.huge_pages import PoolError, restore_leftovers
-from real.limits import NotEnoughMemoryError
+from real.limits import NotEnoughMemoryError, huge_page_sizes
 from real.measurement import Measurement, best_method, measure
 from real.preparation import Prepared, measure_preparation
 from real.programs import NoProgramError, ProgramError, find_programs
@@ -32,6 +32,7 @@ __all__ = [
     "host_machine",
     "host_name",
     "host_topology",
+    "huge_page_sizes",
     "measure",
     "measure_preparation",
     "methods",

@@ -10,8 +10,8 @@ import mmap
 import random
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -24,8 +24,9 @@ from models.scenario import Case, Scenario
 from models.units import MIB
 from real import system_calls
 from real.experiment import LEAST_REPLICATIONS, own_cpu_s
-from real.limits import DEFAULT_SHARE, check_budget
-from real.programs import Program, Timing
+from real.huge_pages import GrownPool
+from real.limits import DEFAULT_SHARE, check_budget, check_huge_pages
+from real.programs import Program, Timing, from_pool
 from real.run import LEAST_CPU_SHARE, MOST_SMALL_PAGES, TICKS_PER_S, stolen_s
 from real.zeroing import MappedArena, transparent_huge_page_bytes
 
@@ -46,14 +47,16 @@ def measure_preparation(
     programs: Mapping[str, Program],
     *,
     share: float = DEFAULT_SHARE,
+    allow_pool: bool = False,
     seconds: float,
     on_done: Callable[[], object] | None = None,
 ) -> Prepared:
     """Run the cases of scenarios: those of `populate` by threads of this process, others by their client's program.
 
     In blocks of one run of each case and one start of each program, each block shuffled, the first one not counted. No
-    block is begun after so many seconds if there are LEAST_REPLICATIONS. Raises NotEnoughMemoryError if a case needs
-    more than `share` of the available memory, and ProgramError.
+    block is begun after so many seconds if there are LEAST_REPLICATIONS. With `allow_pool` the pool of huge pages is
+    grown meanwhile, if cases need more of it. Raises NotEnoughMemoryError if a case needs more than `share` of the
+    available memory, or than the pool has, PoolError, and ProgramError.
     """
     cases = {(i, number): case for i, part in enumerate(scenarios) for number, case in enumerate(part.cases)}
     needed_bytes = max(_needed_bytes(case, programs) for case in cases.values())
@@ -67,7 +70,7 @@ def measure_preparation(
     order = random.Random(next(iter(cases.values())).seed)
     found: dict[tuple[int, int], list[tuple[Timing, str]]] = {key: [] for key in cases}
     startups: dict[str, list[Timing]] = {client: [] for client in starts}
-    with _held(needed_bytes) as held:
+    with _pool(cases.values(), programs, share, allow_pool=allow_pool), _held(needed_bytes) as held:
         began_s = time.monotonic()
         for replication in range(-1, replications):
             if replication >= LEAST_REPLICATIONS and time.monotonic() - began_s > seconds:
@@ -151,6 +154,23 @@ def _held(size_bytes: int) -> Iterator[_Held]:
         arena.close()
 
 
+@contextmanager
+def _pool(cases: Iterable[Case], programs: Mapping[str, Program], share: float, *, allow_pool: bool) -> Iterator[None]:
+    """Have the huge pages that cases need free in the pool."""
+    needed: dict[int, int] = {}
+    for case in cases:
+        if case.task.client in programs and from_pool(case):
+            page_bytes = case.task.unit_bytes(case.machine)
+            needed[page_bytes] = max(needed.get(page_bytes, 0), programs[case.task.client].pool_bytes(case))
+    with ExitStack() as stack:
+        for page_bytes, size_bytes in needed.items():
+            if allow_pool:
+                stack.enter_context(GrownPool(page_bytes, -(-size_bytes // page_bytes), share=share))
+            else:
+                check_huge_pages(size_bytes, page_bytes)
+        yield
+
+
 def _needed_bytes(case: Case, programs: Mapping[str, Program]) -> int:
     if isinstance(case.task, Populate):
         return case.size_bytes + 256 * MIB
@@ -161,7 +181,7 @@ def _doubt(case: Case, timing: Timing) -> str:
     """Return why a run of a program should not be trusted: pages of another size than asked for."""
     base = case.machine.base_page_bytes
     share_small = timing.n_faults * base / case.size_bytes
-    if getattr(case.task, "thp", False):
+    if from_pool(case) or getattr(case.task, "thp", False):
         return f"{share_small:.0%} of the memory came in small pages" if share_small > 2 * MOST_SMALL_PAGES else ""
     return f"only {share_small:.0%} of the memory came in small pages" if share_small < 1 - MOST_SMALL_PAGES else ""
 

@@ -17,7 +17,7 @@ from models.units import format_size
 from sim.advice import recommend
 from sim.calibration import measured_cells
 from sim.experiment import run
-from sim.validation import UNDECIDED, Validation, drift, tally, verdict, with_spread
+from sim.validation import UNDECIDED, Validation, drift_in_words, tally, verdict, with_spread
 
 WITHIN = 0.03  # of the least time measured: as good as the best
 
@@ -135,15 +135,22 @@ def describe_programs(validation: Validation) -> str:
                 f"{errors.mean():.1f} %, {errors.max():.1f} %."
             )
     for choice in choices(cells):
-        both = "; ".join(
-            f"{words} {row['threads']} thread{'s' * (row['threads'] > 1)}, chunks of {format_size(row['chunk_bytes'])}"
-            for words, row in (("recommended:", choice.recommended), ("measured best:", choice.best))
-        )
         told = f"{choice.slower:.1%} slower" if choice.slower else "the same"
-        lines.append(f"{choice.client}, {choice.pages} pages: {both}: {told}.")
+        lines.append(
+            f"{choice.client}, {choice.pages} pages: recommended: {_policy(choice.recommended)}; measured best: "
+            f"{_policy(choice.best)}: {told}."
+        )
     unstable = int(cells["n_unstable"].sum())
     if unstable:
         lines.append(f"{unstable} of {int(cells['n_runs'].sum())} runs were marked unstable.")
     if validation.drift_pct is not None:
-        lines.append(f"In our own page faults, measured beside them, the host is {drift(validation.drift_pct)}.")
+        lines.append(
+            f"In our own page faults, measured beside them, the host is {drift_in_words(validation.drift_pct)}."
+        )
     return "\n".join(lines)
+
+
+def _policy(row: pd.Series[Any]) -> str:
+    """Return in words how many threads there are, and the size of their chunks."""
+    threads = f"{row['threads']} thread{'' if row['threads'] == 1 else 's'}"
+    return f"{threads}, chunks of {format_size(row['chunk_bytes'])}"

@@ -190,11 +190,13 @@ def describe_validation(validation: Validation) -> str:
     if unstable:
         lines.append(f"{unstable} of {int(cells['n_runs'].sum())} runs were marked unstable.")
     if validation.drift_pct is not None:
-        lines.append(f"In the calibration's own cases the host is {drift(validation.drift_pct)} than the machine.")
+        lines.append(
+            f"In the calibration's own cases the host is {drift_in_words(validation.drift_pct)} than the machine."
+        )
     return "\n".join(lines)
 
 
-def drift(drift_pct: float) -> str:
+def drift_in_words(drift_pct: float) -> str:
     """Return in words how much slower a host has become."""
     return f"{abs(drift_pct):.1f} % {'slower' if drift_pct >= 0.0 else 'faster'}"
 

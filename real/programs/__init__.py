@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from models.problems import did_you_mean
 from real.programs.java import Java
-from real.programs.program import NoProgramError, Program, ProgramError, Timing
+from real.programs.program import NoProgramError, Program, ProgramError, Timing, from_pool
 from real.programs.qemu import Qemu
 
 PROGRAMS: Mapping[str, type[Program]] = {program.client: program for program in (Qemu, Java)}
@@ -23,4 +23,4 @@ def find_programs(clients: Sequence[str]) -> dict[str, Program]:
     return {client: PROGRAMS[client].find() for client in dict.fromkeys(clients)}
 
 
-__all__ = ["PROGRAMS", "NoProgramError", "Program", "ProgramError", "Timing", "find_programs"]
+__all__ = ["PROGRAMS", "NoProgramError", "Program", "ProgramError", "Timing", "find_programs", "from_pool"]

@@ -1,7 +1,7 @@
 """What a program is that prepares its memory: how it is found, started, timed and ended.
 
-It is started with the options that `ktask-sim advise` prints for its client. It gets base pages, whatever the host's
-setting and the program ask for, by forbidding it transparent huge ones (prctl PR_SET_THP_DISABLE).
+It is started with the options that `ktask-sim advise` prints for its client. Unless it is to have transparent huge
+pages it is forbidden them (prctl PR_SET_THP_DISABLE), whatever the host's setting and the program ask for.
 """
 
 from __future__ import annotations
@@ -88,8 +88,13 @@ class Program(ABC):
         """Return the time of a run, and the CPU time in it, as far as known; it has just been started."""
 
     def memory_bytes(self, case: Case) -> int:
-        """Return the memory that a run needs, all that the program has beside included."""
-        return case.size_bytes + case.size_bytes // 16 + 256 * MIB
+        """Return the memory that a run needs, all that the program has beside included, but what is in `pool_bytes`."""
+        beside = case.size_bytes // 16 + 256 * MIB
+        return beside if from_pool(case) else case.size_bytes + beside
+
+    def pool_bytes(self, case: Case) -> int:
+        """Return what a run needs of the pool of huge pages: Java's tables and code are in such pages too."""
+        return case.size_bytes + case.size_bytes // 16 + 256 * MIB if from_pool(case) else 0
 
     def run(self, case: Case) -> Timing:
         """Run a case once. Nothing of it is left when this returns. Raises ProgramError."""
@@ -103,11 +108,11 @@ class Program(ABC):
 
     @contextmanager
     def _started(self, case: Case) -> Iterator[Running]:
-        parent, base_pages = os.getpid(), not getattr(case.task, "thp", False)
+        parent, thp = os.getpid(), getattr(case.task, "thp", False)
 
         def prepare() -> None:
             system_calls.end_with_parent(parent)
-            if base_pages:
+            if not thp:
                 system_calls.forbid_huge_pages()
 
         begin_s = time.perf_counter()
@@ -180,6 +185,11 @@ def options(case: Case) -> list[str]:
         raise TypeError(f"client {case.task.client} is no program that advice is given for")
     chunk_bytes = case.kernel.chunk_size if case.kernel.rule("chunks") == "fixed" else None
     return case.task.advice_options(case.n_works, chunk_bytes, case).split()
+
+
+def from_pool(case: Case) -> bool:
+    """Whether the pages of a case are huge ones of hugetlbfs."""
+    return case.task.unit_bytes(case.machine) > case.machine.base_page_bytes
 
 
 def _with_size(case: Case, size_bytes: int) -> Case:

@@ -256,7 +256,7 @@ def validate(
         return
     _refuse_given(("jobs",), "published tables")
     if tables:
-        _refuse_given(("method", "allow_hugepage_pool"), "the clearing of pages, without programs")
+        _refuse_given(("method",), "the clearing of pages, without programs")
     output = output or Path("results/validation")
     real = real_backend()
     usage: dict[str, Any] = {"method": method, "share": memory_share, "allow_pool": allow_hugepage_pool}
@@ -276,6 +276,7 @@ def validate(
                 machine,
                 calibrated=machine_file is not None,
                 share=memory_share,
+                allow_pool=allow_hugepage_pool,
                 seconds=seconds,
                 output=output,
             )

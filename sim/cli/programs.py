@@ -30,14 +30,16 @@ def validate_programs(
     *,
     calibrated: bool,
     share: float,
+    allow_pool: bool,
     seconds: float,
     output: Path,
 ) -> Validation:
     """Time programs on this host, print them against the simulation, and write tables and a figure to a folder.
 
+    With `allow_pool` in the smallest huge pages of hugetlbfs as well.
     Page faults of our own are measured among the programs' runs: to fit the machine to them, or, if it is `calibrated`,
-    to tell the host's drift. Raises UsageError where a program is missing, or what
-    the machine's file says of page faults, and what `refused` catches.
+    to tell the host's drift. Raises UsageError where a program is missing, or huge pages, or what the machine's file
+    says of page faults, and what `refused` catches.
     """
     try:
         programs = real.find_programs(clients)
@@ -50,8 +52,14 @@ def validate_programs(
             "them"
         )
     click.echo("\n".join(f"{client}: {program.version()}" for client, program in programs.items()), err=True)
-    designs = [program_design(machine, client, _MOST_REPLICATIONS, thp=has_thp(real)) for client in programs]
-    own, prepared = measure_page_faults(real, machine, designs, programs, share=share, seconds=seconds)
+    huge_page = _huge_page(real) if allow_pool else None
+    designs = [
+        program_design(machine, client, _MOST_REPLICATIONS, thp=has_thp(real), huge_page=huge_page)
+        for client in programs
+    ]
+    own, prepared = measure_page_faults(
+        real, machine, designs, programs, share=share, allow_pool=allow_pool, seconds=seconds
+    )
     output.mkdir(parents=True, exist_ok=True)
     reference = None
     if calibrated:
@@ -78,13 +86,19 @@ def measure_page_faults(
     programs: Any = None,
     *,
     share: float,
+    allow_pool: bool = False,
     seconds: float,
 ) -> tuple[Scenario, Any]:
     """Measure what pages cost, by threads of our own, interleaved with designs of programs; return real.Prepared."""
     own = page_fault_design(machine, _MOST_REPLICATIONS, thp=has_thp(real))
     with tqdm(desc="page faults", unit=" runs", bar_format=COUNT, disable=None, leave=False) as progress:
         prepared = real.measure_preparation(
-            [own, *designs], programs or {}, share=share, seconds=seconds, on_done=progress.update
+            [own, *designs],
+            programs or {},
+            share=share,
+            allow_pool=allow_pool,
+            seconds=seconds,
+            on_done=progress.update,
         )
     return own, prepared
 
@@ -92,3 +106,11 @@ def measure_page_faults(
 def has_thp(real: ModuleType) -> bool:
     """Whether this host gives transparent huge pages."""
     return real.transparent_huge_page_bytes() is not None
+
+
+def _huge_page(real: ModuleType) -> int:
+    """Return the size of the smallest huge pages that this host has a pool for. Raises UsageError if it has none."""
+    sizes: Sequence[int] = real.huge_page_sizes()
+    if not sizes:
+        raise click.UsageError("--allow-hugepage-pool: this host's kernel has no huge pages; leave the option out")
+    return sizes[0]

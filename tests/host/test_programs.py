@@ -10,6 +10,7 @@ import pytest
 import real
 from models.designs import program_design
 from models.units import MIB
+from real.limits import free_huge_pages
 from real.programs import PROGRAMS
 
 
@@ -25,6 +26,20 @@ def test_a_program_is_timed_and_ended(client: str) -> None:
     timing = program.run(small)
     assert 0.0 < timing.time_s < 60.0
     assert timing.n_faults * small.machine.base_page_bytes >= 64 * MIB
+
+
+def test_huge_pages_that_are_not_there(tmp_path: Path) -> None:
+    """Without leave to grow the pool, runs that need more of it than there is are refused before anything is run."""
+    machine, sizes = real.host_machine(), real.huge_page_sizes()
+    if not sizes:
+        pytest.skip("this kernel has no pools of huge pages")
+    design = program_design(machine, "qemu_prealloc", 1, thp=False, huge_page=sizes[0])
+    huge = design.cases[-1]
+    n_free = free_huge_pages(sizes[0])
+    task = huge.task.model_copy(update={"size": (n_free + 1) * sizes[0]})
+    programs = {"qemu_prealloc": PROGRAMS["qemu_prealloc"](tmp_path / "none")}
+    with pytest.raises(real.NotEnoughMemoryError, match="--allow-hugepage-pool"):
+        real.measure_preparation([replace(design, cases=(replace(huge, task=task),))], programs, seconds=1.0)
 
 
 def test_a_program_that_fails(tmp_path: Path) -> None:

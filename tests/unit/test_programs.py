@@ -12,7 +12,7 @@ from models.units import MIB
 from real.programs import NoProgramError, find_programs
 from real.programs.java import Java, pretouch_s
 from real.programs.qemu import Qemu
-from sim.programs import choices
+from sim.programs import choices, compare_programs, describe_programs
 from tests.unit.test_calibration import host
 
 LOG = [
@@ -40,6 +40,40 @@ def test_programs_are_started_with_the_options_of_advice() -> None:
     java = [Java(Path("java")).command(case) for case in program_design(machine, "jvm_pretouch", 1, thp=True).cases]
     assert "-XX:PreTouchParallelChunkSize=64M" in java[1]
     assert ["-XX:+UseTransparentHugePages" in command for command in java] == [False] * 6 + [True] * 6
+
+
+def test_programs_get_pages_of_hugetlbfs() -> None:
+    """The last cases of a design with huge pages ask for them, need them from the pool, and hardly other memory."""
+    machine = host(2, 1, 1)
+    for client, program, options in (
+        ("qemu_prealloc", Qemu(Path("qemu")), ["hugetlb=on,hugetlbsize=2M"]),
+        ("jvm_pretouch", Java(Path("java")), ["-XX:+UseLargePages", "-XX:LargePageSizeInBytes=2M"]),
+    ):
+        cases = program_design(machine, client, 1, thp=True, huge_page=2 * MIB).cases
+        huge = [all(option in " ".join(program.command(case)) for option in options) for case in cases]
+        n = len(cases) // 3
+        assert huge == [False] * 2 * n + [True] * n
+        assert [program.pool_bytes(case) > case.size_bytes for case in cases] == huge
+        assert [program.memory_bytes(case) < case.size_bytes for case in cases] == huge
+
+
+def test_programs_told_in_words() -> None:
+    """Cells, what threads were at work, and for each kind of pages what advice is worth."""
+    machine = host(2, 1, 1)
+    scenario = program_design(machine, "qemu_prealloc", 2, thp=True)
+    runs = pd.DataFrame(
+        [
+            {"case": case, "replication": i, "nthreads": n, "time_s": time_s, "cpu_s": 0.2, "unstable": ""}
+            for case, (n, time_s) in enumerate([(1, 0.2), (2, 0.15), (1, 0.1), (2, 0.125)])
+            for i in range(5)
+        ]
+    )
+    text = describe_programs(compare_programs([(scenario, runs)], machine))
+    assert "4 cases, none used in the fit" in text
+    assert (
+        "4 KiB pages: recommended: 2 threads, chunks of 1 GiB; measured best: 2 threads, chunks of 1 GiB: the" in text
+    )
+    assert "recommended: 2 threads, chunks of 1 GiB; measured best: 1 thread, chunks of 2 GiB: 25.0% slower." in text
 
 
 def test_a_missing_program(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
