@@ -103,6 +103,14 @@ class Located:
                 raise KeyError(path) from None
         return here.plain()
 
+    def mapping(self, key: str) -> Mapping[str, Located]:
+        """Return the mapping at a key of a mapping; an empty one if there is something else, or nothing."""
+        part = self.value.get(key)
+        return part.value if part is not None and isinstance(part.value, dict) else {}
+
+
+EMPTY = Located({}, 0, 0, {})
+
 
 def is_file(path: Path) -> bool:
     """Return whether there is a file at `path`; False too for what can't be a path at all."""

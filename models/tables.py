@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from models.case import Case
 from models.results import Results, machine_as_data, machines_of
 from models.run import RunResult
-from models.scenario import Case, Scenario
+from models.scenario import Scenario
 from models.units import GIB
 
 N_BINS = 200  # steps of utilisation over time in a traced run

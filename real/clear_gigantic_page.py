@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from models.case import Case
 from models.memory import free_pages
 from models.policies import NodeEntry
 from models.run import Record
-from models.scenario import Case
 from models.streams import Streams
 from real.background import busy_cpus
 from real.team import Team

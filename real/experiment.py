@@ -11,6 +11,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from models.case import Case
 from models.clients import ClearGigantic
 from models.cpu_list import format_cpu_list
 from models.machine import Machine
@@ -18,7 +19,7 @@ from models.memory import free_pages
 from models.problems import Problem
 from models.results import Results, provenance_of
 from models.run import RunResult
-from models.scenario import Case, Scenario
+from models.scenario import Scenario
 from models.tables import make_results
 from models.units import format_size
 from models.validation import Checker

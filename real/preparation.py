@@ -19,8 +19,9 @@ from statistics import median
 import numpy as np
 import pandas as pd
 
+from models.case import Case
 from models.clients.populate import Populate
-from models.scenario import Case, Scenario
+from models.scenario import Scenario
 from models.units import MIB
 from real import system_calls
 from real.experiment import LEAST_REPLICATIONS, own_cpu_s

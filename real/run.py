@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
+from models.case import Case
 from models.cpu_list import format_cpu_list
 from models.run import Record, RunResult
-from models.scenario import Case
 from models.streams import Streams
 from real.background import Background, busy_cpus
 from real.clear_gigantic_page import fallocate

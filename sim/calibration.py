@@ -14,8 +14,9 @@ import numpy as np
 import pandas as pd
 
 from models.capacity import CapacityCurve
+from models.case import Case
 from models.machine import Machine
-from models.scenario import Case, Scenario
+from models.scenario import Scenario
 from models.units import GIB, format_rate, format_size, format_time
 from sim.run import run_case
 

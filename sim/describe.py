@@ -9,6 +9,7 @@ from typing import get_args
 import pandas as pd
 from tabulate import tabulate
 
+from models.case import Case
 from models.cpu_list import format_cpu_list
 from models.machine import Machine, Power
 from models.policies.chunks import CHUNKS
@@ -16,7 +17,7 @@ from models.policies.options import PRESETS, PolicyOptions
 from models.policies.works import WORKS
 from models.regret_table import identity, varying
 from models.results import Results
-from models.scenario import Case, Scenario
+from models.scenario import Scenario
 from models.tables import other_works
 from models.units import format_rate, format_size, format_time
 

@@ -23,9 +23,9 @@ from multiprocessing.connection import wait
 from queue import SimpleQueue
 from typing import Any, Protocol
 
+from models.case import Case
 from models.replications import Key
 from models.run import RunResult
-from models.scenario import Case
 from sim.run import run_case
 
 _CONNECT_S = 10.0  # the longest that a scheduler may take to answer

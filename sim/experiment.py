@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pandas as pd
 
+from models.case import Case
 from models.results import Results, provenance_of
 from models.run import RunResult
-from models.scenario import Case, Scenario, load_scenario
+from models.scenario import Scenario, load_scenario
 from models.tables import make_results, trace_frame
 from sim.run import run_case
 

@@ -8,8 +8,8 @@ from typing import Any
 
 from simpy import Environment
 
+from models.case import Case
 from models.loads import Service
-from models.scenario import Case
 from models.streams import Streams
 from sim.background import Neighbour
 from sim.hardware import Hardware

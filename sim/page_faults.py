@@ -14,11 +14,12 @@ from typing import Any
 import pandas as pd
 
 from models.capacity import CapacityCurve
+from models.case import Case
 from models.clients.page_faults import PageFaultCosts
 from models.clients.populate import Populate
 from models.machine import Machine
 from models.machine_schema import PAGE_FAULT_CLIENTS
-from models.scenario import Case, Scenario
+from models.scenario import Scenario
 from sim.calibration import DEFAULT_KNEE, PAGE_FAULTS, Calibration, Parameter, measured_cells
 from sim.run import run_case
 

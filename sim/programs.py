@@ -11,8 +11,9 @@ import numpy as np
 import pandas as pd
 from tabulate import tabulate
 
+from models.case import Case
 from models.machine import Machine
-from models.scenario import Case, Scenario
+from models.scenario import Scenario
 from models.units import format_size
 from sim.advice import recommend
 from sim.calibration import measured_cells

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from models.case import Case
 from models.run import RunResult
-from models.scenario import Case
 from sim.interference import interference
 from sim.simulation import Simulation
 

@@ -7,10 +7,10 @@ from typing import Any
 
 from simpy import AllOf, Environment
 
+from models.case import Case
 from models.energy import energy_of
 from models.loads import Service
 from models.run import Record, RunResult
-from models.scenario import Case
 from models.streams import Streams
 from sim.background import Neighbour
 from sim.hardware import Hardware

@@ -11,10 +11,11 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
+from models.case import Case
 from models.replications import Replications, RunningMean
 from models.results import Results, may_replace, provenance_of
 from models.run_store import RunStore
-from models.scenario import Case, Scenario
+from models.scenario import Scenario
 from models.tables import make_results
 from sim.executors import Executor, cluster, local
 from sim.experiment import is_local

@@ -21,10 +21,10 @@ from pydantic import BeforeValidator
 from tabulate import tabulate
 
 from models.capacity import CapacityCurve
+from models.case import Case
 from models.clients import CLIENTS, Costs
 from models.machine import Machine
 from models.readings import Reading, spread_of
-from models.scenario import Case
 from models.units import GIB, format_rate, format_time
 from sim.run import run_case
 

@@ -25,6 +25,7 @@ import pandas as pd
 import yaml
 from tabulate import tabulate
 
+from models.case import Case
 from models.machine_file import iter_shipped
 from models.policies.options import PRESETS, PolicyOptions
 from models.problems import InputError, Problem, did_you_mean
@@ -32,7 +33,7 @@ from models.regret import pareto_front, regret_pct
 from models.replications import Key, RunningMean
 from models.results import FolderTakenError, machine_as_data, machines_of, provenance_of
 from models.run_store import RunStore
-from models.scenario import Case, Scenario
+from models.scenario import Scenario
 from models.streams import Streams
 from sim.executors import Executor, local
 from sim.experiment import is_local

@@ -9,11 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from models.case import Case
 from models.clients import ClearGigantic
 from models.kernels import KtaskV1
 from models.machine import Machine
 from models.machine_file import load_machine
-from models.scenario import Case, Scenario, load_scenario
+from models.scenario import Scenario, load_scenario
 from models.units import GIB
 
 ROOT = Path(__file__).parent.parent

@@ -10,8 +10,8 @@ from models.policies.works import WORKS
 from models.units import GIB, KIB, MIB
 
 if TYPE_CHECKING:
+    from models.case import Case
     from models.kernels import Kernel
-    from models.scenario import Case
 
 C = TypeVar("C", bound=Client)
 

@@ -19,7 +19,7 @@ from models.kernels.cloud_hypervisor import CloudHypervisor
 from models.machine import Machine
 
 if TYPE_CHECKING:
-    from models.scenario import Case
+    from models.case import Case
 
 
 class CloudHypervisorPrefault(Populated):

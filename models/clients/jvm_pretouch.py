@@ -20,7 +20,7 @@ from models.kernels.jvm import Jvm
 from models.machine import Machine
 
 if TYPE_CHECKING:
-    from models.scenario import Case
+    from models.case import Case
 
 
 class JvmPretouch(Populated):

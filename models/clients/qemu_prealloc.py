@@ -29,8 +29,8 @@ from models.machine import Machine
 from models.validation import Checker
 
 if TYPE_CHECKING:
+    from models.case import Case
     from models.kernels import Kernel
-    from models.scenario import Case
 
 
 class QemuPrealloc(Populated):

@@ -20,8 +20,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, ClassVar, Self
 
+from models.case import Case
 from models.clients import Advised
-from models.scenario import Case
 from models.units import MIB
 from real import system_calls
 

@@ -13,11 +13,10 @@ import click
 import pandas as pd
 from tqdm import tqdm
 
-from models.document import Located, read
+from models.document import EMPTY, Located, read
 from models.machine import Machine
 from models.machine_file import load_machine
 from models.problems import InputError, Problem
-from models.scenario import EMPTY
 from models.units import describe
 from models.validation import Checker
 from sim.advice import Advice, describe_advice

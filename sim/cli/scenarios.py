@@ -17,7 +17,8 @@ from models.results import (
     may_replace,
     provenance_of,
 )
-from models.scenario import load_scenario, scenario_schema
+from models.scenario import load_scenario
+from models.scenario_file import scenario_schema
 from models.tables import unmatched_note
 from models.units import format_rate, format_size
 from sim.cli.hosts import host_options, real_backend, refused, stability

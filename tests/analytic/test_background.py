@@ -13,10 +13,10 @@ from dataclasses import replace
 
 import pytest
 
+from models.case import Case
 from models.loads import LOADS
 from models.machine import Machine
 from models.run import Slice
-from models.scenario import Case
 from models.streams import Streams
 from models.units import GIB
 from sim.run import run_case

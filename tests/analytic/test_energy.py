@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import pytest
 
+from models.case import Case
 from models.machine import Power
-from models.scenario import Case
 from sim.run import run_case
 
 MakeCase = Callable[..., Case]

@@ -12,11 +12,11 @@ from dataclasses import replace
 import pytest
 from simpy import Environment
 
+from models.case import Case
 from models.clients import Task
 from models.clients.clear_gigantic_page import clearing
 from models.policies import NodeEntry
 from models.run import Record, Slice
-from models.scenario import Case
 from models.streams import Streams
 from models.units import GIB
 from sim.hardware import Hardware

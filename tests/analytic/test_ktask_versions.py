@@ -11,13 +11,13 @@ from dataclasses import dataclass, replace
 import pytest
 from simpy import Environment
 
+from models.case import Case
 from models.clients import ClearGigantic, Pause, Step, Task
 from models.clients.clear_gigantic_page import clearing
 from models.kernels import VERSIONS
 from models.machine import Machine
 from models.policies import NodeEntry
 from models.run import Record, Slice
-from models.scenario import Case
 from models.streams import Streams
 from models.units import GIB, MIB
 from sim.hardware import Hardware

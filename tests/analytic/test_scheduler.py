@@ -13,11 +13,11 @@ from dataclasses import replace
 import pytest
 from simpy import Environment
 
+from models.case import Case
 from models.clients import KtaskTest
 from models.groups import Group
 from models.loads import LOADS, Load
 from models.machine import Machine
-from models.scenario import Case
 from models.streams import Streams
 from sim.background import Neighbour
 from sim.hardware import Hardware

@@ -19,6 +19,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import real
+from models.case import Case
 from models.clients import ClearGigantic
 from models.document import parse
 from models.kernels import Kernel, KtaskV1
@@ -28,7 +29,6 @@ from models.machine_file import build_machine
 from models.placement import Placement
 from models.policies import NodeEntry, Policy
 from models.run import Record, RunResult, Slice
-from models.scenario import Case
 from models.units import KIB, MIB
 from real.run import run_case
 from real.team import RealWorkerTotals, Team

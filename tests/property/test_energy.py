@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from models.case import Case
 from models.energy import Energy, energy_of
 from models.machine import Power
-from models.scenario import Case
 from sim.run import run_case
 from tests.property.test_ktask import cases
 

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from models.case import Case
 from models.clients import ClearGigantic
 from models.document import parse
 from models.kernels import KtaskV1
@@ -21,7 +22,6 @@ from models.policies import Chunk, NodeEntry, Policy, PolicyOptions
 from models.policies.chunks import CHUNKS
 from models.policies.options import PRESETS, End, HelperNode, NextEntryName
 from models.policies.works import WORKS
-from models.scenario import Case
 from models.units import GIB, KIB, MIB
 from sim.run import run_case
 from tests.conftest import QUIET_KERNEL, make_quiet_machine

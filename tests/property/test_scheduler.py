@@ -13,12 +13,12 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from simpy import Environment
 
+from models.case import Case
 from models.clients import KtaskTest
 from models.groups import Group
 from models.kernels import VERSIONS
 from models.loads import LOADS, Load
 from models.policies.options import HelperGroup, Priority
-from models.scenario import Case
 from models.streams import Streams
 from models.weights import weight_of
 from sim.background import Neighbour

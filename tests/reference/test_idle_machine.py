@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from models.case import Case
 from models.document import parse
 from models.groups import Group
-from models.scenario import Case, build_scenario
+from models.scenario import build_scenario
 from sim.run import run_case
 
 # what: (machine, task, kernel, seconds, CPU-seconds)

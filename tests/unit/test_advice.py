@@ -10,12 +10,12 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from models.case import Case
 from models.clients.hugetlbfs_fallocate import HugetlbfsFallocate, HugetlbfsFallocateCosts
 from models.kernels import KtaskV1
 from models.machine import Machine, Rates
 from models.machine_file import load_machine
 from models.run import RunResult, WorkerTotals
-from models.scenario import Case
 from models.units import GIB, MIB
 from sim.advice import Advice, advise, describe_advice, limit_of, parts_of, recommend, thread_counts
 from sim.run import run_case

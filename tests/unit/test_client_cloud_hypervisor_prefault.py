@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from models.case import Case
 from models.clients import CLIENTS, Advised
 from models.clients.advised import suffixed
 from models.clients.cloud_hypervisor_prefault import CloudHypervisorPrefault
@@ -15,7 +16,6 @@ from models.clients.qemu_prealloc import QemuPrealloc
 from models.kernels import VERSIONS
 from models.kernels.cloud_hypervisor import CloudHypervisor
 from models.machine import Machine
-from models.scenario import Case
 from models.units import GIB, MIB
 from sim.run import run_case
 from tests.unit.test_client_populate import COSTS

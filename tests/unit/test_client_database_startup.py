@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import pytest
 
+from models.case import Case
 from models.clients.database_startup import DatabaseStartup
 from models.machine import Machine
 from models.run import RunResult
-from models.scenario import Case
 from sim.run import run_case
 from tests.conftest import QUIET_KERNEL
 

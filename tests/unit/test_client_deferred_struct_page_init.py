@@ -11,9 +11,9 @@ from random import Random
 
 import pytest
 
+from models.case import Case
 from models.clients.deferred_struct_page_init import DeferredInit
 from models.machine import Machine
-from models.scenario import Case
 from models.units import GIB, MIB
 from sim.run import run_case
 from tests.conftest import QUIET_KERNEL

@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import pytest
 
+from models.case import Case
 from models.clients.free_pages import FreePages
 from models.machine import Machine
 from models.run import RunResult
-from models.scenario import Case
 from models.units import GIB
 from sim.run import run_case
 from tests.conftest import QUIET_KERNEL

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import pytest
 
+from models.case import Case
 from models.clients.hugetlb_boot_alloc import HugetlbBoot
 from models.machine import Machine
-from models.scenario import Case
 from sim.run import run_case
 from tests.conftest import QUIET_KERNEL
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from models.case import Case
 from models.clients.ib_umem import IbUmem
 from models.machine import Machine
 from models.run import RunResult
-from models.scenario import Case
 from sim.run import run_case
 from tests.conftest import QUIET_KERNEL
 

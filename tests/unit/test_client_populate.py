@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import pytest
 
+from models.case import Case
 from models.clients.populate import Populate
 from models.machine import Machine
 from models.run import RunResult
-from models.scenario import Case
 from models.units import GIB
 from sim.run import run_case
 from tests.conftest import QUIET_KERNEL

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
+from models.case import Case
 from models.clients.qemu_prealloc import QemuPrealloc
 from models.kernels.qemu import Qemu
 from models.machine import Machine
-from models.scenario import Case
 from models.units import GIB, MIB
 from sim.run import run_case
 from tests.unit.test_client_populate import COSTS

@@ -8,12 +8,12 @@ from random import Random
 
 import pytest
 
+from models.case import Case
 from models.clients import Caller
 from models.clients.vfio_pin import VfioPin
 from models.kernels import Kernel
 from models.machine import Machine
 from models.run import RunResult
-from models.scenario import Case
 from sim.run import run_case
 from tests.conftest import QUIET_KERNEL
 

@@ -6,10 +6,11 @@ import itertools
 
 import pytest
 
+from models.case import Case
 from models.designs import calibration_design, method_design, thread_counts, validation_design
 from models.machine import Machine
 from models.machine_file import load_machine
-from models.scenario import Case, Scenario
+from models.scenario import Scenario
 from models.units import KIB, MIB
 from tests.unit.test_calibration import host
 

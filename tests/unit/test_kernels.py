@@ -6,12 +6,12 @@ from dataclasses import replace
 
 import pytest
 
+from models.case import Case
 from models.clients import CLIENTS, ClearGigantic
 from models.kernels import VERSIONS, Kernel
 from models.machine import Machine
 from models.policies import NodeEntry, Policy
 from models.policies.options import PRESETS
-from models.scenario import Case
 from models.units import GIB, KIB, MIB
 
 BASE, HUGE = 4 * KIB, 2 * MIB

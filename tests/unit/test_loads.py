@@ -16,7 +16,8 @@ from models.groups import Group
 from models.loads import LOADS, Compute, Load, Move, Request, SleepFor
 from models.machine import Machine
 from models.results import FolderTakenError
-from models.scenario import Scenario, build_scenario, scenario_schema
+from models.scenario import Scenario, build_scenario
+from models.scenario_file import scenario_schema
 from models.units import GIB
 from sim.describe import describe_results, describe_scenario
 from sim.sweep import digest

@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 import yaml
 
+from models.case import Case
 from models.clients import ClearGigantic
 from models.kernels import KtaskV1
 from models.machine import Machine
 from models.machine_file import find_machine_file, iter_shipped, load_machine, shipped_machines
 from models.problems import InputError
-from models.scenario import Case
 from models.topology import layout
 from models.units import GIB
 from sim.describe import describe_machine

@@ -9,8 +9,9 @@ from __future__ import annotations
 import statistics
 from dataclasses import replace
 
+from models.case import Case
 from models.machine import Machine
-from models.scenario import Case, load_scenario
+from models.scenario import load_scenario
 from models.units import GIB
 from sim.run import run_case
 

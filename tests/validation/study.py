@@ -14,8 +14,9 @@ import pandas as pd
 from tabulate import tabulate
 
 from models.capacity import CapacityCurve
+from models.case import Case
 from models.results import Results
-from models.scenario import Case, Scenario, load_scenario
+from models.scenario import Scenario, load_scenario
 from sim.describe import describe_results
 from sim.experiment import available_cpus, run
 from sim.gallery import compare, describe_cells, gallery_section

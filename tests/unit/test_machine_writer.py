@@ -1,0 +1,114 @@
+"""Topologies written as machine files: in whose words, with whose rates."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from models.document import parse
+from models.machine import Machine
+from models.machine_file import iter_shipped, load_machine
+from models.machine_writer import machine_document, machine_yaml, write_machine
+from models.topology import Topology, layout
+from tests.topologies import built, read
+
+
+def of_machine(machine: Machine) -> Topology:
+    """Return the topology of a machine."""
+    return Topology(
+        machine.title, machine.nodes, machine.cpus, machine.distances, machine.base_page_bytes, "a test", ()
+    )
+
+
+@pytest.mark.parametrize("machine", tuple(iter_shipped()), ids=lambda machine: machine.name)
+def test_shipped_machines_are_written_as_groups(machine: Machine) -> None:
+    """A shipped machine is written with its nodes and cores by count, and comes back the same."""
+    document = machine_document(of_machine(machine), machine.name)
+    original = yaml.safe_load((Path("models/machines") / f"{machine.name}.yaml").read_text(encoding="utf-8"))
+    for key in ("count", "nodes_per_socket", "memory", "cores"):
+        assert document["nodes"][0].get(key) == original["nodes"][0].get(key)
+    assert document.get("cpu_numbering") == original.get("cpu_numbering")
+    written = built(of_machine(machine))
+    assert (written.nodes, layout(written.cpus)) == (machine.nodes, layout(machine.cpus))
+    assert written.distances == machine.distances
+
+
+@pytest.mark.parametrize("reference", tuple(iter_shipped()), ids=lambda machine: machine.name)
+def test_rates_are_those_of_the_reference(reference: Machine, tmp_path: Path) -> None:
+    """All rates but those of remote streams are the reference's, to the last bit, and name it."""
+    machine = built(read("xeon_cluster_on_die_4nodes.v1.xml", tmp_path), reference)
+    assert replace(machine.rates, remote_factors={}) == replace(reference.rates, remote_factors={})
+    assert f"taken from {reference.name} (" in machine.sources["rates.clear_rate"]
+
+
+@pytest.mark.parametrize(
+    ("vendor", "reference"),
+    [
+        ("AuthenticAMD", "epyc-7742-2s-nps4"),
+        ("GenuineIntel", "xeon-platinum-8160-2s"),
+        ("IBM", "xeon-platinum-8160-2s"),
+        (None, "xeon-platinum-8160-2s"),
+    ],
+)
+def test_reference_by_vendor(vendor: str | None, reference: str, tmp_path: Path) -> None:
+    """Rates come from a shipped machine of the same vendor."""
+    topology = replace(read("opteron_2nodes.numactl", tmp_path), vendor=vendor)
+    assert built(topology).rates.clear_bytes_per_s == load_machine(reference).rates.clear_bytes_per_s
+
+
+def test_remote_factors_are_interpolated(tmp_path: Path) -> None:
+    """Factors lie on lines through (10, 1) and the measured ones, and are the last one's beyond.
+
+    By hand for the Xeon, with f21 and f31 of the 8-socket machine: 17 is 7/11 of the way from 10 to 21, 28 is 7/10 of
+    that from 21 to 31. For the EPYC, 28 is 16/20 of the way from 12 to 32.
+    """
+    xeon = load_machine("xeon-e7-8895v3-8s").rates.remote_factors
+    topology = read("xeon_pmem_4nodes.tree", tmp_path)
+    factors = built(topology).rates.remote_factors
+    assert factors[17] == pytest.approx(1 - (1 - xeon[21]) * 7 / 11, abs=1e-4)
+    assert factors[21] == pytest.approx(xeon[21], abs=1e-4)
+    assert factors[28] == pytest.approx(xeon[21] + (xeon[31] - xeon[21]) * 7 / 10, abs=1e-4)
+    epyc = load_machine("epyc-7742-2s-nps4")
+    near, far = (epyc.rates.remote_factors[distance] for distance in (12, 32))
+    assert built(topology, epyc).rates.remote_factors[28] == pytest.approx(near + (far - near) * 16 / 20, abs=1e-4)
+    power9 = built(read("power9_sparse_6nodes.numactl", tmp_path))
+    assert power9.rates.remote_factors == {40: pytest.approx(xeon[31], abs=1e-4), 80: pytest.approx(xeon[31], abs=1e-4)}
+    assert "xeon-e7-8895v3-8s" in power9.sources["rates.remote_factors"]
+
+
+def test_a_cache_that_serves_more_cores_has_no_limit(tmp_path: Path) -> None:
+    """The reference's limit of a cache holds for caches of as many cores, not for a whole node's."""
+    epyc = load_machine("epyc-7742-2s-nps4")
+    assert built(read("epyc_7401_memoryless_8nodes.tree", tmp_path), epyc).rates.cache_bytes_per_s
+    assert built(read("kunpeng_920_4nodes.numactl", tmp_path), epyc).rates.cache_bytes_per_s is None
+
+
+def test_written_as_text(tmp_path: Path) -> None:
+    """A file is written for people: sizes in whole units, lists of CPUs in quotes, long texts folded."""
+    topology = read("xeon_pmem_4nodes.tree", tmp_path)
+    some = tuple(cpu for cpu in topology.cpus if cpu.cpu_id % 24 < 2 and cpu.cpu_id != 1)
+    few = replace(topology, cpus=some, source="a copy of /sys")
+    write_machine(machine_document(few, "few"), tmp_path / "few.yaml")
+    text = (tmp_path / "few.yaml").read_text(encoding="utf-8")
+    assert load_machine(tmp_path / "few.yaml").nodes == topology.nodes
+    assert text.startswith('machine: few\ntitle: "2 x Intel(R) Xeon(R) Platinum, 96 CPUs, 4 nodes, ')
+    assert (
+        '\n    memory: 64136MiB\n    cpus:\n      - {cores: ["0,48", "49"]}\n    source: >-\n      a copy of /sys; '
+        in text
+    )
+    assert "\n  - {nid: 2, socket: 0, memory: 248GiB, cpus: [], source: a copy of /sys}\n" in text
+    assert "value: [[10, 21, 17, 28], [21, 10, 28, 17], [17, 28, 10, 28], [28, 17, 28, 10]]\n" in text
+    assert max(len(line) for line in text.splitlines()) <= 120
+
+
+@settings(derandomize=True, deadline=None, max_examples=300)
+@given(st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=200))
+def test_any_text_comes_back_from_yaml(text: str) -> None:
+    """Whatever text is in a document, as key, value or item, it is read back as it was."""
+    document = {"a": text, "b": [text, "1", [text]], "c": {"d": {"e": [{"f": text}]}}}
+    assert parse(machine_yaml(document), "test").plain() == document
