@@ -19,6 +19,7 @@ from typing import Any
 import pandas as pd
 from tabulate import tabulate
 
+from models.case import Case
 from models.clients import CLIENTS, Advised
 from models.cpu_list import format_cpu_list
 from models.document import locate
@@ -27,7 +28,7 @@ from models.machine import Machine
 from models.problems import InputError, Problem, did_you_mean
 from models.replications import Key, RunningMean
 from models.run import RunResult
-from models.scenario import DEFAULT_VERSION, Case, build_scenario
+from models.scenario import DEFAULT_VERSION, build_scenario
 from models.units import describe, format_size, format_time
 from sim.executors import Executor, local
 
