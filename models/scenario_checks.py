@@ -66,7 +66,7 @@ def check_case(
 ) -> None:
     """Find what is impossible in one case: values that are fine alone and wrong together."""
     for name, load in background.items():
-        load.check(machine, check, ("background", name))
+        load.check(machine, groups.get(load.group or ""), check, ("background", name))
         _check_group(load.group, load.cpus, groups, check, ("background", name))
     for name, group in groups.items():
         group.check(machine, check, ("groups", name))
@@ -115,8 +115,8 @@ def _check_group(
     wanted: str | None, cpus: Sequence[int] | None, groups: Mapping[str, Group], check: Checker, at: KeyPath
 ) -> None:
     """Find a group that there is not, or one that may use none of the CPUs of who is in it."""
-    if wanted is None:
-        return
+    if wanted is None or (wanted not in groups and check.has(("groups", wanted))):
+        return  # none, or one in which something is wrong
     if wanted not in groups:
         known = ", ".join(groups) or "none: give it under `groups`"
         check.problem((*at, "group"), f"found {wanted!r}; the groups are {known}{did_you_mean(wanted, tuple(groups))}")
@@ -135,6 +135,7 @@ _USED_BY = {
     "chunks_per_work": ("chunks", ("ktask", "padata")),
     "growth_threshold": ("works", ("adaptive",)),
     "node_share": ("helper_node", ("page", "caller", "round-robin")),
+    "helper_nice": ("priority", ("nice", "raise", "raise-most")),
 }
 
 
@@ -151,3 +152,9 @@ def find_unused(cases: Sequence[Case], name: str) -> Iterator[Problem]:
                 f"found {value}; it is used by {part}: {' or '.join(rules)}, and {part} is {', '.join(found)} here"
             )
             yield Problem(name, *document.place(("kernel", option)), f"kernel.{option}", message)
+    inside = [case for case in cases if case.document.has(("kernel", "helper_group"))]
+    inside = [case for case in inside if case.kernel.rule("helper_group") != "outside"]
+    if inside and not any(case.task.group for case in inside):
+        rule, place = inside[0].kernel.rule("helper_group"), inside[0].document.place(("kernel", "helper_group"))
+        message = f"found {rule!r}; the caller is in no group: give task.group, one of `groups`"
+        yield Problem(name, *place, "kernel.helper_group", message)

@@ -19,10 +19,10 @@ from models.validation import Checker, validate
 
 SHARED: tuple[KeyPath, ...] = (("title",), ("question",), ("compare_with",))  # all cases have the same of these
 
-_TAKEN = ("published",)  # what its columns would be called, others are
+_TAKEN = ("published", "job")  # what its columns would be called, others are
 _NAME, _NAME_WORDS = (
     r"[A-Za-z][A-Za-z0-9_-]{0,39}",
-    "allowed are letters, digits, - and _, a letter first, 40 at most, and not published",
+    "allowed are letters, digits, - and _, a letter first, 40 at most, and not published or job",
 )
 
 

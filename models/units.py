@@ -160,6 +160,19 @@ def format_rate(rate_bytes_per_s: float) -> str:
     return f"{format_size(rate_bytes_per_s)}/s"
 
 
+def format_like(text: object, value: float) -> str:
+    """Return a number as a quantity of the kind of a text, such as '1 s' beside '2000ms'; as a number if it is none."""
+    if not value:
+        return "0"
+    for parse, write in ((parse_size, format_size), (parse_time, format_time), (parse_rate, format_rate)):
+        try:
+            parse(text)
+        except ValueError:
+            continue
+        return write(value)
+    return str(value) if isinstance(value, int) else f"{value:g}"
+
+
 def _validator(parse: Any) -> BeforeValidator:
     def validate(value: Any) -> Any:
         try:

@@ -9,12 +9,17 @@ from pydantic_core import ErrorDetails
 
 from models.document import KeyPath, Located, format_path, number_in
 from models.problems import InputError, Problem, did_you_mean
-from models.units import describe
+from models.units import describe, format_like
 
 M = TypeVar("M", bound=BaseModel)
 
 _TYPES = {"string_type": "text", "list_type": "a list", "dict_type": "a mapping", "bool_type": "true or false"}
-_BOUNDS = {"greater_than": "more than", "greater_than_equal": "at least", "less_than": "less than"}
+_BOUNDS = {
+    "greater_than": "more than",
+    "greater_than_equal": "at least",
+    "less_than": "less than",
+    "less_than_equal": "at most",
+}
 
 
 class Checker:
@@ -37,6 +42,14 @@ class Checker:
             return describe(self._document.at(path))
         except KeyError:
             return f"the default, {default}"
+
+    def has(self, path: KeyPath) -> bool:
+        """Whether the document has a value at `path`."""
+        return self._document.has(path)
+
+    def value(self, path: KeyPath) -> Any:
+        """Return the value at `path` as the file has it. Raises KeyError if it has none."""
+        return self._document.at(path)
 
     def stop(self) -> None:
         """Raise InputError if there is any problem so far."""
@@ -70,7 +83,8 @@ def _report(check: Checker, model: type[BaseModel], details: ErrorDetails) -> No
     elif kind == "quantity":
         check.problem(path, str(limits["problem"]))
     else:
-        check.problem(path, f"found {check.found(path)}; allowed is {_allowed(model, path, kind, value, limits)}")
+        given = check.value(path) if kind in _BOUNDS and check.has(path) else value
+        check.problem(path, f"found {check.found(path)}; allowed is {_allowed(model, path, kind, given, limits)}")
 
 
 def _allowed(model: type[BaseModel], path: KeyPath, kind: str, value: Any, limits: dict[str, Any]) -> str:
@@ -92,8 +106,8 @@ def _allowed(model: type[BaseModel], path: KeyPath, kind: str, value: Any, limit
     if kind == "literal_error":
         words = _words(_annotation(model, path)) or [str(limits["expected"])]
         return " or ".join(words) + did_you_mean(str(value), words)
-    if kind in (*_BOUNDS, "less_than_equal"):
-        return f"{_BOUNDS.get(kind, 'at most')} {_number(next(iter(limits.values())))}"
+    if kind in _BOUNDS:
+        return f"{_BOUNDS[kind]} {format_like(value, next(iter(limits.values())))}"
     if kind == "string_too_short":
         least = limits["min_length"]
         return f"text of at least {least} character{'s' * (least > 1)}"
@@ -103,10 +117,6 @@ def _allowed(model: type[BaseModel], path: KeyPath, kind: str, value: Any, limit
     if kind == "string_pattern_mismatch":
         return _meaning(model, path).strip(" ()") or str(limits["pattern"])
     return f"something else: {kind.replace('_', ' ')}"
-
-
-def _number(value: float) -> str:
-    return str(value) if isinstance(value, int) else f"{value:g}"
 
 
 def _meaning(model: type[BaseModel], path: KeyPath) -> str:

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from models.clients.client import Stream, check_cpus
 from models.cpu_list import CpuList, format_cpu_list
+from models.groups import Group
 from models.machine import Machine
 from models.units import Time
 from models.validation import Checker
@@ -52,6 +53,9 @@ class Request:
 LoadStep = Compute | Move | SleepFor | Request
 
 
+MOST_THREADS = 64  # for each CPU: with many more in a run queue a simulation takes hours
+
+
 class Load(BaseModel):
     """Other work in a scenario, from its start on: for ever, or an amount of it."""
 
@@ -59,7 +63,12 @@ class Load(BaseModel):
 
     load: Annotated[str, Field(description="what kind of work it is")]
     threads: Annotated[
-        int | None, Field(ge=0, le=65536, description="how many threads do it; default one for each of `cpus`, or one")
+        int | None,
+        Field(
+            ge=0,
+            description="how many threads do it, at most 64 for each CPU that they may use; default one for each of "
+            "`cpus`, or one",
+        ),
     ] = None
     cpus: Annotated[
         CpuList | None, Field(description='CPUs that it may use, such as "1" or "2-3"; default all of the machine')
@@ -91,6 +100,16 @@ class Load(BaseModel):
         where = "" if self.cpus is None else f" on CPU{'s' * (len(self.cpus) > 1)} {format_cpu_list(self.cpus)}"
         return f"{self.load}{where}"
 
-    def check(self, machine: Machine, check: Checker, at: tuple[str, ...]) -> None:
-        """Find what is impossible on a machine; `at` is the place of the load in the document."""
+    def n_cpus(self, machine: Machine, group: Group | None) -> int:
+        """Return how many CPUs of a machine its threads may use, in its cgroup."""
+        allowed = self.cpus if group is None else group.limit(self.cpus)
+        return len(machine.cpus if allowed is None else allowed)
+
+    def check(self, machine: Machine, group: Group | None, check: Checker, at: tuple[str, ...]) -> None:
+        """Find what is impossible on a machine, in its cgroup; `at` is the place of the load in the document."""
         check_cpus(self.cpus, machine, check, (*at, "cpus"))
+        most = MOST_THREADS * self.n_cpus(machine, group)
+        if most and self.n_threads > most:
+            check.problem(
+                (*at, "threads"), f"found {self.n_threads}; allowed are at most {most}, {MOST_THREADS} for each CPU"
+            )

@@ -11,9 +11,10 @@ from pydantic import Field
 from models.clients.clear_gigantic_page import clearing
 from models.clients.client import Stream
 from models.clients.page_faults import check_node
+from models.groups import Group
 from models.loads.load import Load, LoadStep, Move
 from models.machine import Machine
-from models.units import GIB, Rate, Size
+from models.units import GIB, Rate, Size, format_rate
 from models.validation import Checker
 
 _AT_ONCE_BYTES = GIB
@@ -63,8 +64,16 @@ class MemoryLoad(Load):
         while True:
             yield Move(stream, _AT_ONCE_BYTES, self.memory_node)
 
-    def check(self, machine: Machine, check: Checker, at: tuple[str, ...]) -> None:
-        super().check(machine, check, at)
+    def check(self, machine: Machine, group: Group | None, check: Checker, at: tuple[str, ...]) -> None:
+        super().check(machine, group, check, at)
+        stream = self.stream(machine)
+        most = machine.rates.memory_bytes_per_s / stream.traffic
+        if self.rate is not None and self.rate > most:
+            check.problem(
+                (*at, "rate"),
+                f"found {check.found((*at, 'rate'))}; allowed is at most {format_rate(most)}, with which the memory of "
+                "a node is full",
+            )
         if self.memory_node is not None:
             check_node(machine, check, (*at, "memory_node"), (self.memory_node,), 0)
 

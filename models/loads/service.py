@@ -9,10 +9,11 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from models.clients.client import Stream
+from models.groups import Group
 from models.loads.load import Compute, Load, LoadStep, Move, Request
 from models.loads.memory import Read, memory_stream
 from models.machine import Machine
-from models.units import Size, Time, format_time
+from models.units import Size, Time, format_rate, format_time
 from models.validation import Checker
 
 
@@ -31,16 +32,26 @@ class Service(Load):
         stream = memory_stream("read", machine, Read.traffic)
         return [self._steps(stream, arrivals) for _ in range(self.n_threads)]
 
-    def check(self, machine: Machine, check: Checker, at: tuple[str, ...]) -> None:
-        super().check(machine, check, at)
-        n_cpus = min(self.n_threads, len(machine.cpus if self.cpus is None else self.cpus))
-        most = n_cpus / self.cpu_time
-        if n_cpus and self.requests_per_s > most:
-            threads = f"{n_cpus} thread{'s' * (n_cpus > 1)} with a CPU each"
+    def check(self, machine: Machine, group: Group | None, check: Checker, at: tuple[str, ...]) -> None:
+        super().check(machine, group, check, at)
+        n_cpus = min(self.n_threads, self.n_cpus(machine, group))
+        if not n_cpus:
+            return
+        stream = memory_stream("read", machine, Read.traffic)
+        time_s = self.cpu_time + self.memory / stream.rate_bytes_per_s
+        limits = [(n_cpus / time_s, f"{n_cpus} thread{'s' * (n_cpus > 1)} with a CPU each", "give it more threads")]
+        if group is not None and group.quota is not None:
+            limits.append((group.quota / time_s, f"a quota of {group.quota:g} CPUs", "give its group more"))
+        if self.memory:
+            bandwidth = len(machine.memory_nids) * machine.rates.memory_bytes_per_s
+            reads = bandwidth / (self.memory * stream.traffic)
+            limits.append((reads, f"memory of {format_rate(bandwidth)}", "let a request read less"))
+        most, what, mend = min(limits)
+        if self.requests_per_s > most:
             check.problem(
                 (*at, "requests_per_s"),
-                f"found {self.requests_per_s:g}, of {format_time(self.cpu_time)} each; allowed are at most {most:g}, "
-                f"which {threads} can answer: with more, response times grow for ever; give it more threads",
+                f"found {self.requests_per_s:g}, of {format_time(time_s)} each; allowed are at most {most:.4g}, "
+                f"which {what} can answer: with more, response times grow for ever; {mend}",
             )
 
     def _arrivals(self, random: Random) -> Iterator[tuple[float, float]]:

@@ -231,7 +231,7 @@ def calibrate(
 @click.option("--jobs", type=click.IntRange(min=1), help="Processes for published tables; default the CPUs there are.")
 @click.option("--machine", "machine_file", help="With real: calibrated machine file; default: calibrate now.")
 @click.option("--seconds", type=click.FloatRange(5, 3600), default=60.0, show_default=True,
-              help="With real: time to measure for.")  # fmt: skip
+              help="With real: time to measure for; five rounds of all cases at least.")  # fmt: skip
 @host_options
 def validate(
     tables: tuple[str, ...],

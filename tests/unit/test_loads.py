@@ -107,7 +107,8 @@ def test_the_caller_is_on_cpus_of_its_group(scenario: Scenario) -> None:
     assert case.caller_cpu_ids == tuple(range(8))
     own = scenario.with_values({"task.cpus": "6-9"}).cases[0]
     assert own.caller_cpu_ids == (6, 7)
-    assert scenario.with_values({"task.group": None, "task.cpus": "6-9"}).cases[0].caller_cpu_ids == (6, 7, 8, 9)
+    free = scenario.with_values({"task.group": None, "kernel.helper_group": "outside", "task.cpus": "6-9"}).cases[0]
+    assert free.caller_cpu_ids == (6, 7, 8, 9)
 
 
 def test_the_schema_knows_loads_and_groups() -> None:
