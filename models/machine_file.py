@@ -24,7 +24,7 @@ from models.machine_schema import (
     Sourced,
     TeamPart,
 )
-from models.problems import did_you_mean
+from models.problems import InputError, Problem, did_you_mean
 from models.published_table import shipped_tables
 from models.topology import MAX_DISTANCE
 from models.units import describe
@@ -68,7 +68,11 @@ def load_machine(name: str | Path) -> Machine:
     Raises InputError with everything wrong in the file, or ValueError if there is no such machine.
     """
     path = name if isinstance(name, Path) else find_machine_file(name, Path.cwd())
-    return build_machine(read(path), str(path))
+    document = read(path)
+    if isinstance(document.value, dict) and "base_page_bytes" in document.value:  # models.results.machine_as_data
+        what = "found a machine as a result folder records it; allowed is a machine file, such as that it was read from"
+        raise InputError([Problem(str(path), 0, 0, "", what)])
+    return build_machine(document, str(path))
 
 
 def build_machine(document: Located, name: str) -> Machine:

@@ -10,6 +10,7 @@ import os
 import platform
 import re
 import signal
+import sys
 import threading
 from collections import deque
 from collections.abc import Iterator, Mapping
@@ -20,6 +21,8 @@ from functools import partial
 from importlib import import_module
 from importlib.metadata import version
 from multiprocessing.connection import wait
+from multiprocessing.synchronize import Event
+from pathlib import Path
 from queue import SimpleQueue
 from typing import Any, Protocol
 
@@ -32,6 +35,11 @@ _CONNECT_S = 10.0  # the longest that a scheduler may take to answer
 _PER_THREAD = 3  # runs in flight for each thread of a cluster, so that none waits for the next one
 _LEAST_IN_FLIGHT = 16  # where a cluster has no workers yet
 _DECISIVE = ("ktask-sim", "simpy")  # packages on which the figures of a run depend, besides Python
+_KILLED = "a process that made runs was killed, perhaps for want of memory: try fewer --jobs"
+_NOT_STARTED = (
+    "no other process could start, as each first imports this program: give jobs=1, or let it be a file in which all "
+    'that it does stands under `if __name__ == "__main__":`'
+)
 
 
 class SchedulerError(Exception):
@@ -75,26 +83,47 @@ class _Here:
 
 @contextmanager
 def local(jobs: int) -> Iterator[Executor]:
-    """Make runs in `jobs` processes; one is this process itself."""
+    """Make runs in `jobs` processes; one is this process itself. Raises LostWorkersError as `processes` does."""
     if jobs == 1:
         yield _Here()
         return
-    others = multiprocessing.active_children()
-    pool = ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"), initializer=_be_worker)
-    try:
+    with processes(jobs) as pool:
         yield _Processes(pool, jobs)
+
+
+@contextmanager
+def processes(jobs: int) -> Iterator[ProcessPoolExecutor]:
+    """Start processes of this host on demand, which end with this one, and are not waited for after an error.
+
+    Raises LostWorkersError if one dies, or if none can start: each imports the script that this process runs.
+    """
+    program = sys.modules["__main__"]
+    script = getattr(program, "__file__", None)
+    if program.__spec__ is None and script is not None and not Path(script).exists():  # it came by standard input
+        raise LostWorkersError(_NOT_STARTED)
+    if getattr(multiprocessing.current_process(), "_inheriting", False):
+        sys.exit(1)  # such a process, at its import of the script: the one that started it has the words
+    others = multiprocessing.active_children()
+    context = multiprocessing.get_context("spawn")
+    started = context.Event()
+    pool = ProcessPoolExecutor(jobs, context, initializer=_be_worker, initargs=(started,))
+    try:
+        yield pool
         pool.shutdown()
-    except BaseException:
+    except BaseException as error:
         # Nothing is lost by not waiting: what was not stored is made again.
         pool.shutdown(wait=False, cancel_futures=True)
         for process in multiprocessing.active_children():
             if process not in others:
                 process.terminate()
+        if isinstance(error, BrokenProcessPool):
+            raise LostWorkersError(_KILLED if started.is_set() else _NOT_STARTED) from None
         raise
 
 
-def _be_worker() -> None:
+def _be_worker(started: Event) -> None:
     """Leave Ctrl-C to the parent, and end when it ends, killed or not."""
+    started.set()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_follow_parent, daemon=True).start()
 
@@ -107,6 +136,8 @@ def _follow_parent() -> None:
 
 
 class _Processes:
+    """Runs in a pool, whose BrokenProcessPool is left to `processes`."""
+
     def __init__(self, pool: ProcessPoolExecutor, jobs: int) -> None:
         self._pool = pool
         self._jobs = jobs
@@ -116,22 +147,12 @@ class _Processes:
         return 2 * self._jobs
 
     def submit(self, key: Key, case: Case) -> None:
-        try:
-            future = self._pool.submit(run_case, case, key[1])
-        except BrokenProcessPool:
-            raise _lost_process() from None
+        future = self._pool.submit(run_case, case, key[1])
         future.add_done_callback(lambda done: self._done.put((key, done)))
 
     def next_done(self) -> tuple[Key, RunResult]:
         key, future = self._done.get()
-        try:
-            return key, future.result()
-        except BrokenProcessPool:
-            raise _lost_process() from None
-
-
-def _lost_process() -> LostWorkersError:
-    return LostWorkersError("a process that made runs was killed, perhaps for want of memory: try fewer --jobs")
+        return key, future.result()
 
 
 @contextmanager

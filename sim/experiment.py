@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
-import signal
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from pathlib import Path
 
 import pandas as pd
@@ -16,6 +14,7 @@ from models.results import Results, provenance_of
 from models.run import RunResult
 from models.scenario import Scenario, load_scenario
 from models.tables import make_results, trace_frame
+from sim.executors import processes
 from sim.run import run_case
 
 
@@ -36,7 +35,8 @@ def run(
 
     `jobs` processes share the work; the results are the same for any number. Cases with a rule of your own that other
     processes can't import (of a notebook or a script) all run in this one. With `traces`, replication 0 of each case
-    keeps who did what when. `on_done` is called after each run. Raises ValueError for less than one job.
+    keeps who did what when. `on_done` is called after each run. Raises ValueError for less than one job, and
+    sim.executors.LostWorkersError if a process is lost or can't start.
     """
     if jobs < 1:
         raise ValueError(f"jobs must be 1 or more; found {jobs}")
@@ -60,11 +60,6 @@ def trace(scenario: Scenario, case: int = 0, replication: int = 0) -> pd.DataFra
     return trace_frame(run_case(scenario.cases[case], replication, with_slices=True))
 
 
-def _ignore_interrupt() -> None:
-    """Leave Ctrl-C to the parent, which stops all."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-
 def is_local(case: Case) -> bool:
     """Return whether a case has rules that another process could not import."""
     return any(rule.__module__ == "__main__" or "<locals>" in rule.__qualname__ for rule in case.rules.values())
@@ -82,9 +77,7 @@ def _results(
         return
     # The longest runs first, so that no process is left with one at the end.
     first = sorted(away, key=lambda key: -cases[key[0]].size_bytes * cases[key[0]].n_works)
-    with ProcessPoolExecutor(
-        min(jobs, len(away)), multiprocessing.get_context("spawn"), initializer=_ignore_interrupt
-    ) as pool:
+    with processes(min(jobs, len(away))) as pool:
         futures = {
             pool.submit(run_case, cases[number], i, with_slices=traces and i == 0): (number, i) for number, i in first
         }

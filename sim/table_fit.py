@@ -9,10 +9,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from multiprocessing import get_context
 from typing import Any
 
 import numpy as np
@@ -26,6 +24,7 @@ from models.clients import CLIENTS, Costs
 from models.machine import Machine
 from models.readings import Reading, spread_of
 from models.units import GIB, format_rate, format_time
+from sim.executors import processes
 from sim.run import run_case
 
 Vector = np.ndarray[Any, np.dtype[np.float64]]
@@ -236,7 +235,7 @@ Predict = Callable[[Sequence[Case], Machine], Vector]
 def _predictor(jobs: int) -> Iterator[Predict]:
     """Give what predicts the times of cases on a machine, each machine once."""
     known: dict[tuple[int, str], float] = {}
-    with ProcessPoolExecutor(jobs, get_context("spawn")) if jobs > 1 else _nothing() as pool:
+    with processes(jobs) if jobs > 1 else _nothing() as pool:
 
         def predict(cases: Sequence[Case], machine: Machine) -> Vector:
             key = repr((machine.rates, machine.clients))

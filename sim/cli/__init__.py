@@ -14,6 +14,7 @@ import click
 from models.problems import InputError
 from models.results import FolderTakenError
 from sim.cli import advice, hosts, plots, scenarios, sweeps, tuning
+from sim.executors import LostWorkersError
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -64,6 +65,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
-    except (OSError, MemoryError) as error:
+    except (OSError, MemoryError, LostWorkersError) as error:
         click.echo(f"error: {error}", err=True)
         sys.exit(1)

@@ -22,7 +22,6 @@ from models.validation import Checker
 from sim.advice import Advice, describe_advice
 from sim.advice import advise as find_advice
 from sim.cli.hosts import real_backend
-from sim.executors import LostWorkersError
 from sim.experiment import available_cpus
 
 # What a user gave, by its place in the scenario that is made of it.
@@ -89,8 +88,6 @@ def advise(
             )
         except InputError as error:
             raise InputError(_as_given(problem, beside, document) for problem in error.problems) from None
-        except LostWorkersError as error:
-            raise click.ClickException(str(error)) from None
     _print(advice, style)
 
 

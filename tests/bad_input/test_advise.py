@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 
+from models.machine_file import load_machine
+from models.results import machine_as_data
 from sim.cli import main
 
 QEMU = ("--client", "qemu_prealloc", "--memory", "1GiB")
@@ -28,8 +31,13 @@ QEMU = ("--client", "qemu_prealloc", "--memory", "1GiB")
             "laptop-ryzen-4800u in pages of 4 KiB\n",
         ),
         (
-            (*QEMU, "--page-size", "3MB"),
-            "--page-size: found '3MB'; allowed is a multiple of the base page, 4 KiB, up to the memory of a node",
+            (*QEMU, "--page-size", "32GiB"),
+            "--page-size: found '32GiB'; allowed is a multiple of the base page, 4 KiB, up to the memory of a node",
+        ),
+        ((*QEMU, "--page-size", "3MB"), "--page-size: found '3MB'; allowed is a power of two, such as 2MiB\n"),
+        (
+            ("--client", "qemu_prealloc", "--memory", "4KiB"),
+            "--memory: found '4KiB', in tasks of less than the smallest chunk, 1 MiB; allowed is more memory",
         ),
         (
             ("--client", "vfio_pin", "--memory", "1GiB", "--page-size", "2MiB"),
@@ -64,6 +72,15 @@ def test_no_such_machine(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert f"--machine: found '{name}'" in refused(capsys, "--machine", name, *QEMU)
 
 
+def test_a_machine_of_a_result(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A machine as a result folder has it is named as such, in one line."""
+    path = tmp_path / "machine-laptop.json"
+    path.write_text(json.dumps(machine_as_data(load_machine("laptop-ryzen-4800u"))))
+    found = refused(capsys, "--machine", str(path), *QEMU)
+    assert f"{path}: found a machine as a result folder records it; allowed is a machine file" in found
+    assert "1 problem;" in found
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -83,6 +100,10 @@ def test_no_such_machine(name: str, capsys: pytest.CaptureFixture[str]) -> None:
         ("background: {}\ngroups: {g: {quota: 0}}\n", "2:21: groups.g.quota: found 0; allowed is more than 0"),
         ('load: spin\ncpus: "1"\n', "1:1: the key `background` is missing"),
         ("background:\n- {load: spin}\n", "2:1: background: found a list; allowed is a mapping with a name for each"),
+        (
+            "background: {other: {load: spin, threads: [1, 2]}}\n",
+            "1:43: background.other.threads: found a list, which stands for several situations; allowed is one value",
+        ),
         ("- 1\n", "1:1: the key `background` is missing"),
     ],
 )

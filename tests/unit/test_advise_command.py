@@ -11,6 +11,7 @@ import pytest
 
 from sim.cli import main
 
+COLUMNS = ["threads", "chunk_bytes", "time_s", "in_time_s", "late_s", "low_s", "high_s", "cpu_s", "limit", "note"]
 SMALL = ("--memory", "1GiB", "--machine", "laptop-ryzen-4800u", "--keep-free", "14cpus", "--jobs", "1")
 
 
@@ -36,7 +37,7 @@ def test_csv_is_the_table_alone(capsys: pytest.CaptureFixture[str]) -> None:
     """With --format csv stdout can be piped; the words go to stderr."""
     out, err = advise(capsys, "--client", "qemu_prealloc", "--thp", "--format", "csv")
     table = pd.read_csv(io.StringIO(out))
-    assert list(table.columns) == ["threads", "chunk_bytes", "time_s", "low_s", "high_s", "cpu_s", "limit", "note"]
+    assert list(table.columns) == COLUMNS
     assert list(table["threads"]) == [1, 2]
     assert "Use 2 threads" in err and "prealloc-threads=2" in err
 
