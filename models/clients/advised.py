@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, Protocol, TypeVar, runtime_checkable
+from typing import ClassVar, Protocol, runtime_checkable
 
-from models.clients.client import Client
+from models.kernels import Kernel
 from models.machine import Machine
 from models.policies.works import WORKS
 from models.units import GIB, KIB, MIB
-
-if TYPE_CHECKING:
-    from models.case import Case
-    from models.kernels import Kernel
-
-C = TypeVar("C", bound=Client)
 
 
 @runtime_checkable
@@ -27,20 +21,9 @@ class Advised(Protocol):
         """Return the number of threads that the program takes for base pages if its user says nothing."""
         ...
 
-    @classmethod
-    def advice_options(cls, threads: int, chunk_bytes: int | None, case: Case) -> str:
-        """Return the option to paste for a case with so many threads and chunks; None leaves chunks to the program.
-
-        Raises TypeError for a case of another client.
-        """
+    def advice_options(self, threads: int, chunk_bytes: int | None, machine: Machine, kernel: Kernel) -> str:
+        """Return the option to paste for so many threads and such chunks; None leaves chunks to the program."""
         ...
-
-
-def own_task(client: type[C], case: Case) -> C:
-    """Return the task of a case. Raises TypeError if it is another client's."""
-    if not isinstance(case.task, client):
-        raise TypeError(f"client {case.task.client} is no {client.__name__}")
-    return case.task
 
 
 def works_for(kernel: Kernel, machine: Machine, size_bytes: int) -> int:

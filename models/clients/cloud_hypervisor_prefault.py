@@ -9,17 +9,15 @@ The thread that starts the others only waits. Here it stands for the first of th
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from models.clients.advised import own_task, suffixed, works_for
+from models.clients.advised import suffixed, works_for
 from models.clients.page_faults import Populated
+from models.kernels import Kernel
 from models.kernels.cloud_hypervisor import CloudHypervisor
 from models.machine import Machine
-
-if TYPE_CHECKING:
-    from models.case import Case
 
 
 class CloudHypervisorPrefault(Populated):
@@ -37,10 +35,8 @@ class CloudHypervisorPrefault(Populated):
         """Return the threads for one region of base pages; there is no option for them."""
         return works_for(CloudHypervisor().for_client("cloud_hypervisor_prefault"), machine, size_bytes)
 
-    @classmethod
-    def advice_options(cls, threads: int, chunk_bytes: int | None, case: Case) -> str:  # noqa: ARG003 - no option
-        """Return the --memory option, which has no threads. Raises TypeError for a case of another client."""
-        task = own_task(cls, case)
-        page = task.unit_bytes(case.machine)
-        huge = "" if page == case.machine.base_page_bytes else f",hugepages=on,hugepage_size={suffixed(page)}"
-        return f"--memory size={suffixed(task.size)},prefault=on,thp={'on' if task.thp else 'off'}{huge}"
+    def advice_options(self, threads: int, chunk_bytes: int | None, machine: Machine, kernel: Kernel) -> str:  # noqa: ARG002 - no option
+        """Return the --memory option, which has no threads."""
+        page = self.unit_bytes(machine)
+        huge = "" if page == machine.base_page_bytes else f",hugepages=on,hugepage_size={suffixed(page)}"
+        return f"--memory size={suffixed(self.size)},prefault=on,thp={'on' if self.thp else 'off'}{huge}"

@@ -10,17 +10,15 @@ parallel collector touches each of its spaces in turn.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from models.clients.advised import own_task, suffixed, works_for
+from models.clients.advised import suffixed, works_for
 from models.clients.page_faults import Populated
+from models.kernels import Kernel
 from models.kernels.jvm import Jvm
 from models.machine import Machine
-
-if TYPE_CHECKING:
-    from models.case import Case
 
 
 class JvmPretouch(Populated):
@@ -42,16 +40,14 @@ class JvmPretouch(Populated):
         """Return the threads for a heap of base pages if neither ParallelGCThreads nor a chunk size is given."""
         return works_for(Jvm().for_client("jvm_pretouch"), machine, size_bytes)
 
-    @classmethod
-    def advice_options(cls, threads: int, chunk_bytes: int | None, case: Case) -> str:
-        """Return Java's options. Raises TypeError for a case of another client."""
-        task = own_task(cls, case)
-        size, page = suffixed(task.size), task.unit_bytes(case.machine)
+    def advice_options(self, threads: int, chunk_bytes: int | None, machine: Machine, kernel: Kernel) -> str:  # noqa: ARG002 - no kernel
+        """Return Java's options."""
+        size, page = suffixed(self.size), self.unit_bytes(machine)
         options = [f"-Xms{size}", f"-Xmx{size}", "-XX:+AlwaysPreTouch", f"-XX:ParallelGCThreads={threads}"]
         if chunk_bytes is not None:
             options.append(f"-XX:PreTouchParallelChunkSize={suffixed(chunk_bytes)}")
-        if task.thp:
+        if self.thp:
             options.append("-XX:+UseTransparentHugePages")
-        elif page != case.machine.base_page_bytes:
+        elif page != machine.base_page_bytes:
             options += ["-XX:+UseLargePages", f"-XX:LargePageSizeInBytes={suffixed(page)}"]
         return " ".join(options)

@@ -16,21 +16,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from random import Random
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from models.clients.advised import own_task, suffixed, works_for
+from models.clients.advised import suffixed, works_for
 from models.clients.client import Caller, Step, Thread
 from models.clients.page_faults import Populated, check_node
 from models.cpu_list import CpuList, format_cpu_list
+from models.kernels import Kernel
 from models.kernels.qemu import Qemu
 from models.machine import Machine
 from models.validation import Checker
-
-if TYPE_CHECKING:
-    from models.case import Case
-    from models.kernels import Kernel
 
 
 class QemuPrealloc(Populated):
@@ -115,12 +112,10 @@ class QemuPrealloc(Populated):
         """Return the threads for one backend of base pages, if -smp gives the guest so many CPUs (by default one)."""
         return works_for(Qemu(smp=smp).for_client("qemu_prealloc"), machine, size_bytes)
 
-    @classmethod
-    def advice_options(cls, threads: int, chunk_bytes: int | None, case: Case) -> str:  # noqa: ARG003 - no chunks
-        """Return the -object of each backend, with what uses it. Raises TypeError for a case of another client."""
-        task = own_task(cls, case)
-        bound = case.kernel.rule("helper_node") == "page"
-        return " ".join(task._option(i, threads, case.machine, bound=bound) for i in range(task.backends))
+    def advice_options(self, threads: int, chunk_bytes: int | None, machine: Machine, kernel: Kernel) -> str:  # noqa: ARG002 - no chunks
+        """Return the -object of each backend, with what uses it."""
+        bound = kernel.rule("helper_node") == "page"
+        return " ".join(self._option(i, threads, machine, bound=bound) for i in range(self.backends))
 
     def _option(self, backend: int, threads: int, machine: Machine, *, bound: bool) -> str:
         """Return the options for one backend; `bound`: its threads are, to its node."""

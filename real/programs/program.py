@@ -184,7 +184,7 @@ def options(case: Case) -> list[str]:
     if not isinstance(case.task, Advised):
         raise TypeError(f"client {case.task.client} is no program that advice is given for")
     chunk_bytes = case.kernel.chunk_size if case.kernel.rule("chunks") == "fixed" else None
-    return case.task.advice_options(case.n_works, chunk_bytes, case).split()
+    return case.task.advice_options(case.n_works, chunk_bytes, case.machine, case.kernel).split()
 
 
 def from_pool(case: Case) -> bool:

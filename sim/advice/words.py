@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 import pandas as pd
 
 from models.clients import Advised
+from models.loads import Service
 from models.units import format_size, format_time
 from sim.advice.candidate import CHUNK_WITHIN, THREADS_WITHIN, Candidate, recommend
 from sim.advice.chunk import has_chunk
@@ -46,7 +47,7 @@ def option(best: Candidate) -> str:
     """Return what to paste: a program's option, or the part of a scenario."""
     chunk_bytes = best.chunk_bytes if has_chunk(best.case) else None
     if isinstance(best.case.task, Advised):
-        return best.case.task.advice_options(best.threads, chunk_bytes, best.case)
+        return best.case.task.advice_options(best.threads, chunk_bytes, best.case.machine, best.case.kernel)
     return f"kernel: {{version: {best.case.kernel.version}, max_threads: {best.threads}}}"
 
 
@@ -102,19 +103,29 @@ def _neighbours(found: Findings) -> str:
     names = [name for name in machine.bandwidths if name.startswith("memory")]
     used = {name: alone.utilisation(name) for name in names}
     busiest = max(used, key=lambda name: used[name])
+    when = "Alone" if background else "Meanwhile"
     text = (
-        f"Meanwhile it keeps {alone.cpu_s / alone.time_s:.3g} of {len(machine.cpus)} CPUs busy and takes "
+        f"{when} it keeps {alone.cpu_s / alone.time_s:.3g} of {len(machine.cpus)} CPUs busy and takes "
         f"{sum(used.values()) / len(used):.0%} of the machine's memory bandwidth"
     )
     if len(used) > 1:
         text += f", {used[busiest]:.0%} of that of node {busiest.removeprefix('memory')}"
     if not background:
         return f"{text}."
-    for name, load in background.items():
-        slowdown = found.best.slowdown(name)
-        speed = "does nothing" if slowdown is None else f"runs at {1 / slowdown:.0%} of its speed"
-        text += f". Beside it {name} ({load.words()}) {speed}"
-    return f"{text}; without {_and(background)} the job takes {_time(alone)}."
+    felt = "; ".join(f"{name} ({load.words()}) {_felt(found.best, name)}" for name, load in background.items())
+    return f"{text}; without {_and(background)} the job takes {_time(alone)}. Beside it {felt}."
+
+
+def _felt(best: Candidate, name: str) -> str:
+    """Say what other work feels of the job."""
+    load, slowdown = best.case.background[name], best.slowdown(name)
+    if slowdown is None:
+        return "does nothing meanwhile"
+    if isinstance(load, Service):
+        return f"has a 99th percentile of response times that is {slowdown:.2f} times as long"
+    if load.is_finite:
+        return f"takes {slowdown:.2f} times as long"
+    return f"runs at {1 / slowdown:.0%} of its speed"
 
 
 def _doubt(found: Findings) -> str:

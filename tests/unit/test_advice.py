@@ -256,10 +256,9 @@ def test_neighbours_that_clear_lose_their_share_of_memory() -> None:
     advice = advice_on(machine_with(memory_bytes_per_s=8.0 * GIB), "2GiB", keep_free=14, background=beside)
     assert advice.recommended["threads"] == 2
     assert advice.recommended["time_s"] == pytest.approx(2 / (8 / 3), rel=5e-3)
-    assert any(
-        "scan (clear on CPU 15) runs at 67% of its speed; without scan the job takes 500" in words
-        for words in advice.sentences
-    )
+    (words,) = (words for words in advice.sentences if words.startswith("Alone it keeps 2 of 16 CPUs busy"))
+    assert "without scan the job takes 500" in words
+    assert words.endswith("Beside it scan (clear on CPU 15) runs at 67% of its speed.")
 
 
 def test_neighbours_that_compute_lose_turns_only() -> None:
@@ -275,7 +274,20 @@ def test_neighbours_that_compute_lose_turns_only() -> None:
 def test_neighbours_that_have_not_begun_do_nothing() -> None:
     """Other work that starts after the job has no speed to be told."""
     advice = advice_on(machine_with(), "1GiB", keep_free=15, background={"late": {"load": "spin", "start": "1h"}})
-    assert any("Beside it late (spin) does nothing; without late" in words for words in advice.sentences)
+    assert any(words.endswith("Beside it late (spin) does nothing meanwhile.") for words in advice.sentences)
+
+
+def test_what_services_and_amounts_of_work_feel() -> None:
+    """A service is slower by its percentile, an amount of work by its time: 2 s on the job's only CPU take 3 s."""
+    machine = replace(machine_with(), cpus=machine_with().cpus[:1])
+    beside = {
+        "web": {"load": "service", "requests_per_s": 50, "cpu_time": "1ms"},
+        "build": {"load": "spin", "cpu_time": "2s"},
+    }
+    advice = advice_on(machine, "2GiB", background=beside)
+    (words,) = (words for words in advice.sentences if words.startswith("Alone"))
+    assert re.search(r"web \(service\) has a 99th percentile of response times that is \d\.\d\d times as long", words)
+    assert re.search(r"build \(spin\) takes 1\.[3-6]\d times as long\.$", words)
 
 
 @pytest.mark.parametrize("threads", [1, 8])

@@ -12,7 +12,6 @@ from models.case import Case
 from models.clients import CLIENTS, Advised
 from models.clients.advised import suffixed
 from models.clients.cloud_hypervisor_prefault import CloudHypervisorPrefault
-from models.clients.qemu_prealloc import QemuPrealloc
 from models.kernels import VERSIONS
 from models.kernels.cloud_hypervisor import CloudHypervisor
 from models.machine import Machine
@@ -60,16 +59,11 @@ def test_time(quiet_machine: Machine, as_posted: bool, time_s: float) -> None:
 
 def test_option(quiet_machine: Machine) -> None:
     """The option to paste has size and pages; there is none for threads."""
-    option = CloudHypervisorPrefault.advice_options(6, None, case_of(quiet_machine, thp=True))
-    assert option == "--memory size=8G,prefault=on,thp=on"
-    option = CloudHypervisorPrefault.advice_options(6, None, case_of(quiet_machine, page_size="1GiB"))
+    case = case_of(quiet_machine, thp=True)
+    assert case.task.advice_options(6, None, case.machine, case.kernel) == "--memory size=8G,prefault=on,thp=on"
+    case = case_of(quiet_machine, page_size="1GiB")
+    option = case.task.advice_options(6, None, case.machine, case.kernel)
     assert option == "--memory size=8G,prefault=on,thp=off,hugepages=on,hugepage_size=1G"
-
-
-def test_options_are_of_the_own_client(quiet_machine: Machine) -> None:
-    """A case of another client is refused."""
-    with pytest.raises(TypeError, match="client cloud_hypervisor_prefault is no QemuPrealloc"):
-        QemuPrealloc.advice_options(6, None, case_of(quiet_machine))
 
 
 def test_what_advises_names_its_framework() -> None:

@@ -101,4 +101,5 @@ def test_java_touches_unless_told_to_populate(quiet_machine: Machine) -> None:
 )
 def test_option(quiet_machine: Machine, task: dict[str, Any], chunk_bytes: int | None, option: str) -> None:
     """The options to paste have heap, threads, chunks and pages."""
-    assert JvmPretouch.advice_options(6, chunk_bytes, case_of(quiet_machine, **task)) == option
+    case = case_of(quiet_machine, **task)
+    assert case.task.advice_options(6, chunk_bytes, case.machine, case.kernel) == option

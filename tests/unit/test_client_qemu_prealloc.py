@@ -140,7 +140,8 @@ def test_default_threads(quiet_machine: Machine) -> None:
 )
 def test_option(quiet_machine: Machine, task: dict[str, object], kernel: dict[str, object], option: str) -> None:
     """The option to paste has the backend's size, pages, node, threads and context."""
-    assert QemuPrealloc.advice_options(6, None, case_of(quiet_machine, kernel=kernel, **task)) == option
+    case = case_of(quiet_machine, kernel=kernel, **task)
+    assert case.task.advice_options(6, None, case.machine, case.kernel) == option
 
 
 def test_words(quiet_machine: Machine) -> None:
