@@ -16,6 +16,11 @@ from models.policies.options import PolicyName
 from models.units import KIB, MIB
 
 MEM_CHUNK = 128 * MIB  # KTASK_MEM_CHUNK
+# The test is not in the series, so its least chunk isn't known. With ktask's four chunks for each thread, helpers would
+# have had theirs done long before stress-ng freed its CPUs, which 5/13 says they were waiting for (helper_renice).
+TEST_OF_PRIORITIES = ClientRules(
+    {"min_chunk": MIB, "chunks_per_work": 1}, "concluded from v4 5/13: one chunk for each thread"
+)
 
 
 class KtaskV4(Kernel):
@@ -33,6 +38,7 @@ class KtaskV4(Kernel):
             "v4 11/13: KTASK_PTE_MINCHUNK, DIV_ROUND_UP(CPUs of the node, 4)",
         ),
         "vfio_pin": ClientRules({"min_chunk": 2 * MIB}, "v4 6/13: PMD_SIZE", {"min_chunk": MEM_CHUNK}),
+        "ktask_test": TEST_OF_PRIORITIES,
     }
     other_clients: ClassVar[ClientRules] = ClientRules(
         {"min_chunk": MEM_CHUNK}, "an assumption: KTASK_MEM_CHUNK, as v4's own clients"

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from typing import ClassVar, Literal
 
 from models.kernels.kernel import ClientRules, Kernel, LockHandoverTime, Migration, Start, StartLatency, Undo
+from models.kernels.ktask_v4 import TEST_OF_PRIORITIES
 from models.kernels.padata_5_8 import DEFERRED_INIT, OTHER_CLIENTS, PMD, SPINLOCK_HANDOVER_S
 from models.policies.options import PolicyName
 from models.units import MIB
@@ -26,6 +27,7 @@ class Padata2022(Kernel):
         "vfio_pin": ClientRules(
             {"min_chunk": 128 * MIB, "align": PMD, "max_threads": 16}, "2022: 128 MiB, PMD_SIZE, 16 threads"
         ),
+        "ktask_test": TEST_OF_PRIORITIES,
     }
     other_clients: ClassVar[ClientRules] = OTHER_CLIENTS
 
