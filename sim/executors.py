@@ -194,11 +194,14 @@ class _Cluster:
         return self._limit
 
     def submit(self, key: Key, case: Case) -> None:
-        if self._n_submitted % _LEAST_IN_FLIGHT == 0:  # workers come and go
-            n_threads = sum(self._client.nthreads().values())
-            self._limit = max(_LEAST_IN_FLIGHT, _PER_THREAD * n_threads)
+        try:
+            if self._n_submitted % _LEAST_IN_FLIGHT == 0:  # workers come and go
+                n_threads = sum(self._client.nthreads().values())
+                self._limit = max(_LEAST_IN_FLIGHT, _PER_THREAD * n_threads)
+            future = self._client.submit(_run_there, case, key[1], self._versions, pure=False)
+        except OSError:
+            raise self._gone() from None
         self._n_submitted += 1
-        future = self._client.submit(_run_there, case, key[1], self._versions, pure=False)
         self._futures[key] = future
         future.add_done_callback(partial(_put, self._done, key))
 
@@ -208,8 +211,10 @@ class _Cluster:
         try:
             result: RunResult = future.result()
         except CancelledError:
-            raise LostWorkersError(f"the scheduler at {self._address} is gone") from None
+            raise self._gone() from None
         except Exception as error:
+            if type(error).__name__ == "CommClosedError":  # it died while the result was fetched
+                raise self._gone() from None
             if type(error).__name__ == "KilledWorker":
                 text = f"replication {key[1]} of case {key[0]} was given up: each worker that made it died"
                 raise LostWorkersError(text) from None
@@ -221,6 +226,9 @@ class _Cluster:
                 raise SchedulerError(text) from error
             raise
         return key, result
+
+    def _gone(self) -> LostWorkersError:
+        return LostWorkersError(f"the scheduler at {self._address} is gone")
 
 
 def _put(done: SimpleQueue[Key], key: Key, _future: object) -> None:
