@@ -5,12 +5,13 @@ from __future__ import annotations
 import itertools
 import textwrap
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
 from tabulate import tabulate
 
+from models.case import Case
 from models.readings import Reading, known_tables, load_reading, spread_of
 from sim.experiment import run
 
@@ -95,8 +96,16 @@ def compare(
 def _compare(reading: Reading, jobs: int) -> TableResult:
     if reading.scenario is None:
         return TableResult(reading, reading.rows)
-    runs = run(reading.scenario, jobs=jobs).runs
-    times = [runs.loc[runs["case"] == case, column] for case, column in enumerate(reading.rows["measure"])]
+    cases: list[Case] = []  # each once: a row may be another measure of the same one
+    for case in reading.scenario.cases:
+        if case not in cases:
+            cases.append(case)
+    runs = run(replace(reading.scenario, cases=tuple(cases)), jobs=jobs).runs
+    numbers = [cases.index(case) for case in reading.scenario.cases]
+    times = [
+        runs.loc[runs["case"] == number, column]
+        for number, column in zip(numbers, reading.rows["measure"], strict=True)
+    ]
     predicted = np.array([each.mean() for each in times])
     cells = reading.rows.assign(
         predicted_s=predicted,

@@ -19,7 +19,7 @@ idle. Left out: moving a running thread, cache-hot threads, and groups' own weig
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Container, Generator, Mapping, Sequence
 from functools import partial
 from random import Random
 from typing import Any
@@ -411,11 +411,22 @@ class Scheduler:
             crowded = [queue for queue in queues if queue.cpu.cpu_id in self._crowded and queue.ready]
             if not crowded:
                 continue
+            wanted = self._wanted()
             for queue in queues:
-                if queue.current is None:
+                if queue.current is None and (queue.waiting or queue.cpu.cpu_id in wanted):
                     self._fill(queue)
             if passes % self._busy_factor == 0:
                 self._balance(queues)
+
+    def _wanted(self) -> Container[int]:
+        """Return the CPUs, by their ids, that threads may use which wait."""
+        wanted: set[int] = set()
+        for queue in self._crowded.values():
+            for thread in queue.ready:
+                if thread.allowed is None:
+                    return self._queues
+                wanted.update(thread.allowed)
+        return wanted
 
     def _balance(self, queues: Sequence[RunQueue]) -> None:
         """Let one thread move from the CPU with most load to one with less than the mean."""
