@@ -18,7 +18,7 @@ from models.units import format_size
 from sim.advice import recommend
 from sim.calibration import measured_cells
 from sim.experiment import run
-from sim.validation import UNDECIDED, Validation, drift_in_words, tally, verdict, with_spread
+from sim.validation import UNDECIDED, Validation, disturbance, drift_in_words, tally, verdict, with_spread
 
 WITHIN = 0.03  # of the least time measured: as good as the best
 
@@ -50,11 +50,11 @@ def compare_programs(
     host's drift. `cells` has client, pages and threads_at_work (CPU time over time, nan if not known) as well. Raises
     CalibrationError if a case has no runs.
     """
-    drift, doubt = None, ""
+    cells = pd.concat([_cells(scenario, runs, machine) for scenario, runs in parts], ignore_index=True)
+    drift, doubt = None, disturbance(cells)
     if reference is not None:
         drift = float(-_cells(*reference, machine)["error_pct"].median())
-        doubt = f"the host is {drift:+.0f} % off its calibration" if abs(drift) > 5 else ""
-    cells = pd.concat([_cells(scenario, runs, machine) for scenario, runs in parts], ignore_index=True)
+        doubt = f"the host is {drift:+.0f} % off its calibration" if abs(drift) > 5 else doubt
     verdicts = [verdict(cell, doubt) for cell in cells.to_dict("records")]
     return Validation(cells.assign(verdict=[v for v, _ in verdicts], reason=[r for _, r in verdicts]), drift)
 

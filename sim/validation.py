@@ -24,6 +24,7 @@ TOLERANCE = 0.05
 _MOST_SPREAD = 0.15
 _MOST_DRIFT = 0.05
 _MOST_UNSTABLE = 1 / 3  # of the calibration's cases
+_MOST_DISTURBED = 0.5  # of the runs
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,7 @@ def validate(
     own prediction is the host's drift since it was calibrated. Raises CalibrationError if a case has no runs.
     """
     cells = _compare(scenario, runs, machine)
-    drift, doubt = None, ""
+    drift, doubt = None, disturbance(cells)
     if reference is not None:
         known = _compare(*reference, machine)
         drift = float(-known["error_pct"].median())  # the host is slower now: positive
@@ -97,6 +98,12 @@ def validate(
     return Validation(
         cells.assign(verdict=[verdict for verdict, _ in verdicts], reason=[reason for _, reason in verdicts]), drift
     )
+
+
+def disturbance(cells: pd.DataFrame) -> str:
+    """Return why the host can't be trusted by what its runs say; '' if it can."""
+    unstable = int(cells["n_unstable"].sum())
+    return "most runs were disturbed" if unstable > _MOST_DISTURBED * cells["n_runs"].sum() else ""
 
 
 def _compare(scenario: Scenario, runs: pd.DataFrame, machine: Machine) -> pd.DataFrame:

@@ -165,6 +165,17 @@ def test_a_host_does_not_agree_with_a_faster_machine() -> None:
     assert "the host is 0.4 % faster than" in describe_validation(replace(drifted, drift_pct=-0.4))
 
 
+@pytest.mark.parametrize(("n_disturbed", "verdict"), [(5, DIFFERS), (6, UNDECIDED)])
+def test_most_runs_disturbed(n_disturbed: int, verdict: str) -> None:
+    """Of 10 runs of a case, the stable ones 25 % too slow: with 6 disturbed that says nothing about the model."""
+    machine = quiet_host()
+    scenario = quick_design(machine, 2, QUICK[:1])
+    runs = runs_at(scenario, machine, [[1.25] * 10])
+    runs.loc[runs["replication"] < n_disturbed, "unstable"] = "stolen"
+    (cell,) = validate(scenario, runs, machine).cells.to_dict("records")
+    assert (cell["verdict"], cell["reason"]) == (verdict, "most runs were disturbed" if verdict == UNDECIDED else "")
+
+
 def test_the_cells_say_which_case_it_is() -> None:
     """Threads, chunk, task, size and background load of each case, and how many of its runs are unstable."""
     machine = quiet_host()
