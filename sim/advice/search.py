@@ -8,14 +8,17 @@ from dataclasses import dataclass, replace
 import pandas as pd
 
 from models.case import Case
+from models.problems import InputError, Problem
 from models.run import RunResult
+from models.units import format_time
 from sim.advice.candidate import CHUNK_WITHIN, Candidate, Outcome, recommend, starts_of
 from sim.advice.chunk import count_chunks, first_chunk, has_chunk, other_chunks
 from sim.advice.doubt import SIDES, unsure_figures, varied
 from sim.advice.limit import limit_of, relaxed
-from sim.advice.request import Request
+from sim.advice.request import SOURCE, Request
 from sim.advice.runs import Runs, on_line, parts_of
 
+_MOST_SLOWDOWN = 100  # by other work
 _MOST_WORK = 1_000_000  # chunks times threads of a run: with more, an advice takes too long
 
 _AS_IS = "as is"  # names a case among its variants
@@ -59,7 +62,8 @@ class Search:
         self._skipped: set[int] = set()
 
     def findings(self) -> Findings:
-        """Try what there is to try, and return what was found."""
+        """Try what there is to try, and return what was found. Raises InputError for a job that hardly gets on."""
+        self._check_progress()
         self._try([self._default, *self._thread_cases(None)])
         if has_chunk(self._default):
             self._try_chunks()
@@ -74,6 +78,18 @@ class Search:
             self._unsure,
             self._alone(best),
         )
+
+    def _check_progress(self) -> None:
+        """Find other work that leaves the job hardly anything: its runs would take for ever, in reality as well."""
+        if not self._default.background:
+            return
+        beside = _quiet(self._default)
+        (own,), (idle,) = self._runs.make([beside, replace(beside, background={})], 1)
+        if own.time_s > _MOST_SLOWDOWN * idle.time_s:
+            slower = f"beside it the job takes {own.time_s / idle.time_s:.0f} times as long"
+            mend = "give it less weight (nice), fewer threads, or CPUs of its own"
+            message = f"{slower}, {format_time(own.time_s)}; advice is for at most {_MOST_SLOWDOWN} times: {mend}"
+            raise InputError([Problem(SOURCE, 0, 0, "background", message)])
 
     def _thread_cases(self, chunk_bytes: int | None) -> Iterator[Case]:
         """Yield the job with each number of threads that it really gets, unless it takes too long to simulate."""

@@ -17,6 +17,7 @@ from models.clients.hugetlbfs_fallocate import HugetlbfsFallocate, HugetlbfsFall
 from models.kernels import KtaskV1
 from models.machine import Machine, Rates
 from models.machine_file import load_machine
+from models.problems import InputError
 from models.run import RunResult, WorkerTotals
 from models.units import GIB, MIB
 from sim.advice import Advice, advise, describe_advice, limit_of, parts_of, recommend, thread_counts
@@ -275,6 +276,14 @@ def test_neighbours_that_have_not_begun_do_nothing() -> None:
     """Other work that starts after the job has no speed to be told."""
     advice = advice_on(machine_with(), "1GiB", keep_free=15, background={"late": {"load": "spin", "start": "1h"}})
     assert any(words.endswith("Beside it late (spin) does nothing meanwhile.") for words in advice.sentences)
+
+
+def test_a_job_that_hardly_gets_on_is_no_question() -> None:
+    """Four spinning threads of nice -20 leave a job on their only CPU 1024 of 356068 shares: 348 times as long."""
+    machine = replace(machine_with(), cpus=machine_with().cpus[:1])
+    beside = {"other": {"load": "spin", "nice": -20, "threads": 4}}
+    with pytest.raises(InputError, match=r"beside it the job takes 3[0-9][0-9] times as long, .*at most 100 times"):
+        advice_on(machine, "1GiB", background=beside)
 
 
 def test_what_services_and_amounts_of_work_feel() -> None:
