@@ -26,7 +26,7 @@ from models.units import MIB
 from real import system_calls
 from real.experiment import LEAST_REPLICATIONS, own_cpu_s
 from real.huge_pages import GrownPool
-from real.limits import DEFAULT_SHARE, check_budget, check_huge_pages
+from real.limits import DEFAULT_SHARE, check_budget, check_huge_pages, free_huge_pages
 from real.programs import Program, Timing, from_pool
 from real.run import LEAST_CPU_SHARE, MOST_SMALL_PAGES, TICKS_PER_S, stolen_s
 from real.zeroing import MappedArena, transparent_huge_page_bytes
@@ -61,7 +61,12 @@ def measure_preparation(
     """
     cases = {(i, number): case for i, part in enumerate(scenarios) for number, case in enumerate(part.cases)}
     needed_bytes = max(_needed_bytes(case, programs) for case in cases.values())
-    check_budget(needed_bytes, share=share, what="a run, and what is held for it,")
+    pool_bytes = _pool_bytes(cases.values(), programs)
+    missing_bytes = sum(max(0, size - page * free_huge_pages(page)) for page, size in pool_bytes.items())
+    if not allow_pool:
+        for page_bytes, size_bytes in pool_bytes.items():
+            check_huge_pages(size_bytes, page_bytes)
+    check_budget(needed_bytes + missing_bytes, share=share, what="a run, and what is held for it,")
     replications = min(case.replications for case in cases.values())
     starts = {
         client: next(case for case in cases.values() if case.task.client == client)
@@ -71,7 +76,7 @@ def measure_preparation(
     order = random.Random(next(iter(cases.values())).seed)
     found: dict[tuple[int, int], list[tuple[Timing, str]]] = {key: [] for key in cases}
     startups: dict[str, list[Timing]] = {client: [] for client in starts}
-    with _pool(cases.values(), programs, share, allow_pool=allow_pool), _held(needed_bytes) as held:
+    with _grown(pool_bytes, share), _held(needed_bytes) as held:
         began_s = time.monotonic()
         for replication in range(-1, replications):
             if replication >= LEAST_REPLICATIONS and time.monotonic() - began_s > seconds:
@@ -155,20 +160,22 @@ def _held(size_bytes: int) -> Iterator[_Held]:
         arena.close()
 
 
-@contextmanager
-def _pool(cases: Iterable[Case], programs: Mapping[str, Program], share: float, *, allow_pool: bool) -> Iterator[None]:
-    """Have the huge pages that cases need free in the pool."""
+def _pool_bytes(cases: Iterable[Case], programs: Mapping[str, Program]) -> dict[int, int]:
+    """Return what runs need at most of each pool of huge pages, by their size, in bytes."""
     needed: dict[int, int] = {}
     for case in cases:
         if case.task.client in programs and from_pool(case):
             page_bytes = case.task.unit_bytes(case.machine)
             needed[page_bytes] = max(needed.get(page_bytes, 0), programs[case.task.client].pool_bytes(case))
+    return needed
+
+
+@contextmanager
+def _grown(needed: Mapping[int, int], share: float) -> Iterator[None]:
+    """Have so much memory free in the pools."""
     with ExitStack() as stack:
         for page_bytes, size_bytes in needed.items():
-            if allow_pool:
-                stack.enter_context(GrownPool(page_bytes, -(-size_bytes // page_bytes), share=share))
-            else:
-                check_huge_pages(size_bytes, page_bytes)
+            stack.enter_context(GrownPool(page_bytes, -(-size_bytes // page_bytes), share=share))
         yield
 
 

@@ -10,7 +10,7 @@ import pytest
 import real
 from models.designs import program_design
 from models.units import MIB
-from real.limits import free_huge_pages
+from real.limits import available_memory, free_huge_pages
 from real.programs import PROGRAMS
 
 
@@ -40,6 +40,28 @@ def test_huge_pages_that_are_not_there(tmp_path: Path) -> None:
     programs = {"qemu_prealloc": PROGRAMS["qemu_prealloc"](tmp_path / "none")}
     with pytest.raises(real.NotEnoughMemoryError, match="in huge pages of"):
         real.measure_preparation([replace(design, cases=(replace(huge, task=task),))], programs, seconds=1.0)
+
+
+def test_a_pool_counts_as_memory_of_the_run(tmp_path: Path) -> None:
+    """What the pool would grow by and what is held for a run are within the share of memory together, not each."""
+    machine, sizes = real.host_machine(), real.huge_page_sizes()
+    if not sizes:
+        pytest.skip("this kernel has no pools of huge pages")
+    design = program_design(machine, "qemu_prealloc", 1, thp=False, huge_page=sizes[0])
+    program = PROGRAMS["qemu_prealloc"](tmp_path / "none")
+    small, huge = design.cases[0], design.cases[-1]
+    free_bytes = free_huge_pages(sizes[0]) * sizes[0]
+    share = 1.5 * program.memory_bytes(small) / available_memory().size_bytes  # for the one, and half of the other
+    if share > 1 or program.pool_bytes(huge) - free_bytes < program.memory_bytes(small) // 2:
+        pytest.skip("this host has too little memory, or enough huge pages")
+    with pytest.raises(real.NotEnoughMemoryError, match="a run, and what is held for it, needs"):
+        real.measure_preparation(
+            [replace(design, cases=(small, huge))],
+            {"qemu_prealloc": program},
+            share=share,
+            allow_pool=True,
+            seconds=1.0,
+        )
 
 
 def test_a_program_that_fails(tmp_path: Path) -> None:
