@@ -22,7 +22,7 @@ SHARED: tuple[KeyPath, ...] = (("title",), ("question",), ("compare_with",))  # 
 _TAKEN = ("published", "job")  # what its columns would be called, others are
 _NAME, _NAME_WORDS = (
     r"[A-Za-z][A-Za-z0-9_-]{0,39}",
-    "allowed are letters, digits, - and _, a letter first, 40 at most, and not published or job",
+    f"allowed are letters, digits, - and _, a letter first, 40 at most, and not {' or '.join(_TAKEN)}",
 )
 
 

@@ -53,7 +53,7 @@ class Request:
 LoadStep = Compute | Move | SleepFor | Request
 
 
-MOST_THREADS = 64  # for each CPU: with many more in a run queue a simulation takes hours
+MOST_THREADS = 64  # for each CPU; with 16384 in a run queue a simulated second takes minutes
 
 
 class Load(BaseModel):
@@ -66,8 +66,8 @@ class Load(BaseModel):
         int | None,
         Field(
             ge=0,
-            description="how many threads do it, at most 64 for each CPU that they may use; default one for each of "
-            "`cpus`, or one",
+            description=f"how many threads do it, at most {MOST_THREADS} for each CPU that they may use; default one "
+            "for each of `cpus`, or one",
         ),
     ] = None
     cpus: Annotated[

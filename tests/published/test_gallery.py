@@ -40,10 +40,13 @@ def test_how_near(results: list[TableResult]) -> None:
 
 
 def test_beside_other_work(results: list[TableResult]) -> None:
-    """Priorities on full CPUs: with a third of the 22 cells fitted at most, the others are within 6 % in the mean."""
+    """Priorities on full CPUs: with a third of the cells fitted at most, the others are within 6 % in the mean."""
     tables = [result for result in results if result.reading.name in BESIDE_OTHERS]
-    assert sum(int(result.cells["fitted"].sum()) for result in tables) <= 22 / 3
-    assert pd.concat([result.predicted for result in tables])["error_pct"].abs().mean() <= 6.0
+    cells = pd.concat([result.cells for result in tables])
+    assert cells["fitted"].sum() <= len(cells) / 3
+    mean_pct = pd.concat([result.predicted for result in tables])["error_pct"].abs().mean()
+    assert mean_pct <= 6.0
+    assert f"predicted cells have a mean error of {mean_pct:.1f} %" in GUIDE.read_text()
 
 
 def test_what_priorities_do(results: list[TableResult]) -> None:
