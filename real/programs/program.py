@@ -89,12 +89,11 @@ class Program(ABC):
 
     def memory_bytes(self, case: Case) -> int:
         """Return the memory that a run needs, all that the program has beside included, but what is in `pool_bytes`."""
-        beside = case.size_bytes // 16 + 256 * MIB
-        return beside if from_pool(case) else case.size_bytes + beside
+        return _beside_bytes(case) + (0 if from_pool(case) else case.size_bytes)
 
     def pool_bytes(self, case: Case) -> int:
         """Return what a run needs of the pool of huge pages: Java's tables and code are in such pages too."""
-        return case.size_bytes + case.size_bytes // 16 + 256 * MIB if from_pool(case) else 0
+        return case.size_bytes + _beside_bytes(case) if from_pool(case) else 0
 
     def run(self, case: Case) -> Timing:
         """Run a case once. Nothing of it is left when this returns. Raises ProgramError."""
@@ -190,6 +189,11 @@ def options(case: Case) -> list[str]:
 def from_pool(case: Case) -> bool:
     """Whether the pages of a case are huge ones of hugetlbfs."""
     return case.task.unit_bytes(case.machine) > case.machine.base_page_bytes
+
+
+def _beside_bytes(case: Case) -> int:
+    """Return what a program has beside the memory that it prepares: an estimate, G1's tables being a 27th of it."""
+    return case.size_bytes // 16 + 256 * MIB
 
 
 def _with_size(case: Case, size_bytes: int) -> Case:
