@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
-from models.case import Case
+from models.scenario.case import Case
 from real.zeroing import Method
 
 # More than four times the largest last-level cache of a domain in use (AMD, 96 MiB with stacked cache).

@@ -11,25 +11,25 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from models.case import Case
 from models.clients import ClearGigantic
-from models.cpu_list import format_cpu_list
 from models.machine import Machine
-from models.memory import free_pages
-from models.problems import Problem
+from models.memory.pool import free_pages
 from models.results import Results, provenance_of
-from models.run import RunResult
+from models.results.run import RunResult
+from models.results.tables import make_results
 from models.scenario import Scenario
-from models.tables import make_results
-from models.units import format_size
-from models.validation import Checker
+from models.scenario.case import Case
+from models.text.checks import Checker
+from models.text.cpu_list import format_cpu_list
+from models.text.problems import Problem
+from models.text.units import format_size
 from real.background import Background, budget_bytes, check_background, loads_of, memory_cpus
 from real.host import host_machine
 from real.host_state import as_data, read_host_state, what_changed
 from real.huge_pages import GrownPool
 from real.limits import DEFAULT_SHARE, check_budget
 from real.run import run_case
-from real.team import Team
+from real.workers import Workers
 from real.zeroing import Arena, Choice, choose
 
 LEAST_REPLICATIONS = 5
@@ -142,7 +142,7 @@ def _runs(ready: Plan, arena: Arena, traces: bool, seconds: float | None) -> Ite
     loads = {key for case in cases for key in loads_of(case)}
     with ExitStack() as stack:
         busy = {key: stack.enter_context(Background(*key, method)) for key in sorted(loads)}
-        team = stack.enter_context(Team(machine, arena, helpers))
+        workers = stack.enter_context(Workers(machine, arena, helpers))
         began_s = time.monotonic()
         for replication in range(-1, max(case.replications for case in cases)):
             if seconds and replication >= LEAST_REPLICATIONS and time.monotonic() - began_s > seconds:
@@ -154,7 +154,7 @@ def _runs(ready: Plan, arena: Arena, traces: bool, seconds: float | None) -> Ite
                 result = run_case(
                     case,
                     replication,
-                    team=team,
+                    workers=workers,
                     arena=arena,
                     method=method,
                     background=[busy[key] for key in loads_of(case)],

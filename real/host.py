@@ -9,14 +9,14 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
-from models.cpu_list import format_cpu_list
-from models.document import locate
-from models.importers import sysfs
+from models.files.importers import sysfs
+from models.files.machine import build_machine
+from models.files.machine_writer import machine_document
 from models.machine import Machine
-from models.machine_file import build_machine
-from models.machine_writer import machine_document
-from models.topology import Topology, title_of
-from models.units import GIB, MIB, format_size
+from models.machine.topology import Topology, title_of
+from models.text.cpu_list import format_cpu_list
+from models.text.document import locate
+from models.text.units import GIB, MIB, format_size
 from real.host_state import permitted
 from real.limits import available_memory, read_meminfo
 from real.zeroing import methods, why_not

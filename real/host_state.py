@@ -9,8 +9,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from models.cpu_list import format_cpu_list, parse_cpu_list
-from models.units import KIB, MIB, format_size
+from models.text.cpu_list import format_cpu_list, parse_cpu_list
+from models.text.units import KIB, MIB, format_size
 from real.limits import (
     HOST,
     HugePagePool,

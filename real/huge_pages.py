@@ -23,7 +23,7 @@ from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any, Literal, Self
 
-from models.units import format_size
+from models.text.units import format_size
 from real.limits import DEFAULT_SHARE, HOST, HugePagePool, pool_folder, pool_nids, read_meminfo, read_pool
 
 # A write first turns surplus pages into persistent ones and only then adds free ones (mm/hugetlb.c,

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from models.units import GIB, KIB, MIB, format_size
+from models.text.units import GIB, KIB, MIB, format_size
 
 HOST = Path("/")  # what `root` is unless a captured tree is read
 UNLIMITED_BYTES = 2**62  # cgroup v1 writes "no limit" as 2**63 - 1, rounded down to a page

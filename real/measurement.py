@@ -8,12 +8,12 @@ from typing import Protocol
 
 import pandas as pd
 
-from models.designs import LEAST_CHUNK, thread_counts
 from models.machine import Machine
-from models.regimes import mark_regimes
+from models.measured.designs import LEAST_CHUNK, thread_counts
+from models.measured.regimes import mark_regimes
 from models.results import Results
 from models.scenario import Scenario
-from models.units import GIB
+from models.text.units import GIB
 from real.experiment import plan, run
 from real.limits import DEFAULT_SHARE
 from real.zeroing import Choice, choose, methods
@@ -22,7 +22,7 @@ MOST_REPLICATIONS = 40  # of each case, if there is time
 
 
 class Design(Protocol):
-    """A function of `models.designs`."""
+    """A function of `models.measured.designs`."""
 
     def __call__(self, machine: Machine, granularity_bytes: int, replications: int) -> Scenario:
         """Return the cases to run on a machine whose memory comes in pieces of that size."""
@@ -65,8 +65,8 @@ def measure(
 ) -> Measurement:
     """Run the cases of designs on this host, interleaved and in random order, for about so many seconds.
 
-    Stretches in which the host was another machine are marked in `unstable` (`models.regimes`). Options and errors are
-    those of `real.plan` and `real.run`.
+    Stretches in which the host was another machine are marked in `unstable` (`models.measured.regimes`). Options and
+    errors are those of `real.plan` and `real.run`.
     """
     choice = best_method(machine, method=method, share=share, allow_pool=allow_pool)
     scenarios = [design_for(machine, design, choice.method.name, replications) for design in designs]

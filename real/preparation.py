@@ -19,10 +19,10 @@ from statistics import median
 import numpy as np
 import pandas as pd
 
-from models.case import Case
 from models.clients.populate import Populate
 from models.scenario import Scenario
-from models.units import MIB
+from models.scenario.case import Case
+from models.text.units import MIB
 from real import system_calls
 from real.experiment import LEAST_REPLICATIONS, own_cpu_s
 from real.huge_pages import GrownPool

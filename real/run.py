@@ -8,13 +8,13 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-from models.case import Case
-from models.cpu_list import format_cpu_list
-from models.run import Record, RunResult
-from models.streams import Streams
+from models.results.run import Record, RunResult
+from models.scenario.case import Case
+from models.scenario.streams import Streams
+from models.text.cpu_list import format_cpu_list
 from real.background import Background, busy_cpus
 from real.clear_gigantic_page import fallocate
-from real.team import Team
+from real.workers import Workers
 from real.zeroing import Arena, Method
 
 # Below this share of its working time on a CPU, something else ran in a worker's place (host measurements: quiet runs
@@ -29,7 +29,7 @@ def run_case(
     case: Case,
     replication: int,
     *,
-    team: Team,
+    workers: Workers,
     arena: Arena,
     method: Method,
     background: Sequence[Background] = (),
@@ -52,40 +52,40 @@ def run_case(
         with ExitStack() as stack:
             for load in background:
                 stack.enter_context(load.running())
-            placed = fallocate(case, team, arena, streams, record)
+            placed = fallocate(case, workers, arena, streams, record)
     finally:
         if gc_was_on:
             gc.enable()
     steal_s = stolen_s() - steal_before_s
-    workers = team.end_run()
-    time_s = sum(task.end_s - task.begin_s for task in team.tasks)
-    faults = sum(worker.page_faults for worker in workers)
+    totals = workers.end_run()
+    time_s = sum(task.end_s - task.begin_s for task in workers.tasks)
+    faults = sum(worker.page_faults for worker in totals)
     return RunResult(
         time_s=time_s,
-        cpu_s=sum(worker.cpu_s for worker in workers),
+        cpu_s=sum(worker.cpu_s for worker in totals),
         n_tasks=record.n_tasks,
-        n_chunks=sum(worker.n_chunks for worker in workers),
+        n_chunks=sum(worker.n_chunks for worker in totals),
         imbalance=record.imbalance_sum / record.n_tasks,
-        workers=workers,
-        utilisation=team.utilisation(time_s),
+        workers=totals,
+        utilisation=workers.utilisation(time_s),
         slices=record.slices,
         extra={
             "method": method.name,
-            "cpu_wait_s": sum(worker.cpu_wait_s for worker in workers),
+            "cpu_wait_s": sum(worker.cpu_wait_s for worker in totals),
             "page_faults": faults,
             "steal_s": steal_s,
-            **team.costs(),
+            **workers.costs(),
             "unstable": "; ".join(
-                [*_doubts(case, team, method, faults, steal_s, time_s), *_misplaced(case, arena, placed)]
+                [*_doubts(case, workers, method, faults, steal_s, time_s), *_misplaced(case, arena, placed)]
             ),
         },
     )
 
 
-def _doubts(case: Case, team: Team, method: Method, faults: int, steal_s: float, time_s: float) -> list[str]:
+def _doubts(case: Case, workers: Workers, method: Method, faults: int, steal_s: float, time_s: float) -> list[str]:
     """Return the reasons why a run should not be trusted."""
     found = []
-    shares = team.shares()
+    shares = workers.shares()
     used = [cpu_id for cpu_ids, _, _ in shares for cpu_id in cpu_ids]
     busy = {cpu_id for cpu_id in used if used.count(cpu_id) > 1}  # by the job's own threads
     busy.update(busy_cpus(case))

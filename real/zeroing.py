@@ -17,7 +17,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from models.units import format_size
+from models.text.units import format_size
 from real import system_calls
 from real.huge_pages import GrownPool, PoolError
 from real.limits import DEFAULT_SHARE, NotEnoughMemoryError, check_budget, check_huge_pages, huge_page_sizes

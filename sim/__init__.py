@@ -9,14 +9,14 @@ results.summary  # a tidy DataFrame, one row for each case
 sim.trace(scenario, case=2)  # who worked on which chunk, where, from when to when
 """
 
-from models.machine_file import load_machine
-from models.readings import read_measurements
-from models.regret_table import regret_table
+from models.files.machine import load_machine
+from models.measured.measurements import read_measurements
 from models.results import Results, load_results
+from models.results.regret_table import regret_table
 from models.scenario import Scenario
-from sim.advice import Advice, advise, describe_advice
-from sim.calibration import Calibration, CalibrationError, calibrate, describe_calibration
-from sim.experiment import load, run, trace
+from sim.compare.host import Validation, describe_validation, validate
+from sim.compare.published import compare as compare_published
+from sim.compare.published import describe_published
 from sim.figures import (
     plot_heat_map,
     plot_interference,
@@ -24,16 +24,16 @@ from sim.figures import (
     plot_pareto,
     plot_regret,
     plot_speedup,
-    plot_table,
     plot_timeline,
-    plot_validation,
 )
-from sim.gallery import compare as compare_published
-from sim.gallery import describe_gallery
-from sim.sweep import sweep
-from sim.table_fit import describe_fit, figures_of, fit_table
-from sim.tuning import Tuning, describe_tuning, tune
-from sim.validation import Validation, describe_validation, validate
+from sim.fit.host import Calibration, CalibrationError, calibrate, describe_calibration
+from sim.fit.table import describe_fit, figures_of, fit_table
+from sim.runs.experiment import load, run, trace
+from sim.runs.sweep import sweep
+from sim.search.advice import Advice, advise, describe_advice
+from sim.search.tuning import Tuning, describe_tuning, tune
+from sim.show.host_figure import plot_validation
+from sim.show.published_figure import plot_table
 
 __all__ = [
     "Advice",
@@ -49,7 +49,7 @@ __all__ = [
     "describe_advice",
     "describe_calibration",
     "describe_fit",
-    "describe_gallery",
+    "describe_published",
     "describe_tuning",
     "describe_validation",
     "figures_of",

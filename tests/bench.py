@@ -23,7 +23,7 @@ from pathlib import Path
 from simpy import Environment, Event
 
 import sim
-from sim.flows import FlowNetwork
+from sim.engine.flows import FlowNetwork
 
 GIB = 2.0**30
 WORKERS = (16, 64, 288, 4608)

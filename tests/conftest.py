@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from models.case import Case
 from models.clients import ClearGigantic
+from models.files.machine import load_machine
 from models.kernels import KtaskV1
 from models.machine import Machine
-from models.machine_file import load_machine
 from models.scenario import Scenario, load_scenario
-from models.units import GIB
+from models.scenario.case import Case
+from models.text.units import GIB
 
 ROOT = Path(__file__).parent.parent
 

@@ -11,12 +11,12 @@ import tarfile
 from collections.abc import Iterable
 from pathlib import Path
 
-from models.document import parse
-from models.importers import import_topology
+from models.files.importers import import_topology
+from models.files.machine import build_machine
+from models.files.machine_writer import machine_document, machine_yaml
 from models.machine import Machine
-from models.machine_file import build_machine
-from models.machine_writer import machine_document, machine_yaml
-from models.topology import Topology, layout
+from models.machine.topology import Topology, layout
+from models.text.document import parse
 
 DATA = Path(__file__).parent / "data" / "topology"
 NUMACTL = (DATA / "kunpeng_920_4nodes.numactl").read_text(encoding="utf-8")

@@ -7,7 +7,7 @@ from typing import ClassVar, Protocol, runtime_checkable
 from models.kernels import Kernel
 from models.machine import Machine
 from models.policies.works import WORKS
-from models.units import GIB, KIB, MIB
+from models.text.units import GIB, KIB, MIB
 
 
 @runtime_checkable

@@ -16,10 +16,10 @@ from pydantic import Field
 from models.clients.client import Caller, Client, Step, Stream, Task, Thread, check_caller
 from models.clients.huge_pages import check_huge_pages
 from models.machine import Machine, Rates
-from models.memory import free_pages, spread_pool
+from models.memory.pool import free_pages, spread_pool
 from models.policies import NodeEntry
-from models.units import GIB, Size, format_size
-from models.validation import Checker
+from models.text.checks import Checker
+from models.text.units import GIB, Size, format_size
 
 if TYPE_CHECKING:
     from models.kernels import Kernel

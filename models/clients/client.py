@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from models.cpu_list import CpuList, format_cpu_list
-from models.locks import Lock
 from models.machine import Cpu, Machine
-from models.memory import PagePool
+from models.memory.locks import Lock
+from models.memory.pool import PagePool
 from models.policies import NodeEntry
-from models.units import Time
-from models.validation import Checker
+from models.text.checks import Checker
+from models.text.cpu_list import CpuList, format_cpu_list
+from models.text.units import Time
 
 if TYPE_CHECKING:
     from models.kernels import Kernel

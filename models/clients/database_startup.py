@@ -18,7 +18,7 @@ from models.clients.huge_pages import HugePages
 from models.clients.hugetlbfs_fallocate import HugetlbfsFallocate
 from models.clients.vm_startup import amdahl
 from models.machine import Machine
-from models.units import Time, format_size
+from models.text.units import Time, format_size
 
 if TYPE_CHECKING:
     from models.kernels import Kernel

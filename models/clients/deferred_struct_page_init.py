@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 from pydantic import Field
 
 from models.clients.client import Caller, Client, Costs, Step, Stream, Task, Thread
-from models.locks import Lock
 from models.machine import Machine, Node
+from models.memory.locks import Lock
 from models.policies import NodeEntry
-from models.units import MIB, Rate, Time, format_size
-from models.validation import Checker
+from models.text.checks import Checker
+from models.text.units import MIB, Rate, Time, format_size
 
 if TYPE_CHECKING:
     from models.kernels import Kernel

@@ -18,11 +18,11 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 from pydantic import Field
 
 from models.clients.client import Caller, Client, Costs, Pause, Step, Stream, Task, Thread, check_caller
-from models.locks import Lock
 from models.machine import Machine
+from models.memory.locks import Lock
 from models.policies import NodeEntry
-from models.units import Rate, Size, Time, format_size
-from models.validation import Checker
+from models.text.checks import Checker
+from models.text.units import Rate, Size, Time, format_size
 
 if TYPE_CHECKING:
     from models.kernels import Kernel

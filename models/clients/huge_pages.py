@@ -8,8 +8,8 @@ from pydantic import Field
 
 from models.clients.client import Client, check_caller
 from models.machine import Machine
-from models.units import MIB, Size, format_size
-from models.validation import Checker
+from models.text.checks import Checker
+from models.text.units import MIB, Size, format_size
 
 
 class HugePages(Client):

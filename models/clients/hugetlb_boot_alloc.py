@@ -32,8 +32,8 @@ from models.clients.client import (
 )
 from models.machine import Machine
 from models.policies import NodeEntry
-from models.units import MIB, Rate, Size, Time, format_size
-from models.validation import Checker
+from models.text.checks import Checker
+from models.text.units import MIB, Rate, Size, Time, format_size
 
 if TYPE_CHECKING:
     from models.kernels import Kernel

@@ -17,12 +17,12 @@ from pydantic import Field
 from models.clients.clear_gigantic_page import clearing
 from models.clients.client import Caller, Costs, FromPool, Step, Stream, Task, Thread
 from models.clients.huge_pages import HugePages
-from models.locks import Lock
 from models.machine import Machine
-from models.memory import free_pages
+from models.memory.locks import Lock
+from models.memory.pool import free_pages
 from models.policies import NodeEntry
-from models.units import MIB, Time, format_size, format_time
-from models.validation import Checker
+from models.text.checks import Checker
+from models.text.units import MIB, Time, format_size, format_time
 
 if TYPE_CHECKING:
     from models.kernels import Kernel

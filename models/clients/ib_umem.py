@@ -15,10 +15,10 @@ from pydantic import Field
 
 from models.clients.client import Caller, Costs, Step, Stream, Thread
 from models.clients.vfio_pin import Pinned, VfioPinCosts, check_section
-from models.locks import Lock
 from models.machine import Machine
-from models.units import Rate, Time
-from models.validation import Checker
+from models.memory.locks import Lock
+from models.text.checks import Checker
+from models.text.units import Rate, Time
 
 if TYPE_CHECKING:
     from models.kernels import Kernel

@@ -16,11 +16,11 @@ from pydantic import Field
 
 from models.clients.client import Caller, Client, Costs, Step, Stream, Task, Thread, check_caller
 from models.clients.vfio_pin import check_section
-from models.locks import Lock
 from models.machine import Machine
+from models.memory.locks import Lock
 from models.policies import NodeEntry
-from models.units import KIB, Size, Time, format_size
-from models.validation import Checker
+from models.text.checks import Checker
+from models.text.units import KIB, Size, Time, format_size
 
 if TYPE_CHECKING:
     from models.kernels import Kernel

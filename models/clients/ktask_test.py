@@ -14,8 +14,8 @@ from pydantic import Field
 from models.clients.client import Caller, Client, Step, Stream, Task, Thread, check_caller
 from models.machine import Machine
 from models.policies import NodeEntry
-from models.units import Time, format_time
-from models.validation import Checker
+from models.text.checks import Checker
+from models.text.units import Time, format_time
 
 if TYPE_CHECKING:
     from models.kernels import Kernel

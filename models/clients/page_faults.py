@@ -38,12 +38,12 @@ from models.clients.client import (
 )
 from models.clients.huge_pages import check_huge_pages
 from models.clients.vfio_pin import check_section
-from models.locks import Lock
 from models.machine import Machine
-from models.memory import free_pages
+from models.memory.locks import Lock
+from models.memory.pool import free_pages
 from models.policies import NodeEntry
-from models.units import MIB, Size, Time, format_size
-from models.validation import Checker
+from models.text.checks import Checker
+from models.text.units import MIB, Size, Time, format_size
 
 if TYPE_CHECKING:
     from models.kernels import Kernel

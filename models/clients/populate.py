@@ -11,7 +11,7 @@ from pydantic import Field
 
 from models.clients.page_faults import Populated, check_node
 from models.machine import Machine
-from models.validation import Checker
+from models.text.checks import Checker
 
 
 class Populate(Populated):

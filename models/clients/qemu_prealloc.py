@@ -23,11 +23,11 @@ from pydantic import Field
 from models.clients.advised import suffixed, works_for
 from models.clients.client import Caller, Step, Thread
 from models.clients.page_faults import Populated, check_node
-from models.cpu_list import CpuList, format_cpu_list
 from models.kernels import Kernel
 from models.kernels.qemu import Qemu
 from models.machine import Machine
-from models.validation import Checker
+from models.text.checks import Checker
+from models.text.cpu_list import CpuList, format_cpu_list
 
 
 class QemuPrealloc(Populated):

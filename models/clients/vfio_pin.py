@@ -18,11 +18,11 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import Field
 
 from models.clients.client import Caller, Client, Costs, Pause, Spread, Step, Stream, Task, Thread, check_caller
-from models.locks import Lock
 from models.machine import Machine
+from models.memory.locks import Lock
 from models.policies import NodeEntry
-from models.units import MIB, Rate, Size, Time, format_size, format_time
-from models.validation import Checker
+from models.text.checks import Checker
+from models.text.units import MIB, Rate, Size, Time, format_size, format_time
 
 if TYPE_CHECKING:
     from models.kernels import Kernel

@@ -19,8 +19,8 @@ from models.clients.huge_pages import check_huge_pages
 from models.clients.hugetlbfs_fallocate import HugetlbfsFallocate
 from models.clients.vfio_pin import VfioPin
 from models.machine import Machine
-from models.units import MIB, Size, Time, format_size, format_time
-from models.validation import Checker
+from models.text.checks import Checker
+from models.text.units import MIB, Size, Time, format_size, format_time
 
 if TYPE_CHECKING:
     from models.kernels import Kernel

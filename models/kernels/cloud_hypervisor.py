@@ -11,7 +11,7 @@ from typing import ClassVar, Literal
 
 from models.kernels.kernel import ClientRules, Kernel, Migration, Start, StartLatency
 from models.policies.options import PolicyName
-from models.units import GIB, MIB
+from models.text.units import GIB, MIB
 
 
 class CloudHypervisor(Kernel):

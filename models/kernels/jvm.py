@@ -13,7 +13,7 @@ from pydantic import Field
 
 from models.kernels.kernel import ClientRules, Kernel, Migration, Start, StartLatency
 from models.policies.options import PolicyName
-from models.units import MIB, Time
+from models.text.units import MIB, Time
 
 
 class Jvm(Kernel):

@@ -13,7 +13,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 from pydantic import Field
 
 from models.policies.options import PRESETS, PolicyOptions
-from models.units import Time
+from models.text.units import Time
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import ClassVar, Literal
 
 from models.kernels.kernel import BusyFactor, ClientRules, Kernel
-from models.units import MIB
+from models.text.units import MIB
 
 
 class KtaskV1(Kernel):

@@ -12,7 +12,7 @@ from typing import ClassVar, Literal
 
 from models.kernels.kernel import BusyFactor, ClientRules, Kernel
 from models.policies.options import PolicyName
-from models.units import GIB, MIB
+from models.text.units import GIB, MIB
 
 BASE_PAGES = 262_144  # KTASK_BPGS_MINCHUNK: 1 GiB of them
 

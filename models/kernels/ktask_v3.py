@@ -14,7 +14,7 @@ from typing import ClassVar, Literal
 from models.kernels.kernel import BusyFactor, ClientRules, FirstEntry, Kernel, Migration
 from models.kernels.ktask_v2 import KtaskV2
 from models.policies.options import PolicyName
-from models.units import GIB
+from models.text.units import GIB
 
 
 class KtaskV3(Kernel):

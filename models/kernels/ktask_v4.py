@@ -13,7 +13,7 @@ from typing import ClassVar, Literal
 
 from models.kernels.kernel import BusyFactor, ClientRules, FirstEntry, Kernel, Migration, Undo
 from models.policies.options import PolicyName
-from models.units import KIB, MIB
+from models.text.units import KIB, MIB
 
 MEM_CHUNK = 128 * MIB  # KTASK_MEM_CHUNK
 # The test is not in the series, so its least chunk isn't known. With ktask's four chunks for each thread, helpers would

@@ -16,7 +16,7 @@ from models.kernels.kernel import ClientRules, Kernel, LockHandoverTime, Migrati
 from models.kernels.ktask_v4 import TEST_OF_PRIORITIES
 from models.kernels.padata_5_8 import DEFERRED_INIT, OTHER_CLIENTS, PMD, SPINLOCK_HANDOVER_S
 from models.policies.options import PolicyName
-from models.units import MIB
+from models.text.units import MIB
 
 
 class Padata2022(Kernel):

@@ -14,7 +14,7 @@ from typing import ClassVar, Literal
 
 from models.kernels.kernel import BusyFactor, ClientRules, Kernel, LockHandoverTime, Migration, StopsAtError
 from models.policies.options import PolicyName
-from models.units import MIB
+from models.text.units import MIB
 
 SECTION = 128 * MIB  # of memory, on x86 with 4 KiB pages (SECTION_SIZE_BITS of arch/x86/include/asm/sparsemem.h)
 PMD = 2 * MIB

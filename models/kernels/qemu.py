@@ -23,7 +23,7 @@ from pydantic import Field
 
 from models.kernels.kernel import ClientRules, Kernel, LateStart, Migration, Start, StartLatency
 from models.policies.options import PolicyName
-from models.units import MIB
+from models.text.units import MIB
 
 
 class Qemu(Kernel):

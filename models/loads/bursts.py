@@ -10,7 +10,7 @@ from pydantic import Field
 
 from models.loads.load import Compute, Load, LoadStep, SleepFor
 from models.machine import Machine
-from models.units import Time
+from models.text.units import Time
 
 
 class Bursts(Load):

@@ -13,11 +13,11 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field
 
 from models.clients.client import Stream, check_cpus
-from models.cpu_list import CpuList, format_cpu_list
-from models.groups import Group
+from models.loads.groups import Group
 from models.machine import Machine
-from models.units import Time
-from models.validation import Checker
+from models.text.checks import Checker
+from models.text.cpu_list import CpuList, format_cpu_list
+from models.text.units import Time
 
 
 @dataclass(frozen=True)

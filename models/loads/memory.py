@@ -11,11 +11,11 @@ from pydantic import Field
 from models.clients.clear_gigantic_page import clearing
 from models.clients.client import Stream
 from models.clients.page_faults import check_node
-from models.groups import Group
+from models.loads.groups import Group
 from models.loads.load import Load, LoadStep, Move
 from models.machine import Machine
-from models.units import GIB, Rate, Size, format_rate
-from models.validation import Checker
+from models.text.checks import Checker
+from models.text.units import GIB, Rate, Size, format_rate
 
 _AT_ONCE_BYTES = GIB
 

@@ -9,12 +9,12 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from models.clients.client import Stream
-from models.groups import Group
+from models.loads.groups import Group
 from models.loads.load import Compute, Load, LoadStep, Move, Request
 from models.loads.memory import Read, memory_stream
 from models.machine import Machine
-from models.units import Size, Time, format_rate, format_time
-from models.validation import Checker
+from models.text.checks import Checker
+from models.text.units import Size, Time, format_rate, format_time
 
 
 class Service(Load):

@@ -11,7 +11,7 @@ from pydantic import Field
 
 from models.loads.load import Compute, Load, LoadStep
 from models.machine import Machine
-from models.units import Time
+from models.text.units import Time
 
 _AT_ONCE_S = 1.0
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from models.units import MIB, Size
+from models.text.units import MIB, Size
 
 Works = Literal[
     "ktask",

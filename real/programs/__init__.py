@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from models.problems import did_you_mean
+from models.text.problems import did_you_mean
 from real.programs.java import Java
 from real.programs.program import NoProgramError, Program, ProgramError, Timing, from_pool
 from real.programs.qemu import Qemu

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from models.case import Case
+from models.scenario.case import Case
 from real.programs.program import Program, Running, options
 
 _STAMPED = re.compile(r"\[(\d+)ns\] (.*)")

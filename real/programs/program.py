@@ -20,9 +20,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, ClassVar, Self
 
-from models.case import Case
 from models.clients import Advised
-from models.units import MIB
+from models.scenario.case import Case
+from models.text.units import MIB
 from real import system_calls
 
 _PATIENCE_S = 120.0  # memory that the hypervisor does not back comes at 0.4 GiB/s; the largest run has 4 GiB

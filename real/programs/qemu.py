@@ -10,8 +10,8 @@ import time
 from dataclasses import dataclass
 from typing import ClassVar
 
-from models.case import Case
 from models.clients.advised import suffixed
+from models.scenario.case import Case
 from real.programs.program import Program, Running, options
 
 

@@ -11,10 +11,10 @@ from collections.abc import Sequence
 
 import click
 
-from models.problems import InputError
 from models.results import FolderTakenError
+from models.text.problems import InputError
 from sim.cli import advice, hosts, plots, scenarios, sweeps, tuning
-from sim.executors import LostWorkersError
+from sim.runs.executors import LostWorkersError
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})

@@ -13,16 +13,16 @@ import click
 import pandas as pd
 from tqdm import tqdm
 
-from models.document import EMPTY, Located, read
+from models.files.machine import load_machine
 from models.machine import Machine
-from models.machine_file import load_machine
-from models.problems import InputError, Problem
-from models.units import describe
-from models.validation import Checker
-from sim.advice import Advice, describe_advice
-from sim.advice import advise as find_advice
+from models.text.checks import Checker
+from models.text.document import EMPTY, Located, read
+from models.text.problems import InputError, Problem
+from models.text.units import describe
 from sim.cli.hosts import real_backend
-from sim.experiment import available_cpus
+from sim.runs.experiment import available_cpus
+from sim.search.advice import Advice, describe_advice
+from sim.search.advice import advise as find_advice
 
 # What a user gave, by its place in the scenario that is made of it.
 _OPTIONS = {

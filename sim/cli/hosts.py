@@ -15,24 +15,24 @@ import yaml
 from tabulate import tabulate
 from tqdm import tqdm
 
-from models.designs import calibration_design, method_design, thread_counts, validation_design
-from models.document import locate
-from models.importers import import_topology
+from models.files.importers import import_topology
+from models.files.machine import build_machine, load_machine
+from models.files.machine_writer import machine_document, machine_yaml, write_machine
 from models.machine import Machine
-from models.machine_file import build_machine, load_machine
-from models.machine_writer import machine_document, machine_yaml, write_machine
-from models.problems import InputError
+from models.machine.topology import Topology
+from models.measured.designs import calibration_design, method_design, thread_counts, validation_design
 from models.results import Results
 from models.scenario import Scenario
-from models.topology import Topology
-from sim.calibration import Calibration, CalibrationError, describe_calibration
-from sim.calibration import calibrate as fit
+from models.text.document import locate
+from models.text.problems import InputError
 from sim.cli.programs import COUNT, measure_page_faults, validate_programs
 from sim.cli.published import calibrate_table, validate_tables
-from sim.figures import plot_validation
-from sim.page_faults import with_page_faults
-from sim.validation import describe_validation
-from sim.validation import validate as compare
+from sim.compare.host import describe_validation
+from sim.compare.host import validate as compare
+from sim.fit.host import Calibration, CalibrationError, describe_calibration
+from sim.fit.host import calibrate as fit
+from sim.fit.page_faults import with_page_faults
+from sim.show.host_figure import plot_validation
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -264,9 +264,9 @@ def validate(
         machine = real.host_machine() if machine_file is None else load_machine(machine_file)
     except ValueError as error:
         raise click.UsageError(str(error)) from None
-    if machine_file is not None and machine.team is None:
+    if machine_file is not None and machine.worker_costs is None:
         raise click.UsageError(
-            f"{machine_file} is not of a calibration (it has no `team`); `ktask-sim calibrate` makes one"
+            f"{machine_file} is not of a calibration (it has no `workers`); `ktask-sim calibrate` makes one"
         )
     if tables:
         with refused():

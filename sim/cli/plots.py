@@ -12,10 +12,9 @@ from matplotlib.backend_bases import FigureCanvasBase
 from matplotlib.figure import Figure
 from tabulate import tabulate
 
-from models.problems import did_you_mean
-from models.regret_table import policy_columns, regret_table, situation_columns, varying
 from models.results import Results, load_results
-from models.run_store import FILE
+from models.results.regret_table import policy_columns, regret_table, situation_columns, varying
+from models.text.problems import did_you_mean
 from sim.figures import (
     plot_heat_map,
     plot_interference,
@@ -27,8 +26,9 @@ from sim.figures import (
 )
 from sim.figures.names import axis_label, case_names, decimals, word
 from sim.figures.style import save
-from sim.tuning import FIGURE as TUNING_FIGURE
-from sim.tuning import RECORD
+from sim.runs.store import FILE
+from sim.search.tuning import FIGURE as TUNING_FIGURE
+from sim.search.tuning import RECORD
 
 
 @click.command()

@@ -10,14 +10,14 @@ from typing import Any
 import click
 from tqdm import tqdm
 
-from models.designs import page_fault_design, program_design
 from models.machine import Machine
+from models.measured.designs import page_fault_design, program_design
 from models.scenario import Scenario
-from sim.calibration import describe_parameters
-from sim.figures import plot_validation
-from sim.page_faults import machine_by_page_faults
-from sim.programs import compare_programs, describe_programs
-from sim.validation import Validation
+from sim.compare.host import Validation
+from sim.compare.programs import compare_programs, describe_programs
+from sim.fit.host import describe_parameters
+from sim.fit.page_faults import machine_by_page_faults
+from sim.show.host_figure import plot_validation
 
 COUNT = "{desc}: {n_fmt} runs, {elapsed}"
 _MOST_REPLICATIONS = 40

@@ -9,15 +9,15 @@ import click
 import yaml
 from tqdm import tqdm
 
-from models.machine_file import find_machine_file, load_machine
-from models.machine_writer import write_machine
-from models.problems import InputError
-from models.readings import known_tables, read_measurements
-from sim.experiment import available_cpus
-from sim.figures import plot_table
-from sim.gallery import compare, describe_gallery, describe_table, summary
-from sim.gallery_page import gallery_html
-from sim.table_fit import describe_fit, figures_of, fit_table, fitted_document
+from models.files.machine import find_machine_file, load_machine
+from models.files.machine_writer import write_machine
+from models.measured.measurements import known_tables, read_measurements
+from models.text.problems import InputError
+from sim.compare.published import compare, describe_published, describe_table, summary
+from sim.fit.table import describe_fit, figures_of, fit_table, fitted_document
+from sim.runs.experiment import available_cpus
+from sim.show.published_figure import plot_table
+from sim.show.published_page import published_html
 
 
 def validate_tables(tables: Sequence[str], output: Path | None, jobs: int | None) -> None:
@@ -28,19 +28,19 @@ def validate_tables(tables: Sequence[str], output: Path | None, jobs: int | None
             results = compare(names, jobs=jobs or available_cpus(), on_table=lambda _name: progress.update())
     except ValueError as error:
         raise click.UsageError(str(error)) from None
-    click.echo(describe_gallery(results))
+    click.echo(describe_published(results))
     if len(results) <= 3:
         for result in results:
-            click.echo(f"\n{result.reading.name}: {result.verdict}\n\n{describe_table(result)}")
+            click.echo(f"\n{result.measured.name}: {result.verdict}\n\n{describe_table(result)}")
     if output is None:
         return
     output.mkdir(parents=True, exist_ok=True)
     summary(results).to_csv(output / "tables.csv", index=False)
     for result in results:
         if len(result.cells):
-            result.cells.to_csv(output / f"{result.reading.name}.csv", index=False)
-            plot_table(result, output / f"{result.reading.name}.png")
-    (output / "index.html").write_text(gallery_html(results), encoding="utf-8")
+            result.cells.to_csv(output / f"{result.measured.name}.csv", index=False)
+            plot_table(result, output / f"{result.measured.name}.png")
+    (output / "index.html").write_text(published_html(results), encoding="utf-8")
     click.echo(f"page: {output / 'index.html'}\ntables and figures: {output}", err=True)
 
 
@@ -61,9 +61,9 @@ def calibrate_table(
     try:
         path = find_machine_file(machine_name, Path.cwd())
         machine = load_machine(path)
-        reading = read_measurements(measurements, machine, client, kernel)
+        measured = read_measurements(measurements, machine, client, kernel)
         names = None if figures is None else [name.strip() for name in figures.split(",") if name.strip()]
-        fit = fit_table(reading, figures_of(reading, client, names), jobs=jobs or available_cpus())
+        fit = fit_table(measured, figures_of(measured, client, names), jobs=jobs or available_cpus())
         document = fitted_document(yaml.safe_load(path.read_text(encoding="utf-8")), fit, measurements.name)
     except InputError:
         raise
@@ -72,5 +72,5 @@ def calibrate_table(
     write_machine(document, output)
     table = output.with_suffix(".csv")
     fit.cells.to_csv(table, index=False)
-    click.echo(describe_fit(fit, reading))
+    click.echo(describe_fit(fit, measured))
     click.echo(f"machine file: {output}\ncells: {table}", err=True)

@@ -10,23 +10,23 @@ import click
 from tabulate import tabulate
 from tqdm import tqdm
 
-from models.machine_file import iter_shipped, load_machine, machine_schema
+from models.files.machine import iter_shipped, load_machine, machine_schema
 from models.results import (
     Results,
     check_folder,
     may_replace,
     provenance_of,
 )
+from models.results.tables import unmatched_note
 from models.scenario import load_scenario
-from models.scenario_file import scenario_schema
-from models.tables import unmatched_note
-from models.units import format_rate, format_size
+from models.scenario.keys import scenario_schema
+from models.text.units import format_rate, format_size
 from sim.cli.hosts import host_options, real_backend, refused, stability
 from sim.cli.plots import read_folder
-from sim.describe import describe_machine, describe_policies, describe_results, describe_scenario
-from sim.experiment import available_cpus
-from sim.experiment import run as run_scenario
 from sim.figures import plot_speedup
+from sim.runs.experiment import available_cpus
+from sim.runs.experiment import run as run_scenario
+from sim.show.describe import describe_machine, describe_policies, describe_results, describe_scenario
 
 _FIGURE = "speedup.png"
 

@@ -11,14 +11,14 @@ from types import FrameType
 import click
 from tqdm import tqdm
 
-from models.run_store import FILE
+from models.results.tables import unmatched_note
 from models.scenario import load_scenario
-from models.tables import unmatched_note
 from sim.cli.scenarios import print_results
-from sim.executors import LostWorkersError, SchedulerError
-from sim.experiment import available_cpus
-from sim.sweep import FIGURE
-from sim.sweep import sweep as make_sweep
+from sim.runs.executors import LostWorkersError, SchedulerError
+from sim.runs.experiment import available_cpus
+from sim.runs.store import FILE
+from sim.runs.sweep import FIGURE
+from sim.runs.sweep import sweep as make_sweep
 
 
 @click.command()

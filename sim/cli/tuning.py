@@ -9,10 +9,10 @@ import click
 
 from models.scenario import load_scenario
 from sim.cli.sweeps import go_on, progress, stoppable
-from sim.executors import LostWorkersError
-from sim.experiment import available_cpus
-from sim.tuning import FIGURE, OBJECTIVES, Tuning, describe_tuning
-from sim.tuning import tune as search
+from sim.runs.executors import LostWorkersError
+from sim.runs.experiment import available_cpus
+from sim.search.tuning import FIGURE, OBJECTIVES, Tuning, describe_tuning
+from sim.search.tuning import tune as search
 
 
 @click.command()

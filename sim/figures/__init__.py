@@ -1,6 +1,5 @@
 """Figures, made from results: a file for each."""
 
-from sim.figures.gallery import plot_table
 from sim.figures.heat_map import plot_heat_map
 from sim.figures.interference import plot_interference
 from sim.figures.loads import plot_loads
@@ -8,7 +7,6 @@ from sim.figures.pareto import plot_pareto
 from sim.figures.regret import plot_regret
 from sim.figures.speedup import plot_speedup
 from sim.figures.timeline import plot_timeline
-from sim.figures.validation import plot_validation
 
 __all__ = [
     "plot_heat_map",
@@ -17,7 +15,5 @@ __all__ = [
     "plot_pareto",
     "plot_regret",
     "plot_speedup",
-    "plot_table",
     "plot_timeline",
-    "plot_validation",
 ]

@@ -13,8 +13,8 @@ from matplotlib.image import AxesImage
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 
-from models.regret_table import situation_columns, varying
 from models.results import Results
+from models.results.regret_table import situation_columns, varying
 from sim.figures.names import amount, axis_label, case_name, decimals, word
 from sim.figures.style import HEAT, VERMILION, save, set_title
 

@@ -10,9 +10,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from models.regret_table import situation_columns, varying
 from models.results import Results
-from models.tables import other_works
+from models.results.regret_table import situation_columns, varying
+from models.results.tables import other_works
 from sim.figures.names import axis_label, case_names
 from sim.figures.pareto import LINE_INCHES, write_names
 from sim.figures.style import GREY, GRID, SERIES, save, set_title, width_inches
@@ -24,7 +24,8 @@ def plot_interference(results: Results, path: str | Path | None = None) -> Figur
     """Draw a point for each case and other work: how long the job took, and how much the other work was slowed down.
 
     Points of a case are at one height, with its name beside them. Machine, task and other work, as far as they vary,
-    span panels. Slowdown is as in `sim.interference`; 1 is as fast as alone, and work that stood still has no point.
+    span panels. Slowdown is as in `sim.engine.interference`; 1 is as fast as alone, and work that stood still has no
+    point.
     Returns the figure, and writes it to `path` if given. Raises ValueError if no case has other work.
     """
     summary = results.summary

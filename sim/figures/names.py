@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 
 import pandas as pd
 
-from models.units import format_size, format_time, parse_size, parse_time
+from models.text.units import format_size, format_time, parse_size, parse_time
 
 _OWN_WORDS = ("machine", "client", "kernel", "policy")  # columns whose values say what they are
 _HEADS = {"nthreads": "threads", "cpu_s": "CPU-seconds", "size_gib": "size (GiB)"}

@@ -9,7 +9,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from models.regret import pareto_front
+from models.results.regret import pareto_front
 from sim.figures.names import axis_label
 from sim.figures.style import BLUE, GREY, GRID, ORANGE, save, set_title, width_inches
 

@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from models.regret_table import policy_columns, regret_table, situation_columns
 from models.results import Results
+from models.results.regret_table import policy_columns, regret_table, situation_columns
 from sim.figures.names import case_names
 from sim.figures.style import BLUE, GRID, ORANGE, SKY, save, set_title, width_inches
 
@@ -18,7 +18,7 @@ _MOST_POLICIES = 60
 
 
 def plot_regret(results: Results, *, over: Sequence[str] | None = None, path: str | Path | None = None) -> Figure:
-    """Draw the table of models.regret_table as bars: a policy in each row, its worst regret and its mean one.
+    """Draw the table of models.results.regret_table as bars: a policy in each row, its worst regret and its mean one.
 
     Rings are the single situations, which the columns `over` tell apart. Of many policies the best are drawn. Returns
     the figure, and writes it to `path` if given. Raises ValueError where there is no such table.

@@ -11,8 +11,8 @@ from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator, ScalarFormatter
 
-from models.regret_table import varying
 from models.results import Results
+from models.results.regret_table import varying
 from sim.figures.names import case_name
 from sim.figures.style import GREY, GRID, SERIES, VERMILION, save, set_title, width_inches
 

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from models.units import format_time
+from models.text.units import format_time
 from sim.figures.style import BLACK, BLUE, GREEN, ORANGE, PURPLE, SKY, VERMILION, save, set_title
 
 _MOST_CHUNKS = 320  # of the first tasks, where nobody says up to when

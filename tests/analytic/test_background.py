@@ -13,13 +13,13 @@ from dataclasses import replace
 
 import pytest
 
-from models.case import Case
 from models.loads import LOADS
 from models.machine import Machine
-from models.run import Slice
-from models.streams import Streams
-from models.units import GIB
-from sim.run import run_case
+from models.results.run import Slice
+from models.scenario.case import Case
+from models.scenario.streams import Streams
+from models.text.units import GIB
+from sim.engine.run import run_case
 
 MakeCase = Callable[..., Case]
 

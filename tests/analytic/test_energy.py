@@ -7,9 +7,9 @@ from dataclasses import replace
 
 import pytest
 
-from models.case import Case
 from models.machine import Power
-from sim.run import run_case
+from models.scenario.case import Case
+from sim.engine.run import run_case
 
 MakeCase = Callable[..., Case]
 POWER = Power(rest_w=100.0, core_busy_w=8.0, thread_busy_w=3.0, socket_awake_w=10.0, memory_j_per_byte=1e-9)

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from simpy import Environment, Event
 
-from models.capacity import CapacityCurve
-from sim.flows import FlowNetwork, Route
+from models.machine.capacity import CapacityCurve
+from sim.engine.flows import FlowNetwork, Route
 
 EXACT = 1e-12
 

@@ -12,17 +12,17 @@ from dataclasses import replace
 import pytest
 from simpy import Environment
 
-from models.case import Case
 from models.clients import Task
 from models.clients.clear_gigantic_page import clearing
 from models.policies import NodeEntry
-from models.run import Record, Slice
-from models.streams import Streams
-from models.units import GIB
-from sim.hardware import Hardware
-from sim.ktask import Ktask
-from sim.run import run_case
-from sim.threads import OwnCpus
+from models.results.run import Record, Slice
+from models.scenario.case import Case
+from models.scenario.streams import Streams
+from models.text.units import GIB
+from sim.engine.framework import Ktask
+from sim.engine.hardware import Hardware
+from sim.engine.run import run_case
+from sim.engine.threads import OwnCpus
 
 MakeCase = Callable[..., Case]
 

@@ -11,18 +11,18 @@ from dataclasses import dataclass, replace
 import pytest
 from simpy import Environment
 
-from models.case import Case
 from models.clients import ClearGigantic, Pause, Step, Task
 from models.clients.clear_gigantic_page import clearing
 from models.kernels import VERSIONS
 from models.machine import Machine
 from models.policies import NodeEntry
-from models.run import Record, Slice
-from models.streams import Streams
-from models.units import GIB, MIB
-from sim.hardware import Hardware
-from sim.ktask import Ktask
-from sim.threads import OwnCpus
+from models.results.run import Record, Slice
+from models.scenario.case import Case
+from models.scenario.streams import Streams
+from models.text.units import GIB, MIB
+from sim.engine.framework import Ktask
+from sim.engine.hardware import Hardware
+from sim.engine.threads import OwnCpus
 
 QUIET = {"setup_time": "0s", "start_latency": "0s", "wake_latency": "0s", "lock_hold_time": "0s", "stray_block": 0.0}
 BASE = 4096

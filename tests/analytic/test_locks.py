@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.locks import Lock, LockCurve, lock_curve, waits
+from models.memory.locks import Lock, LockCurve, lock_curve, waits
 
 
 def curve_of(**times_us: float) -> LockCurve:

@@ -13,16 +13,16 @@ from dataclasses import replace
 import pytest
 from simpy import Environment
 
-from models.case import Case
 from models.clients import KtaskTest
-from models.groups import Group
 from models.loads import LOADS, Load
+from models.loads.groups import Group
 from models.machine import Machine
-from models.streams import Streams
-from sim.background import Neighbour
-from sim.hardware import Hardware
-from sim.run import run_case
-from sim.scheduler import Scheduler
+from models.scenario.case import Case
+from models.scenario.streams import Streams
+from sim.engine.background import Neighbour
+from sim.engine.hardware import Hardware
+from sim.engine.run import run_case
+from sim.engine.scheduler import Scheduler
 from tests.conftest import QUIET_KERNEL, make_quiet_machine
 
 TICK_S = 4e-3

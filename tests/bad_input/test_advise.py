@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from models.machine_file import load_machine
+from models.files.machine import load_machine
 from models.results import machine_as_data
 from sim.cli import main
 

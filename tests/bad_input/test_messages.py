@@ -16,11 +16,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.document import parse
-from models.machine_file import build_machine, load_machine, shipped_machines
-from models.problems import InputError
+from models.files.machine import build_machine, load_machine, shipped_machines
 from models.scenario import build_scenario, load_scenario
-from sim.tuning import check_space
+from models.text.document import parse
+from models.text.problems import InputError
+from sim.search.tuning import check_space
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from models.importers import import_topology
-from models.problems import InputError
+from models.files.importers import import_topology
+from models.text.problems import InputError
 from tests.topologies import HWLOC, NUMACTL, files_in, tar_of, unpacked, write_tree
 
 

@@ -16,18 +16,18 @@ from pathlib import Path
 from typing import Any
 
 import real
-from models.designs import calibration_design
-from models.document import locate
-from models.machine_file import load_machine
-from models.problems import InputError
+from models.files.machine import load_machine
+from models.measured.designs import calibration_design
 from models.results import Results
 from models.scenario import Scenario, build_scenario
-from models.units import KIB, MIB
+from models.text.document import locate
+from models.text.problems import InputError
+from models.text.units import KIB, MIB
 from real.huge_pages import GrownPool
 from real.limits import pool_folder, pool_nids, read_pool
 from real.run import run_case
 from real.system_calls import current_cpu
-from real.team import Team
+from real.workers import Workers
 from real.zeroing import Arena, FileArena, FilledArena, MappedArena, methods
 
 HUGE_BYTES = 2 * MIB
@@ -145,8 +145,8 @@ def helpers() -> list[dict[str, Any]]:
         case = _scenario([part]).cases[0]
         arena = Watched(case.task.size, mmap.PAGESIZE)
         seen.clear()
-        with Team(case.machine, arena, 2) as team:
-            result = run_case(case, 0, team=team, arena=arena, method=method, with_slices=True)
+        with Workers(case.machine, arena, 2) as workers:
+            result = run_case(case, 0, workers=workers, arena=arena, method=method, with_slices=True)
         arena.close()
         found.append(
             {

@@ -20,7 +20,7 @@ from typing import Any
 
 import pytest
 
-from models.units import MIB
+from models.text.units import MIB
 from tests.emulated import guest
 from tests.emulated.machine import EmulatedNode, run_script, why_none
 

@@ -13,7 +13,7 @@ import pytest
 import real
 from models.results import Results
 from models.scenario import Scenario, load_scenario
-from models.units import MIB, format_size
+from models.text.units import MIB, format_size
 from real.background import REGION_BYTES
 from real.limits import available_memory
 from real.zeroing import Method, methods, why_not

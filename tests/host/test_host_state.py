@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from models.units import GIB, MIB
+from models.text.units import GIB, MIB
 from real.host_state import CpuTicks, HostState, as_data, permitted, read_host_state, what_changed
 from real.limits import HugePagePool, huge_page_sizes
 from tests.conftest import ROOT

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 
-from models.units import GIB, MIB
+from models.text.units import GIB, MIB
 from real.huge_pages import GrownPool, PoolError, restore_leftovers
 from real.limits import available_memory, free_huge_pages, huge_page_sizes, pool_folder, pool_nids, read_pool
 from tests.conftest import ROOT

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from models.units import GIB, KIB, MIB
+from models.text.units import GIB, KIB, MIB
 from real.limits import (
     MemoryLimit,
     NotEnoughMemoryError,

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 import real
-from models.designs import program_design
-from models.units import MIB
+from models.measured.designs import program_design
+from models.text.units import MIB
 from real.limits import available_memory, free_huge_pages
 from real.programs import PROGRAMS
 

@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 
 import real
-from models.cpu_list import format_cpu_list
-from models.machine_file import load_machine
-from models.problems import InputError
+from models.files.machine import load_machine
 from models.scenario import load_scenario
-from models.units import GIB, MIB, format_size
+from models.text.cpu_list import format_cpu_list
+from models.text.problems import InputError
+from models.text.units import GIB, MIB, format_size
 from real.background import REGION_BYTES, budget_bytes
 from real.huge_pages import GrownPool
 from real.limits import free_huge_pages, huge_page_sizes

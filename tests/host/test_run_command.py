@@ -18,10 +18,10 @@ import yaml
 
 import real
 import sim
-from models.machine_file import load_machine
+from models.files.machine import load_machine
 from models.results import load_results
 from models.scenario import load_scenario
-from models.units import GIB, KIB, MIB
+from models.text.units import GIB, KIB, MIB
 from real.limits import available_memory
 from real.zeroing import Method, methods, why_not
 from tests.conftest import ROOT

@@ -13,7 +13,7 @@ import pytest
 
 import sim
 from models.results import load_results
-from models.units import MIB
+from models.text.units import MIB
 from real.background import Background
 from real.experiment import LEAST_REPLICATIONS
 from real.zeroing import Method

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from models.units import GIB, MIB
+from models.text.units import GIB, MIB
 from real.huge_pages import default_state_dir
 from real.limits import available_memory, free_huge_pages, read_meminfo, read_pool
 from real.zeroing import Method

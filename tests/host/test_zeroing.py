@@ -20,7 +20,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.units import GIB, KIB, MIB
+from models.text.units import GIB, KIB, MIB
 from real.huge_pages import GrownPool
 from real.limits import NotEnoughMemoryError, free_huge_pages, read_fields
 from real.zeroing import Arena, Method, NoMethodError, choose, methods, why_not

@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from models.units import GIB
-from sim.calibration import calibrate
+from models.text.units import GIB
+from sim.fit.host import calibrate
 from tests.unit.test_calibration import QUICK, guess, host, quick_design, runs_of
 
 TRUTH = {"rates.clear_rate": 4.0 * GIB, "rates.memory_bandwidth": 12.0 * GIB}

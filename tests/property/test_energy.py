@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.case import Case
-from models.energy import Energy, energy_of
 from models.machine import Power
-from sim.run import run_case
+from models.machine.energy import Energy, energy_of
+from models.scenario.case import Case
+from sim.engine.run import run_case
 from tests.property.test_ktask import cases
 
 WATTS = st.floats(0.0, 1e3)

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from simpy import Environment
 
-from sim.flows import FlowNetwork
+from sim.engine.flows import FlowNetwork
 from tests.reference import Play, Scenario, machines, scenarios
 from tests.reference.plain_flows import PlainResource, PlainRoute, effective_capacities, finish_times
 

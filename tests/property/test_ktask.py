@@ -5,15 +5,15 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.case import Case
 from models.clients import ClearGigantic
-from models.document import parse
+from models.files.machine import build_machine
 from models.kernels import KtaskV1
 from models.machine import Machine
-from models.machine_file import build_machine
-from models.run import RunResult
-from models.units import MIB
-from sim.run import run_case
+from models.results.run import RunResult
+from models.scenario.case import Case
+from models.text.document import parse
+from models.text.units import MIB
+from sim.engine.run import run_case
 
 
 @st.composite

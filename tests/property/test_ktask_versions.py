@@ -10,11 +10,11 @@ from models.clients import Task
 from models.clients.clear_gigantic_page import clearing
 from models.kernels import VERSIONS
 from models.policies import NodeEntry, Policy
-from models.run import Record
-from models.streams import Streams
-from sim.hardware import Hardware
-from sim.ktask import Ktask
-from sim.threads import OwnCpus
+from models.results.run import Record
+from models.scenario.streams import Streams
+from sim.engine.framework import Ktask
+from sim.engine.hardware import Hardware
+from sim.engine.threads import OwnCpus
 from tests.conftest import make_quiet_machine
 
 MACHINE = make_quiet_machine()

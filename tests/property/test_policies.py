@@ -12,18 +12,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.case import Case
 from models.clients import ClearGigantic
-from models.document import parse
+from models.files.machine import build_machine
 from models.kernels import KtaskV1
 from models.machine import Machine
-from models.machine_file import build_machine
 from models.policies import Chunk, NodeEntry, Policy, PolicyOptions
 from models.policies.chunks import CHUNKS
 from models.policies.options import PRESETS, End, HelperNode, NextEntryName
 from models.policies.works import WORKS
-from models.units import GIB, KIB, MIB
-from sim.run import run_case
+from models.scenario.case import Case
+from models.text.document import parse
+from models.text.units import GIB, KIB, MIB
+from sim.engine.run import run_case
 from tests.conftest import QUIET_KERNEL, make_quiet_machine
 
 BASE = 4096

@@ -6,7 +6,7 @@ import pandas as pd
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.regret import pareto_front, regret_pct
+from models.results.regret import pareto_front, regret_pct
 
 COLUMNS = ["time_s", "cpu_s", "imbalance"]
 # Few different values, so that ties are common.

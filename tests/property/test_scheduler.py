@@ -13,18 +13,18 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from simpy import Environment
 
-from models.case import Case
 from models.clients import KtaskTest
-from models.groups import Group
 from models.kernels import VERSIONS
 from models.loads import LOADS, Load
+from models.loads.groups import Group
+from models.machine.weights import weight_of
 from models.policies.options import HelperGroup, Priority
-from models.streams import Streams
-from models.weights import weight_of
-from sim.background import Neighbour
-from sim.hardware import Hardware
-from sim.run import run_case
-from sim.scheduler import ScheduledThread, Scheduler
+from models.scenario.case import Case
+from models.scenario.streams import Streams
+from sim.engine.background import Neighbour
+from sim.engine.hardware import Hardware
+from sim.engine.run import run_case
+from sim.engine.scheduler import ScheduledThread, Scheduler
 from tests.conftest import make_quiet_machine
 
 MACHINE = make_quiet_machine()

@@ -10,12 +10,12 @@ from pathlib import Path
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.cpu_list import format_cpu_list, parse_cpu_list
-from models.importers import import_topology
+from models.files.importers import import_topology
 from models.machine import Node
-from models.problems import InputError
-from models.topology import FoundCpu, Topology, layout, number_cpus
-from models.units import GIB, KIB
+from models.machine.topology import FoundCpu, Topology, layout, number_cpus
+from models.text.cpu_list import format_cpu_list, parse_cpu_list
+from models.text.problems import InputError
+from models.text.units import GIB, KIB
 from tests.topologies import HWLOC, NUMACTL, built, files_in, tar_of, write_tree
 
 

@@ -9,8 +9,8 @@ import pytest
 
 from models.results import Results
 from models.scenario import load_scenario
-from sim.describe import describe_results
-from sim.experiment import run
+from sim.runs.experiment import run
+from sim.show.describe import describe_results
 from tests.validation.study import cell_table
 
 

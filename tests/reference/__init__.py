@@ -1,4 +1,4 @@
-"""Random networks with a history of flows, and how to play one on the engine: shared by the tests of `sim.flows`."""
+"""Random networks with a history of flows, and how to play one on the engine, for the tests of `sim.engine.flows`."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 from hypothesis import strategies as st
 from simpy import Environment, Event
 
-from models.capacity import CapacityCurve
-from sim.flows import FlowNetwork, Resource, Route
+from models.machine.capacity import CapacityCurve
+from sim.engine.flows import FlowNetwork, Resource, Route
 from tests.reference.plain_flows import PlainResource, PlainRoute
 
 

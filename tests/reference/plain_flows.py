@@ -1,7 +1,7 @@
 """A plain reference of the contention engine: all rates of all single flows, anew at each change, by the definition.
 
-It shares nothing with `sim.flows` but `CapacityCurve`: no SimPy, no flow classes, no heaps, no slack resources left
-out. Slow (cubic in the number of flows for each change) and meant to be read at one go.
+It shares nothing with `sim.engine.flows` but `CapacityCurve`: no SimPy, no flow classes, no heaps, no slack resources
+left out. Slow (cubic in the number of flows for each change) and meant to be read at one go.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from models.capacity import CapacityCurve
+from models.machine.capacity import CapacityCurve
 
 
 class PlainResource(NamedTuple):

@@ -1,6 +1,6 @@
 """Times on a machine without other work, as they were when the simulator had no scheduler: not a digit has changed.
 
-Computed with the commit "sim.figures.gallery: cells that are not counted look so, and the label fits" (2256ef9).
+Computed with the commit "sim.show.published_figure: cells that are not counted look so, and the label fits" (2256ef9).
 """
 
 from __future__ import annotations
@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from models.case import Case
-from models.document import parse
-from models.groups import Group
+from models.loads.groups import Group
 from models.scenario import build_scenario
-from sim.run import run_case
+from models.scenario.case import Case
+from models.text.document import parse
+from sim.engine.run import run_case
 
 # what: (machine, task, kernel, seconds, CPU-seconds)
 TIMES = {

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from simpy import Environment, Event, Resource
 
-from models.locks import Lock, lock_curve, waits
+from models.memory.locks import Lock, lock_curve, waits
 
 
 def plain_cycle_s(threads: int, away_s: float, hold_s: float, transfer_s: float, handover_s: float) -> float:

@@ -12,13 +12,13 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from models.designs import calibration_design, validation_design
+from models.files.machine import load_machine
 from models.machine import Cpu, Machine, Node
-from models.machine_file import load_machine
+from models.measured.designs import calibration_design, validation_design
 from models.scenario import Scenario
-from models.units import GIB, MIB
-from sim.calibration import calibrate
-from sim.validation import AGREES, Validation, beside, validate
+from models.text.units import GIB, MIB
+from sim.compare.host import AGREES, Validation, beside, validate
+from sim.fit.host import calibrate
 
 MEASURED = Path(__file__).parents[1] / "data" / "measured" / "epyc-zen5-2cpu.csv"
 

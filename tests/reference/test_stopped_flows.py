@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from simpy import Environment, Event
 
-from sim.flows import FlowNetwork
+from sim.engine.flows import FlowNetwork
 from tests.reference import Scenario, machines, scenarios
 from tests.reference.plain_flows import PlainResource, PlainRoute, fair_rates
 

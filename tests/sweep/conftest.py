@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from models.run_store import FILE
 from models.scenario import Scenario, load_scenario
+from sim.runs.store import FILE
 
 
 @pytest.fixture

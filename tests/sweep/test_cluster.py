@@ -17,7 +17,7 @@ import pytest
 
 import sim
 from models.scenario import Scenario
-from sim.executors import LostWorkersError, SchedulerError, _run_there
+from sim.runs.executors import LostWorkersError, SchedulerError, _run_there
 from tests.sweep.conftest import n_stored, wait_until
 from tests.unit.test_cli import ktask_sim
 from tests.unit.test_sweep import bytes_of, stored

@@ -11,17 +11,17 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from models.case import Case
 from models.clients.clear_gigantic_page import ClearGigantic
 from models.clients.hugetlbfs_fallocate import HugetlbfsFallocate, HugetlbfsFallocateCosts
+from models.files.machine import load_machine
 from models.kernels import KtaskV1
 from models.machine import Machine, Rates
-from models.machine_file import load_machine
-from models.problems import InputError
-from models.run import RunResult, WorkerTotals
-from models.units import GIB, MIB
-from sim.advice import Advice, advise, describe_advice, limit_of, parts_of, recommend, thread_counts
-from sim.run import run_case
+from models.results.run import RunResult, WorkerTotals
+from models.scenario.case import Case
+from models.text.problems import InputError
+from models.text.units import GIB, MIB
+from sim.engine.run import run_case
+from sim.search.advice import Advice, advise, describe_advice, limit_of, parts_of, recommend, thread_counts
 
 
 def machine_with(clients: Mapping[str, Mapping[str, float]] | None = None, **rates: float) -> Machine:

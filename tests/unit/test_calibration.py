@@ -1,7 +1,7 @@
 """Calibration: what is fitted to runs of a host whose rates are known, and what is said where they don't tell.
 
 The host is a machine that is simulated: its runs have noise, and the columns that only a real run has are made from
-the costs of its team. Each case has a seed of its own, since the noise of a real host is not the same in every case.
+the costs of its workers. Each case has a seed of its own, since the noise of a real host is not the same in every case.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from models.designs import calibration_design
-from models.document import locate, parse
+from models.files.machine import build_machine
+from models.files.machine_writer import machine_yaml
 from models.loads.spin import Spin
 from models.machine import Machine
-from models.machine_file import build_machine
-from models.machine_writer import machine_yaml
+from models.measured.designs import calibration_design
 from models.scenario import Scenario, build_scenario
-from models.units import GIB, MIB
-from sim.calibration import (
+from models.text.document import locate, parse
+from models.text.units import GIB, MIB
+from sim.fit.host import (
     DEFAULT_KNEE,
     Calibration,
     CalibrationError,
@@ -32,9 +32,9 @@ from sim.calibration import (
     describe_calibration,
     measured_cells,
 )
-from sim.experiment import run
+from sim.runs.experiment import run
 
-TEAM = {
+COSTS = {
     "setup_time": "60us",
     "start_latency": "80us",
     "start_latency_cv": 0.5,
@@ -69,7 +69,7 @@ def document_of(
         document["distance_matrix"] = {"value": matrix, "source": "test"}
     document["rates"] = {name: {"value": value, "source": "test"} for name, value in values.items()}
     if with_team:
-        document["team"] = {name: {"value": value, "source": "test"} for name, value in TEAM.items()}
+        document["workers"] = {name: {"value": value, "source": "test"} for name, value in COSTS.items()}
     return document
 
 
@@ -89,8 +89,8 @@ def runs_of(scenario: Scenario, machine: Machine, seed: int = 1) -> pd.DataFrame
     here = scenario.on(machine).with_team_costs()
     cases = tuple(replace(case, seed=1000 * seed + number) for number, case in enumerate(here.cases))
     runs = run(replace(here, cases=cases)).runs
-    team = machine.team
-    assert team is not None
+    costs = machine.worker_costs
+    assert costs is not None
     random = np.random.default_rng(seed)
     several = runs["nthreads"] > 1
 
@@ -98,12 +98,12 @@ def runs_of(scenario: Scenario, machine: Machine, seed: int = 1) -> pd.DataFrame
         return np.where(known, value * random.lognormal(0.0, 0.05, len(runs)), np.nan)
 
     return runs.assign(
-        hold_s=measured(team["lock_hold_time"]),
-        overhead_s=measured(team["lock_hold_time"] + team["chunk_time"]),
-        setup_s=measured(team["setup_time"], several),
-        start_s=measured(team["start_latency"], several),
-        start_cv=measured(team["start_latency_cv"], several),
-        wake_s=measured(team["wake_latency"], several),
+        hold_s=measured(costs["lock_hold_time"]),
+        overhead_s=measured(costs["lock_hold_time"] + costs["chunk_time"]),
+        setup_s=measured(costs["setup_time"], several),
+        start_s=measured(costs["start_latency"], several),
+        start_cv=measured(costs["start_latency_cv"], several),
+        wake_s=measured(costs["wake_latency"], several),
         chunk_cv=measured(machine.rates.chunk_noise, runs["n_chunks"] > runs["n_tasks"]),
         unstable="",
     )
@@ -196,7 +196,7 @@ def test_the_cost_of_a_chunk_is_found() -> None:
     machine = host(1, memory_bandwidth="50GiB/s")
     design = quick_design(machine, 40, ALONE)
     found = calibrate(design, runs_of(design, machine), guess(1))
-    assert_found(found, "team.chunk_time", 20e-6, 0.2)
+    assert_found(found, "workers.chunk_time", 20e-6, 0.2)
     assert_found(found, "rates.clear_rate", 4 * GIB, 0.01)
 
 
@@ -210,15 +210,15 @@ def quick() -> tuple[Machine, Scenario, pd.DataFrame, Calibration]:
 
 
 def test_what_clocks_tell_is_taken_over(quick: tuple[Machine, Scenario, pd.DataFrame, Calibration]) -> None:
-    """Costs of the team are medians of what the runs' clocks say, and noises come back within a third."""
+    """Costs of the workers are medians of what the runs' clocks say, and noises come back within a third."""
     machine, _, runs, found = quick
     several = runs[runs["nthreads"] > 1]
-    assert found.parameter("team.setup_time").value == float(several["setup_s"].median())
-    assert found.machine.team is not None and machine.team is not None
+    assert found.parameter("workers.setup_time").value == float(several["setup_s"].median())
+    assert found.machine.worker_costs is not None and machine.worker_costs is not None
     for name, column in (("start_latency", "start_s"), ("wake_latency", "wake_s"), ("start_latency_cv", "start_cv")):
-        assert found.machine.team[name] == float(several[column].median())
-        assert found.machine.team[name] == pytest.approx(machine.team[name], rel=0.1)
-    assert found.machine.team["lock_hold_time"] == float(runs["hold_s"].median())
+        assert found.machine.worker_costs[name] == float(several[column].median())
+        assert found.machine.worker_costs[name] == pytest.approx(machine.worker_costs[name], rel=0.1)
+    assert found.machine.worker_costs["lock_hold_time"] == float(runs["hold_s"].median())
     # 48 values or more, with 5 % of noise: the median's error is 1.25 * 5 % / sqrt(48) = 0.9 %, so 10 % is far off.
     assert found.machine.rates.run_noise == pytest.approx(0.01, rel=0.6)
 
@@ -230,7 +230,7 @@ def test_costs_under_background_load_are_left_out(quick: tuple[Machine, Scenario
     cases = tuple(replace(case, background=busy) if number > 2 else case for number, case in enumerate(design.cases))
     late = runs.assign(start_s=runs["start_s"].where(runs["case"] < 3, 2e-3))
     found = calibrate(replace(design, cases=cases), late, guess())
-    assert found.parameter("team.start_latency").value == pytest.approx(80e-6, rel=0.1)
+    assert found.parameter("workers.start_latency").value == pytest.approx(80e-6, rel=0.1)
 
 
 # --- what is not determined -----------------------------------------------------------------------------------------
@@ -267,7 +267,7 @@ def test_one_thread_only() -> None:
     assert found.machine.rates.memory_bytes_per_s == 50 * GIB
     assert found.machine.rates.core_throughput == 1.3
     for name in ("setup_time", "start_latency", "start_latency_cv", "wake_latency"):
-        parameter = found.parameter(f"team.{name}")
+        parameter = found.parameter(f"workers.{name}")
         assert (parameter.value, parameter.determined) == (0.0, False)
         assert parameter.how.startswith("never seen: ")
     assert_found(found, "rates.clear_rate", 4 * GIB, 0.01)
@@ -289,10 +289,10 @@ def test_a_cost_too_small_to_be_seen() -> None:
     machine = host(1, chunk_noise=0.05, run_noise=0.05)
     design = quick_design(machine, 5, [(1, 64, 1), (1, 128, 1)])
     found = calibrate(design, runs_of(design, machine), guess(1))
-    cost = found.parameter("team.chunk_time")
+    cost = found.parameter("workers.chunk_time")
     assert (cost.value, cost.stderr) == (0.0, None)
     assert cost.how == "not determined by the measurements: too small to be seen beside clearing"
-    assert found.machine.team is not None and found.machine.team["chunk_time"] == 0.0
+    assert found.machine.worker_costs is not None and found.machine.worker_costs["chunk_time"] == 0.0
 
 
 def test_columns_that_a_table_lacks() -> None:
@@ -300,7 +300,7 @@ def test_columns_that_a_table_lacks() -> None:
     machine = host()
     design = quick_design(machine, 4, QUICK)
     found = calibrate(design, run(design.on(machine)).runs, guess())
-    assert not any(p.determined for p in found.parameters if p.name.startswith("team.") and "chunk" not in p.name)
+    assert not any(p.determined for p in found.parameters if p.name.startswith("workers.") and "chunk" not in p.name)
     noise = found.parameter("rates.chunk_noise")
     assert (noise.value, noise.how) == (0.0, "no run had enough chunks of one thread to tell")
 
@@ -377,19 +377,19 @@ def test_least_chunk(quick: tuple[Machine, Scenario, pd.DataFrame, Calibration])
     machine = quick[0]
     parameters = (
         Parameter("rates.clear_rate", 4.0 * GIB, 1.0, "fitted"),
-        Parameter("team.chunk_time", 20e-6, 1e-6, "fitted"),
-        Parameter("team.lock_hold_time", 2e-6, 1e-6, "measured"),
+        Parameter("workers.chunk_time", 20e-6, 1e-6, "fitted"),
+        Parameter("workers.lock_hold_time", 2e-6, 1e-6, "measured"),
     )
     calibration = Calibration(machine, parameters, pd.DataFrame())
     assert calibration.least_chunk_bytes() == pytest.approx(9.0112 * MIB, rel=1e-9)
     assert calibration.least_chunk_bytes(0.05) == pytest.approx(1.80224 * MIB, rel=1e-9)
     with pytest.raises(KeyError):
-        calibration.parameter("team.lock")
+        calibration.parameter("workers.lock")
 
 
 @pytest.mark.parametrize("n_nodes", [1, 2])
 def test_the_machine_file_reads_back(n_nodes: int) -> None:
-    """Data, YAML and back give the same rates and team to the digits printed, each with its error and source."""
+    """Data, YAML and back give the same rates and costs to the digits printed, each with error and source."""
     machine = host(4, 1, n_nodes, **({"remote_factors": {"20": 0.7}} if n_nodes > 1 else {}))
     design = calibration_design(machine, 32 * MIB, 6)
     found = calibrate(design, runs_of(design, machine), guess(4, 1, n_nodes))
@@ -411,12 +411,12 @@ def test_the_machine_file_reads_back(n_nodes: int) -> None:
         assert back.rates.memory_curve.knee == pytest.approx(rates.memory_curve.knee, rel=1e-3)
         assert back.rates.cache_bytes_per_s is None
         assert back.rates.remote_factors == pytest.approx(dict(rates.remote_factors) if n_nodes > 1 else {}, abs=1e-4)
-        assert back.team is not None and found.machine.team is not None
-        assert set(back.team) == set(found.machine.team) == set(TEAM)
-        assert back.team == pytest.approx(dict(found.machine.team), rel=1e-3)
+        assert back.worker_costs is not None and found.machine.worker_costs is not None
+        assert set(back.worker_costs) == set(found.machine.worker_costs) == set(COSTS)
+        assert back.worker_costs == pytest.approx(dict(found.machine.worker_costs), rel=1e-3)
         assert back.sources["rates.clear_rate"].startswith("fitted, ± ")
         assert back.sources["rates.clear_rate"].endswith("MiB/s; on a made-up host")
-        assert all("on a made-up host" in back.sources[f"team.{name}"] for name in TEAM)
+        assert all("on a made-up host" in back.sources[f"workers.{name}"] for name in COSTS)
         assert back.sources["rates.clear_traffic"] == "test"  # not fitted
 
 
@@ -425,7 +425,7 @@ def test_it_is_told_in_words(quick: tuple[Machine, Scenario, pd.DataFrame, Calib
     text = describe_calibration(quick[3])
     lines = {line.split()[0]: line for line in text.splitlines()}
     assert lines["rates.clear_rate"].endswith("MiB/s  (fitted)")
-    assert " ± " in lines["team.wake_latency"] and " us ± " in lines["team.wake_latency"]
+    assert " ± " in lines["workers.wake_latency"] and " us ± " in lines["workers.wake_latency"]
     assert "±" not in lines["rates.memory_knee"]
     assert text.splitlines()[-1].startswith("Python's own work for a chunk is below 1 % of its time from chunks of ")
 
@@ -436,4 +436,4 @@ def test_a_wild_host_gives_a_file_that_reads_back(quick: tuple[Machine, Scenario
     wild = calibrate(design, runs.assign(chunk_cv=0.9, start_cv=7.0), guess())
     back = build_machine(locate(wild.document(document_of(with_team=False), "on a made-up host")), "host")
     assert back.rates.chunk_noise == 0.5
-    assert back.team is not None and back.team["start_latency_cv"] == 5.0
+    assert back.worker_costs is not None and back.worker_costs["start_latency_cv"] == 5.0

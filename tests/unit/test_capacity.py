@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.capacity import CapacityCurve
+from models.machine.capacity import CapacityCurve
 
 
 @pytest.mark.parametrize(

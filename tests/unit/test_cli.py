@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 import sim
-from sim.describe import describe_scenario
+from sim.show.describe import describe_scenario
 
 COLUMNS = {
     *("machine", "client", "kernel", "nthreads", "size_gib", "replications", "time_s", "time_stdev_s", "time_min_s"),
@@ -287,6 +287,7 @@ def test_validate_refuses_a_machine_without_team(tmp_path: Path) -> None:
         assert "Traceback" not in done.stderr
     done = ktask_sim("validate", "--backend", "real", "--machine", "laptop-ryzen-4800u", cwd=tmp_path)
     assert (
-        "laptop-ryzen-4800u is not of a calibration (it has no `team`); `ktask-sim calibrate` makes one" in done.stderr
+        "laptop-ryzen-4800u is not of a calibration (it has no `workers`); `ktask-sim calibrate` makes one"
+        in done.stderr
     )
     assert not list(tmp_path.iterdir())

@@ -8,15 +8,15 @@ from typing import Any
 
 import pytest
 
-from models.case import Case
 from models.clients import CLIENTS, Advised
 from models.clients.advised import suffixed
 from models.clients.cloud_hypervisor_prefault import CloudHypervisorPrefault
 from models.kernels import VERSIONS
 from models.kernels.cloud_hypervisor import CloudHypervisor
 from models.machine import Machine
-from models.units import GIB, MIB
-from sim.run import run_case
+from models.scenario.case import Case
+from models.text.units import GIB, MIB
+from sim.engine.run import run_case
 from tests.unit.test_client_populate import COSTS
 from tests.unit.test_client_qemu_prealloc import FREE
 

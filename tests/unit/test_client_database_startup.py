@@ -6,11 +6,11 @@ from dataclasses import replace
 
 import pytest
 
-from models.case import Case
 from models.clients.database_startup import DatabaseStartup
 from models.machine import Machine
-from models.run import RunResult
-from sim.run import run_case
+from models.results.run import RunResult
+from models.scenario.case import Case
+from sim.engine.run import run_case
 from tests.conftest import QUIET_KERNEL
 
 

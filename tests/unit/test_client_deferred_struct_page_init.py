@@ -11,11 +11,11 @@ from random import Random
 
 import pytest
 
-from models.case import Case
 from models.clients.deferred_struct_page_init import DeferredInit
 from models.machine import Machine
-from models.units import GIB, MIB
-from sim.run import run_case
+from models.scenario.case import Case
+from models.text.units import GIB, MIB
+from sim.engine.run import run_case
 from tests.conftest import QUIET_KERNEL
 
 FREE_LOCK = {"zone_hold": "0s", "free_lines": 0.0, "line_time": "0s"}

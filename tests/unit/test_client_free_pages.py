@@ -6,12 +6,12 @@ from dataclasses import replace
 
 import pytest
 
-from models.case import Case
 from models.clients.free_pages import FreePages
 from models.machine import Machine
-from models.run import RunResult
-from models.units import GIB
-from sim.run import run_case
+from models.results.run import RunResult
+from models.scenario.case import Case
+from models.text.units import GIB
+from sim.engine.run import run_case
 from tests.conftest import QUIET_KERNEL
 
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import pytest
 
-from models.case import Case
 from models.clients.hugetlb_boot_alloc import HugetlbBoot
 from models.machine import Machine
-from sim.run import run_case
+from models.scenario.case import Case
+from sim.engine.run import run_case
 from tests.conftest import QUIET_KERNEL
 
 

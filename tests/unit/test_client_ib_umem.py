@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from models.case import Case
 from models.clients.ib_umem import IbUmem
 from models.machine import Machine
-from models.run import RunResult
-from sim.run import run_case
+from models.results.run import RunResult
+from models.scenario.case import Case
+from sim.engine.run import run_case
 from tests.conftest import QUIET_KERNEL
 
 FREE = {"line_hold": "0s", "line_transfer": "0s", "line_handover": "0s"}

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from models.case import Case
 from models.clients.inode_eviction import InodeEviction
 from models.machine import Machine
-from models.run import RunResult
-from sim.run import run_case
+from models.results.run import RunResult
+from models.scenario.case import Case
+from sim.engine.run import run_case
 from tests.conftest import QUIET_KERNEL
 
 FREE = {"lru_hold": "0s", "lru_transfer": "0s", "lru_handover": "0s"}

@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from models.case import Case
 from models.clients.jvm_pretouch import JvmPretouch
 from models.kernels.jvm import Jvm
 from models.machine import Machine
-from models.units import GIB, MIB
-from sim.run import run_case
+from models.scenario.case import Case
+from models.text.units import GIB, MIB
+from sim.engine.run import run_case
 from tests.unit.test_client_populate import COSTS
 from tests.unit.test_client_qemu_prealloc import FREE
 

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import pytest
 
-from models.case import Case
 from models.clients.populate import Populate
 from models.machine import Machine
-from models.run import RunResult
-from models.units import GIB
-from sim.run import run_case
+from models.results.run import RunResult
+from models.scenario.case import Case
+from models.text.units import GIB
+from sim.engine.run import run_case
 from tests.conftest import QUIET_KERNEL
 
 PAGE_S = 4096 / (2 * GIB)

@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from models.case import Case
 from models.clients.qemu_prealloc import QemuPrealloc
 from models.kernels.qemu import Qemu
 from models.machine import Machine
-from models.units import GIB, MIB
-from sim.run import run_case
+from models.scenario.case import Case
+from models.text.units import GIB, MIB
+from sim.engine.run import run_case
 from tests.unit.test_client_populate import COSTS
 
 FREE = dict.fromkeys(("setup_time", "start_latency", "wake_latency", "lock_hold_time", "kthread_time"), "0s")

@@ -8,13 +8,13 @@ from random import Random
 
 import pytest
 
-from models.case import Case
 from models.clients import Caller
 from models.clients.vfio_pin import VfioPin
 from models.kernels import Kernel
 from models.machine import Machine
-from models.run import RunResult
-from sim.run import run_case
+from models.results.run import RunResult
+from models.scenario.case import Case
+from sim.engine.run import run_case
 from tests.conftest import QUIET_KERNEL
 
 FREE = {"line_hold": "0s", "line_transfer": "0s", "line_handover": "0s", "write_stall": "0s"}

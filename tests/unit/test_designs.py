@@ -6,12 +6,12 @@ import itertools
 
 import pytest
 
-from models.case import Case
-from models.designs import calibration_design, method_design, thread_counts, validation_design
+from models.files.machine import load_machine
 from models.machine import Machine
-from models.machine_file import load_machine
+from models.measured.designs import calibration_design, method_design, thread_counts, validation_design
 from models.scenario import Scenario
-from models.units import KIB, MIB
+from models.scenario.case import Case
+from models.text.units import KIB, MIB
 from tests.unit.test_calibration import host
 
 MACHINES = {

@@ -10,16 +10,16 @@ import pytest
 from simpy import Environment
 
 import sim
-from models.energy import energy_of
+from models.files.machine import load_machine
 from models.machine import Machine, Power
-from models.machine_file import load_machine
-from models.regret import pareto_front
+from models.machine.energy import energy_of
+from models.results.regret import pareto_front
 from models.scenario import Scenario
-from models.units import GIB, parse_power, parse_traffic_energy
+from models.text.units import GIB, parse_power, parse_traffic_energy
 from sim.cli import main
-from sim.describe import describe_machine, describe_results
-from sim.hardware import Hardware
-from sim.run import run_case
+from sim.engine.hardware import Hardware
+from sim.engine.run import run_case
+from sim.show.describe import describe_machine, describe_results
 
 POWER = Power(rest_w=100.0, core_busy_w=8.0, thread_busy_w=2.0, socket_awake_w=10.0, memory_j_per_byte=1e-9)
 

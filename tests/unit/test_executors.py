@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from sim.executors import LostWorkersError, processes
+from sim.runs.executors import LostWorkersError, processes
 
 SCENARIO = """
 title: Two runs

@@ -13,9 +13,9 @@ from matplotlib.figure import Figure
 
 import sim
 from models.scenario import Scenario
-from models.units import MIB
-from sim.figures import plot_validation
-from sim.validation import AGREES, DIFFERS, UNDECIDED, Validation
+from models.text.units import MIB
+from sim.compare.host import AGREES, DIFFERS, UNDECIDED, Validation
+from sim.show.host_figure import plot_validation
 
 
 def test_panels_and_lines(small_scenario: Scenario) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from simpy import Environment, Event, Interrupt
 
-from sim.flows import FlowNetwork
+from sim.engine.flows import FlowNetwork
 
 
 @pytest.mark.parametrize(

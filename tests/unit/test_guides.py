@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from models.clients import CLIENTS
-from models.document import parse
 from models.kernels import VERSIONS
 from models.scenario import build_scenario
-from models.scenario_file import scenario_schema
+from models.scenario.keys import scenario_schema
+from models.text.document import parse
 from tests.conftest import ROOT
 
 GUIDES = sorted(ROOT.glob("*.md"))

@@ -6,13 +6,13 @@ from dataclasses import replace
 
 import pytest
 
-from models.case import Case
 from models.clients import CLIENTS, ClearGigantic
 from models.kernels import VERSIONS, Kernel
 from models.machine import Machine
 from models.policies import NodeEntry, Policy
 from models.policies.options import PRESETS
-from models.units import GIB, KIB, MIB
+from models.scenario.case import Case
+from models.text.units import GIB, KIB, MIB
 
 BASE, HUGE = 4 * KIB, 2 * MIB
 OF_KERNELS = [name for name in VERSIONS if name.startswith(("ktask", "padata"))]  # the others are of programs

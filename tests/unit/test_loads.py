@@ -11,16 +11,16 @@ import pandas as pd
 import pytest
 
 import sim
-from models.document import parse
-from models.groups import Group
 from models.loads import LOADS, Compute, Load, Move, Request, SleepFor
+from models.loads.groups import Group
 from models.machine import Machine
 from models.results import FolderTakenError
 from models.scenario import Scenario, build_scenario
-from models.scenario_file import scenario_schema
-from models.units import GIB
-from sim.describe import describe_results, describe_scenario
-from sim.sweep import digest
+from models.scenario.keys import scenario_schema
+from models.text.document import parse
+from models.text.units import GIB
+from sim.runs.sweep import digest
+from sim.show.describe import describe_results, describe_scenario
 
 TEXT = """\
 title: Beside others

@@ -9,16 +9,16 @@ from typing import Any
 import pytest
 import yaml
 
-from models.case import Case
 from models.clients import ClearGigantic
+from models.files.machine import find_machine_file, iter_shipped, load_machine, shipped_machines
 from models.kernels import KtaskV1
 from models.machine import Machine
-from models.machine_file import find_machine_file, iter_shipped, load_machine, shipped_machines
-from models.problems import InputError
-from models.topology import layout
-from models.units import GIB
-from sim.describe import describe_machine
-from sim.run import run_case
+from models.machine.topology import layout
+from models.scenario.case import Case
+from models.text.problems import InputError
+from models.text.units import GIB
+from sim.engine.run import run_case
+from sim.show.describe import describe_machine
 
 RATES = """
 rates:

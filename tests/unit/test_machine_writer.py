@@ -10,11 +10,11 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.document import parse
+from models.files.machine import iter_shipped, load_machine
+from models.files.machine_writer import machine_document, machine_yaml, write_machine
 from models.machine import Machine
-from models.machine_file import iter_shipped, load_machine
-from models.machine_writer import machine_document, machine_yaml, write_machine
-from models.topology import Topology, layout
+from models.machine.topology import Topology, layout
+from models.text.document import parse
 from tests.topologies import built, read
 
 

@@ -6,15 +6,15 @@ from dataclasses import replace
 
 import pytest
 
-from models.designs import page_fault_design
-from models.document import locate
+from models.files.machine import build_machine
+from models.files.machine_keys import PAGE_FAULT_CLIENTS
 from models.machine import Machine
-from models.machine_file import build_machine
-from models.machine_schema import PAGE_FAULT_CLIENTS
-from models.units import GIB
-from sim.calibration import Parameter
-from sim.experiment import run
-from sim.page_faults import fit_page_faults, machine_by_page_faults
+from models.measured.designs import page_fault_design
+from models.text.document import locate
+from models.text.units import GIB
+from sim.fit.host import Parameter
+from sim.fit.page_faults import fit_page_faults, machine_by_page_faults
+from sim.runs.experiment import run
 from tests.unit.test_calibration import document_of, host
 
 COSTS = {

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from models.document import locate
+from models.files.machine import build_machine, load_machine
 from models.machine import Machine
-from models.machine_file import build_machine, load_machine
-from models.placement import Placement
+from models.machine.placement import Placement
+from models.text.document import locate
 from tests.unit.test_calibration import document_of, host
 
 

@@ -21,7 +21,7 @@ from matplotlib.patches import Rectangle
 import sim
 from models.results import Results
 from models.scenario import load_scenario
-from models.units import MIB
+from models.text.units import MIB
 from sim.figures.names import axis_label, case_name, decimals, word
 from sim.figures.pareto import spread
 from sim.figures.style import BLUE, VERMILION

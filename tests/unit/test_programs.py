@@ -7,12 +7,12 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from models.designs import program_design
-from models.units import MIB
+from models.measured.designs import program_design
+from models.text.units import MIB
 from real.programs import NoProgramError, find_programs
 from real.programs.java import Java, pretouch_s
 from real.programs.qemu import Qemu
-from sim.programs import choices, compare_programs, describe_programs
+from sim.compare.programs import choices, compare_programs, describe_programs
 from tests.unit.test_calibration import host
 
 LOG = [

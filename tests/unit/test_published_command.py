@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from models.machine_file import load_machine
+from models.files.machine import load_machine
 from sim.cli import main
 
 TABLE = "hugetlbfs_fallocate_xeon_e7-8895v3"

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from models.regimes import LEAST_BLOCKS, mark_regimes
+from models.measured.regimes import LEAST_BLOCKS, mark_regimes
 
 
 def runs_of(

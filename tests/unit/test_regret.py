@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 
-from models.regret import pareto_front, regret_pct
+from models.results.regret import pareto_front, regret_pct
 
 #    time: 10        8        8         6        12
 #    cpu:  20       30       40        50        20

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 
-from models.regret_table import policy_columns, regret_table, situation_columns
+from models.results.regret_table import policy_columns, regret_table, situation_columns
 
 
 def summary_of(rows: list[tuple[str, int, int, str, float]]) -> pd.DataFrame:

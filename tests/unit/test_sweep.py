@@ -16,10 +16,10 @@ from scipy import stats
 
 import sim
 from models.policies import WorksRule
-from models.replications import CaseRuns, Replications, RunningMean
 from models.results import FolderTakenError, load_results
-from models.run_store import FILE, RunStore
 from models.scenario import Scenario
+from sim.runs.replications import CaseRuns, Replications, RunningMean
+from sim.runs.store import FILE, RunStore
 from tests.unit.test_cli import ktask_sim
 
 OF_RUNS = ("summary.csv", "summary.parquet", "runs.csv", "runs.parquet", "workers.parquet", "resources.parquet")

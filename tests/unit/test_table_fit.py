@@ -1,4 +1,4 @@
-"""Tables of measurements read, and a machine fitted to them."""
+"""Tables of measured read, and a machine fitted to them."""
 
 from __future__ import annotations
 
@@ -9,13 +9,19 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from models.document import parse
+from models.files.machine import build_machine, load_machine
+from models.files.machine_writer import machine_yaml
 from models.machine import Machine
-from models.machine_file import build_machine, load_machine
-from models.machine_writer import machine_yaml
-from models.readings import Reading, load_reading, read_measurements, shipped_readings, spread_of
-from sim.run import run_case
-from sim.table_fit import figures_of, fit_table, fitted_document, put
+from models.measured.measurements import (
+    Measurements,
+    load_measurements,
+    read_measurements,
+    spread_of,
+    tables_with_cases,
+)
+from models.text.document import parse
+from sim.engine.run import run_case
+from sim.fit.table import figures_of, fit_table, fitted_document, put
 
 THREADS = (1, 2, 3, 4, 6, 8, 12, 16)
 TRUE = {"rate": 4.0 * 2**30, "before": 3.0, "write_stall": 30e-6}
@@ -48,7 +54,7 @@ def write(
     return path
 
 
-def reading_of(path: Path, machine: Machine) -> Reading:
+def measurements_of(path: Path, machine: Machine) -> Measurements:
     """Read a CSV of pinning."""
     return read_measurements(path, machine, "vfio_pin", "ktask-v1")
 
@@ -56,8 +62,8 @@ def reading_of(path: Path, machine: Machine) -> Reading:
 def test_finds_the_costs_that_made_the_times(tmp_path: Path, machine: Machine) -> None:
     """Where only a rate and a fixed time are sought, they are found within 2 % and 5 %, held-out rows within 1 %."""
     path = write(tmp_path / "t.csv", machine, held_out=(3, 8), state="batched")
-    reading = reading_of(path, machine)
-    fit = fit_table(reading, figures_of(reading, "vfio_pin", ["clients.vfio_pin.rate", "clients.vfio_pin.before"]))
+    measured = measurements_of(path, machine)
+    fit = fit_table(measured, figures_of(measured, "vfio_pin", ["clients.vfio_pin.rate", "clients.vfio_pin.before"]))
     rate, before = fit.figures
     assert rate.value == pytest.approx(TRUE["rate"], rel=0.02)
     assert before.value == pytest.approx(TRUE["before"], rel=0.05)
@@ -68,8 +74,8 @@ def test_finds_the_costs_that_made_the_times(tmp_path: Path, machine: Machine) -
 
 def test_says_what_can_not_be_told_apart(tmp_path: Path, machine: Machine) -> None:
     """A fixed time and a writer's stalls look alike: neither is determined, and the truth is within twice the error."""
-    reading = reading_of(write(tmp_path / "t.csv", machine), machine)
-    fit = fit_table(reading, figures_of(reading, "vfio_pin", [f"clients.vfio_pin.{cost}" for cost in TRUE]))
+    measured = measurements_of(write(tmp_path / "t.csv", machine), machine)
+    fit = fit_table(measured, figures_of(measured, "vfio_pin", [f"clients.vfio_pin.{cost}" for cost in TRUE]))
     for figure, value in zip(fit.figures, TRUE.values(), strict=True):
         assert abs(figure.value - value) < 2.0 * figure.stderr
     assert [figure.determined for figure in fit.figures] == [True, False, False]
@@ -77,8 +83,8 @@ def test_says_what_can_not_be_told_apart(tmp_path: Path, machine: Machine) -> No
 
 def test_what_the_data_do_not_say_stays(tmp_path: Path, machine: Machine) -> None:
     """Memory that never limits is not determined, keeps its value, and the file that is written says nothing of it."""
-    reading = reading_of(write(tmp_path / "t.csv", machine), machine)
-    fit = fit_table(reading, figures_of(reading, "vfio_pin", ["rates.memory_bandwidth", "clients.vfio_pin.rate"]))
+    measured = measurements_of(write(tmp_path / "t.csv", machine), machine)
+    fit = fit_table(measured, figures_of(measured, "vfio_pin", ["rates.memory_bandwidth", "clients.vfio_pin.rate"]))
     memory, rate = fit.figures
     assert not memory.determined
     assert memory.value == pytest.approx(machine.rates.memory_bytes_per_s, rel=0.1)
@@ -90,12 +96,12 @@ def test_what_the_data_do_not_say_stays(tmp_path: Path, machine: Machine) -> Non
 
 
 def test_intervals_hold_what_was_held_out(tmp_path: Path, machine: Machine) -> None:
-    """With noise of 3 %, at least 7 of 8 measurements are within their 95 % interval (fixed seed)."""
+    """With noise of 3 %, at least 7 of 8 measured are within their 95 % interval (fixed seed)."""
     path = write(tmp_path / "t.csv", machine, held_out=(3, 8), noise=0.03, stdev_s=1.0)
     cells = pd.read_csv(path)
     cells["stdev_s"] = 0.03 * cells["time_s"]
     cells.to_csv(path, index=False)
-    fit = fit_table(reading_of(path, machine), figures_of(reading_of(path, machine), "vfio_pin"))
+    fit = fit_table(measurements_of(path, machine), figures_of(measurements_of(path, machine), "vfio_pin"))
     inside = (fit.cells["time_s"] >= fit.cells["low_s"]) & (fit.cells["time_s"] <= fit.cells["high_s"])
     assert inside.sum() >= 7
 
@@ -104,10 +110,10 @@ def test_fitted_file_reads_back(tmp_path: Path, machine: Machine) -> None:
     """The machine file that is written is one, with the fitted figures."""
     import yaml
 
-    from models.machine_file import find_machine_file
+    from models.files.machine import find_machine_file
 
-    reading = reading_of(write(tmp_path / "t.csv", machine), machine)
-    fit = fit_table(reading, figures_of(reading, "vfio_pin", [f"clients.vfio_pin.{cost}" for cost in TRUE]))
+    measured = measurements_of(write(tmp_path / "t.csv", machine), machine)
+    fit = fit_table(measured, figures_of(measured, "vfio_pin", [f"clients.vfio_pin.{cost}" for cost in TRUE]))
     document = yaml.safe_load(find_machine_file("xeon-platinum-8160-2s", tmp_path).read_text())
     back = build_machine(parse(machine_yaml(fitted_document(document, fit, "t.csv")), "t"), "t")
     for figure in fit.figures:
@@ -128,19 +134,19 @@ def test_fitted_file_reads_back(tmp_path: Path, machine: Machine) -> None:
 )
 def test_put(machine: Machine, name: str, value: float) -> None:
     """A figure that is put into a machine is found there under its name."""
-    reading = load_reading("clear_gigantic_page_xeon_e7-8895v3")
-    assert reading.scenario is not None
+    measured = load_measurements("clear_gigantic_page_xeon_e7-8895v3")
+    assert measured.scenario is not None
     changed = put(machine, name, value)
-    case = replace(reading.scenario.cases[0], machine=changed)
-    moved = replace(reading, scenario=replace(reading.scenario, cases=(case,)))
+    case = replace(measured.scenario.cases[0], machine=changed)
+    moved = replace(measured, scenario=replace(measured.scenario, cases=(case,)))
     assert figures_of(moved, "vfio_pin", [name])[0].value == value
 
 
 def test_figures_of_refuses_others() -> None:
     """What is no figure of a machine file can't be fitted."""
-    reading = load_reading("clear_gigantic_page_xeon_e7-8895v3")
+    measured = load_measurements("clear_gigantic_page_xeon_e7-8895v3")
     with pytest.raises(ValueError, match=r"found 'rates\.colour'"):
-        figures_of(reading, "clear_gigantic_page", ["rates.colour"])
+        figures_of(measured, "clear_gigantic_page", ["rates.colour"])
 
 
 @pytest.mark.parametrize(
@@ -162,7 +168,7 @@ def test_bad_measurements(tmp_path: Path, machine: Machine, text: str, message: 
     path = tmp_path / "t.csv"
     path.write_text(text)
     with pytest.raises(ValueError, match=message):
-        reading_of(path, machine)
+        measurements_of(path, machine)
 
 
 def test_rows_of_others_are_left_out(tmp_path: Path, machine: Machine) -> None:
@@ -172,27 +178,27 @@ def test_rows_of_others_are_left_out(tmp_path: Path, machine: Machine) -> None:
     path.write_text(
         f"machine,client,nthreads,size_gib,time_s\n{name},vfio_pin,1,64,9\n{name},free,1,64,9\nelse,vfio_pin,1,64,9\n"
     )
-    reading = reading_of(path, machine)
-    assert len(reading.rows) == 1
-    assert [count for count, _ in reading.left_out] == [1, 1]
+    measured = measurements_of(path, machine)
+    assert len(measured.rows) == 1
+    assert [count for count, _ in measured.left_out] == [1, 1]
 
 
 def test_baseline_is_one_thread(tmp_path: Path, machine: Machine) -> None:
     """A kernel called a baseline has no helpers; a version's name is that version."""
     path = tmp_path / "t.csv"
     path.write_text("kernel,size_gib,time_s\nbaseline (4.13),64,9\nktask-v1,64,5\n")
-    reading = reading_of(path, machine)
-    assert reading.scenario is not None
-    assert [case.n_works for case in reading.scenario.cases] == [1, 4]
+    measured = measurements_of(path, machine)
+    assert measured.scenario is not None
+    assert [case.n_works for case in measured.scenario.cases] == [1, 4]
 
 
 def test_at_most_a_third_of_a_published_table_is_fitted() -> None:
-    """No shipped reading fits more than a third of its table's rows, nor more figures than cells."""
-    for name in shipped_readings():
-        reading = load_reading(name)
-        fitted = int(reading.rows["fitted"].sum())
-        assert 3 * fitted <= len(reading.rows) + sum(count for count, _ in reading.left_out), name
-        assert len(reading.parameters) <= fitted, name
+    """No shipped measured fits more than a third of its table's rows, nor more figures than cells."""
+    for name in tables_with_cases():
+        measured = load_measurements(name)
+        fitted = int(measured.rows["fitted"].sum())
+        assert 3 * fitted <= len(measured.rows) + sum(count for count, _ in measured.left_out), name
+        assert len(measured.parameters) <= fitted, name
 
 
 def test_spread_of_a_measurement() -> None:
@@ -218,9 +224,9 @@ def test_version_is_read_from_the_table(tmp_path: Path, machine: Machine, row: s
     """A published version, or one of ours in the column kernel, is taken; nthreads is how many works there are."""
     path = tmp_path / "t.csv"
     path.write_text(f"version,kernel,nthreads,size_gib,time_s\n{row},64,9\n")
-    reading = read_measurements(path, machine, "vfio_pin")
-    assert reading.scenario is not None
-    (case,) = reading.scenario.cases
+    measured = read_measurements(path, machine, "vfio_pin")
+    assert measured.scenario is not None
+    (case,) = measured.scenario.cases
     assert (case.kernel.version, case.n_works) == (version, works)
 
 
@@ -228,9 +234,9 @@ def test_reprinted_figures_are_those_of_v1(tmp_path: Path, machine: Machine) -> 
     """v2's code clears a gigantic page with one thread: a row of it with 8 threads can only be v1's."""
     path = tmp_path / "t.csv"
     path.write_text("version,nthreads,size_gib,time_s\nktask RFC v2,8,64,9\n")
-    reading = read_measurements(path, machine, "clear_gigantic_page")
-    assert reading.scenario is not None
-    (case,) = reading.scenario.cases
+    measured = read_measurements(path, machine, "clear_gigantic_page")
+    assert measured.scenario is not None
+    (case,) = measured.scenario.cases
     assert (case.kernel.version, case.n_works) == ("ktask-v1", 8)
 
 
@@ -238,10 +244,10 @@ def test_size_that_is_not_stated(tmp_path: Path, machine: Machine) -> None:
     """A job of which no size is stated is all memory of the machine, and that is said."""
     path = tmp_path / "t.csv"
     path.write_text("nthreads,time_s\n4,1\n")
-    reading = read_measurements(path, machine, "hugetlb_boot_alloc", "padata-6.9")
-    assert reading.scenario is not None
-    assert reading.scenario.cases[0].size_bytes == machine.memory_bytes
-    assert "No size is stated" in reading.notes
+    measured = read_measurements(path, machine, "hugetlb_boot_alloc", "padata-6.9")
+    assert measured.scenario is not None
+    assert measured.scenario.cases[0].size_bytes == machine.memory_bytes
+    assert "No size is stated" in measured.notes
 
 
 def test_rate_of_the_serial_loop_moves_with_that_of_clearing(machine: Machine) -> None:
@@ -254,6 +260,6 @@ def test_baseline_is_what_the_client_calls_so(tmp_path: Path, machine: Machine) 
     """Freeing without workers is done by the caller itself; a column config may say baseline too."""
     path = tmp_path / "t.csv"
     path.write_text("config,size_gib,time_s\nv4.10 (baseline),64,9\n")
-    reading = read_measurements(path, machine, "free_pages")
-    assert reading.scenario is not None
-    assert reading.scenario.cases[0].task.freed_by == "caller"  # type: ignore[attr-defined]
+    measured = read_measurements(path, machine, "free_pages")
+    assert measured.scenario is not None
+    assert measured.scenario.cases[0].task.freed_by == "caller"  # type: ignore[attr-defined]

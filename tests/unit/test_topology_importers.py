@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from models.importers import import_topology, importers, sysfs
+from models.files.importers import import_topology, importers, sysfs
 from models.machine import Node
-from models.topology import layout
-from models.units import KIB, MIB
+from models.machine.topology import layout
+from models.text.units import KIB, MIB
 from tests.topologies import DATA, built, caches, cores, files_in, read, remarked, tar_of, unpacked, write_tree
 
 

@@ -15,10 +15,10 @@ from matplotlib.image import imread
 import sim
 from models.policies.chunks import Ktask
 from models.policies.options import PRESETS
-from models.problems import InputError
-from models.regret import pareto_front
 from models.results import FolderTakenError
+from models.results.regret import pareto_front
 from models.scenario import Scenario
+from models.text.problems import InputError
 from sim.cli import main
 
 TABLES = ("trials.csv", "trials.parquet", "front.csv", "front.parquet", "regret.csv", "regret.parquet")

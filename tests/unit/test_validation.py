@@ -11,10 +11,10 @@ import pytest
 from models.loads.spin import Spin
 from models.machine import Machine
 from models.scenario import Scenario
-from models.units import MIB
-from sim.calibration import CalibrationError
-from sim.experiment import run
-from sim.validation import AGREES, DIFFERS, UNDECIDED, Validation, describe_validation, validate
+from models.text.units import MIB
+from sim.compare.host import AGREES, DIFFERS, UNDECIDED, Validation, describe_validation, validate
+from sim.fit.host import CalibrationError
+from sim.runs.experiment import run
 from tests.unit.test_calibration import QUICK, host, quick_design, runs_of
 
 

@@ -6,7 +6,7 @@ import itertools
 
 import pytest
 
-from models.weights import NORMAL, weight_of
+from models.machine.weights import NORMAL, weight_of
 
 
 def test_known_weights() -> None:

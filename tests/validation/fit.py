@@ -9,11 +9,11 @@ from __future__ import annotations
 import statistics
 from dataclasses import replace
 
-from models.case import Case
 from models.machine import Machine
 from models.scenario import load_scenario
-from models.units import GIB
-from sim.run import run_case
+from models.scenario.case import Case
+from models.text.units import GIB
+from sim.engine.run import run_case
 
 FIT_SEED = 1000
 REPLICATIONS = 60

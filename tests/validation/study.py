@@ -13,13 +13,13 @@ from pathlib import Path
 import pandas as pd
 from tabulate import tabulate
 
-from models.capacity import CapacityCurve
-from models.case import Case
+from models.machine.capacity import CapacityCurve
 from models.results import Results
 from models.scenario import Scenario, load_scenario
-from sim.describe import describe_results
-from sim.experiment import available_cpus, run
-from sim.gallery import compare, describe_cells, gallery_section
+from models.scenario.case import Case
+from sim.compare.published import compare, describe_cells, published_section
+from sim.runs.experiment import available_cpus, run
+from sim.show.describe import describe_results
 
 ROOT = Path(__file__).parents[2]
 GUIDE = ROOT / "VALIDATION.md"
@@ -107,7 +107,7 @@ def main() -> None:
         )
         print(rows[-1], flush=True)
     results = compare(jobs=available_cpus())
-    write_section(GUIDE, "gallery", gallery_section(results))
+    write_section(GUIDE, "published", published_section(results))
     for result in results:
         if result.reading.name in BESIDE_OTHERS:
             write_section(GUIDE, result.reading.name, describe_cells(result, style="github"))

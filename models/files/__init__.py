@@ -1,0 +1,1 @@
+"""Files: machine files, their keys and their writer, topologies of other programs, tables of measurements."""

@@ -1,0 +1,269 @@
+"""What may stand in a machine file: its keys, their types and what they mean."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Generic, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, create_model
+
+from models.clients import CLIENTS, Costs
+from models.clients.page_faults import PageFaultCosts
+from models.text.cpu_list import CoreCpus
+from models.text.units import KIB, Rate, Size, Time, TrafficEnergy, Watts
+
+T = TypeVar("T")
+
+MAX_NODES = 64
+MAX_CPUS = 16_384
+MAX_NID = 1023  # Linux numbers at most 1024 nodes (CONFIG_NODES_SHIFT is at most 10)
+
+Source = Annotated[
+    str,
+    StringConstraints(strip_whitespace=True),
+    Field(min_length=3, description="publication, measurement or reasoning behind the number"),
+]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class Sourced(_Part, Generic[T]):
+    """A number and where it comes from."""
+
+    value: T
+    source: Source
+
+
+Speed = Annotated[float, Field(ge=0.01, le=100, description="clearing rate relative to rates.clear_rate")]
+
+
+class CoreGroup(_Part):
+    """Cores of one kind in a node."""
+
+    count: Annotated[int, Field(ge=1, le=4096, description="cores of this kind in one node")]
+    threads_per_core: Annotated[int, Field(ge=1, le=8, description="hardware threads of a core")] = 1
+    cache_domains: Annotated[int, Field(ge=1, description="last-level caches that these cores share out evenly")] = 1
+    speed: Speed = 1.0
+
+
+class CpuGroup(_Part):
+    """Cores of a node by the numbers of their CPUs, behind one last-level cache."""
+
+    cores: Annotated[
+        list[CoreCpus], Field(min_length=1, description='the hardware threads of each core: ["0,144", "1,145"]')
+    ]
+    speed: Speed = 1.0
+    cache: Annotated[
+        int | None,
+        Field(description="any number; groups with the same one share a last-level cache. Default: each has its own"),
+    ] = None
+
+
+class NodeGroup(_Part):
+    """NUMA nodes that are alike."""
+
+    count: Annotated[int, Field(ge=1, le=MAX_NODES, description="number of nodes like this one")] = 1
+    nodes_per_socket: Annotated[int, Field(ge=1, description="nodes in one socket")] = 1
+    nid: Annotated[
+        int | None,
+        Field(ge=0, le=MAX_NID, description="number of the node, where count is 1; default: the next"),
+    ] = None
+    socket: Annotated[
+        int | None, Field(ge=0, description="number of the socket, where count is 1; default: the next")
+    ] = None
+    memory: Annotated[Size, Field(description="memory of one node")]
+    cores: Annotated[
+        list[CoreGroup] | None, Field(description="kinds of cores; an empty list is a node without CPUs")
+    ] = None
+    cpus: Annotated[
+        list[CpuGroup] | None,
+        Field(description="in place of cores, where count is 1: cores by the numbers of their CPUs"),
+    ] = None
+    source: Source
+
+
+class LinkGroup(_Part):
+    """Links that are alike."""
+
+    between: Annotated[
+        list[Annotated[list[int], Field(min_length=2, max_length=2)]], Field(min_length=1, description="pairs of nodes")
+    ]
+    bandwidth: Annotated[Rate, Field(description="payload in each direction")]
+    source: Source
+
+
+class RatesPart(_Part):
+    """The calibrated figures."""
+
+    clear_rate: Annotated[
+        Sourced[Rate], Field(description="a work of a task with helpers, clearing memory of its own node")
+    ]
+    serial_clear_rate: Annotated[
+        Sourced[Rate] | None,
+        Field(description="the loop that runs when a task has no helper; default clear_rate"),
+    ] = None
+    clear_traffic: Annotated[
+        Sourced[float],
+        Field(description="bytes over the memory bus for a byte cleared: 2 with read-before-write, else 1"),
+    ]
+    memory_bandwidth: Annotated[Sourced[Rate], Field(description="traffic that the memory of one node carries")]
+    memory_knee: Annotated[
+        Sourced[float] | None, Field(description="exponent of the soft knee; leave out for a sharp one")
+    ] = None
+    memory_decline: Annotated[
+        Sourced[float] | None, Field(description="share of the bandwidth lost for each further multiple of it offered")
+    ] = None
+    core_throughput: Annotated[
+        Sourced[float], Field(description="all hardware threads of a core together, relative to one")
+    ]
+    cache_bandwidth: Annotated[
+        Sourced[Rate] | None, Field(description="clearing through one last-level cache domain; leave out for no limit")
+    ] = None
+    remote_factors: Annotated[
+        Sourced[dict[str, float]] | None,
+        Field(description="distance -> rate of a store stream over that distance, relative to local"),
+    ] = None
+    share_exponent: Annotated[
+        Sourced[float] | None,
+        Field(
+            description="1 (default): a bottleneck is shared in proportion to what streams ask for; 0: in equal shares"
+        ),
+    ] = None
+    chunk_noise: Annotated[Sourced[float], Field(description="coefficient of variation of the time of a chunk")]
+    run_noise: Annotated[
+        Sourced[float] | None,
+        Field(description="that of a whole run, beside its chunks': the host's own ups and downs"),
+    ] = None
+
+
+class WorkersPart(_Part):
+    """What the machinery costs when the real backend runs tasks on this machine: threads of Python, not kworkers."""
+
+    setup_time: Sourced[Time]
+    start_latency: Sourced[Time]
+    start_latency_cv: Sourced[float]
+    wake_latency: Sourced[Time]
+    lock_hold_time: Sourced[Time]
+    chunk_time: Sourced[Time]
+
+
+class PowerPart(_Part):
+    """What the machine takes at rest, and what work adds to that."""
+
+    rest: Annotated[Sourced[Watts], Field(description="the whole machine with nothing to do")]
+    core_busy: Annotated[Sourced[Watts], Field(description="more for each core with a busy hardware thread")]
+    thread_busy: Annotated[
+        Sourced[Watts] | None, Field(description="more for each further busy thread of a core; default none")
+    ] = None
+    socket_awake: Annotated[
+        Sourced[Watts] | None, Field(description="more for each socket with a busy core; default none")
+    ] = None
+    memory_energy: Annotated[
+        Sourced[TrafficEnergy] | None,
+        Field(description="for each byte over a memory bus; default none, as where core_busy has it in it"),
+    ] = None
+
+
+def _costs_part(client: str, costs: type[Costs]) -> type[BaseModel]:
+    """Return what a machine file may say of a client: any of its costs, each with its source."""
+    fields: dict[str, Any] = {}
+    for name, field in costs.model_fields.items():
+        kind: Any = field.annotation
+        for bound in field.metadata:
+            kind = Annotated[kind, bound]
+        fields[name] = (Annotated[Sourced[kind] | None, Field(description=field.description)], None)
+    return create_model(f"{client}_costs", __base__=_Part, __doc__=f"Costs of {client} here.", **fields)
+
+
+_COSTS: dict[str, Any] = {
+    name: (Annotated[_costs_part(name, type(field.default)) | None, Field(description=f"costs of {name} here")], None)
+    for name, client in CLIENTS.items()
+    if (field := client.model_fields.get("costs")) is not None
+}
+PageFaultsPart = _costs_part("page_faults", PageFaultCosts)
+PAGE_FAULT_CLIENTS = tuple(
+    name
+    for name, client in CLIENTS.items()
+    if isinstance(getattr(client.model_fields.get("costs"), "default", None), PageFaultCosts)
+)
+ClientsPart = create_model("ClientsPart", __base__=_Part, __doc__="What clients cost on this machine.", **_COSTS)
+
+
+COST_NAMES = tuple(
+    f"clients.{client}.{name}"
+    for client in _COSTS
+    for name in type(CLIENTS[client].model_fields["costs"].default).model_fields
+)
+
+
+class FitPart(_Part):
+    """Which published cells the rates were fitted to."""
+
+    table: Annotated[str, Field(description="name of the published table")]
+    parameters: Annotated[list[str], Field(min_length=1, description="rates that were fitted")]
+    cells: Annotated[list[dict[str, float | str]], Field(min_length=1, description="the cells used: column -> value")]
+
+
+# Keys that machine files had before, and what they are called now.
+RENAMED = {"team": "workers"}
+
+
+class MachineFile(_Part):
+    """A machine file."""
+
+    machine: Annotated[
+        str,
+        Field(
+            pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$",
+            description="a name of letters, digits, '.', '_' and '-', a letter or digit first",
+        ),
+    ]
+    title: Annotated[str, StringConstraints(strip_whitespace=True), Field(min_length=3, description="what it is")]
+    also_known_as: Annotated[list[str], Field(description="how published tables name this machine")] = []
+    base_page: Annotated[Size, Field(gt=0, description="the processor's smallest page")] = 4 * KIB
+    cpu_numbering: Annotated[
+        Literal["siblings_last", "siblings_adjacent"],
+        Field(
+            description="siblings_last: 0..n-1 are first threads of all cores (Linux on servers); siblings_adjacent: "
+            "0 and 1 are one core",
+        ),
+    ] = "siblings_last"
+    nodes: Annotated[list[NodeGroup], Field(min_length=1, description="NUMA nodes, numbered in the order given")]
+    links: Annotated[
+        list[LinkGroup],
+        Field(description="links between nodes; without any, distance_matrix connects all nodes directly"),
+    ] = []
+    routes: Annotated[
+        list[Annotated[list[int], Field(min_length=2)]],
+        Field(description="routes that are not the shortest: the nodes from end to end, for both directions"),
+    ] = []
+    distances: Annotated[
+        Sourced[list[int]] | None, Field(description="NUMA distance (SLIT) by number of links: [10, 21, 31]")
+    ] = None
+    distance_matrix: Annotated[
+        Sourced[list[list[int]]] | None,
+        Field(
+            description="NUMA distances (SLIT) as numactl -H prints them, a row for each node as the file has them. "
+            "Without any links, all nodes are then connected directly and without a limit"
+        ),
+    ] = None
+    rates: Annotated[RatesPart, Field(description="the calibrated figures")]
+    workers: Annotated[
+        WorkersPart | None,
+        Field(description="costs of the real backend's threads here, to predict its runs; `calibrate` measures them"),
+    ] = None
+    clients: Annotated[
+        ClientsPart | None,
+        Field(description="what clients cost here; where nothing is said, a client has its own figures"),
+    ] = None
+    page_faults: Annotated[
+        PageFaultsPart | None,  # type: ignore[valid-type]
+        Field(
+            description=f"what a page costs here, for all of {', '.join(PAGE_FAULT_CLIENTS)}; `calibrate` measures it"
+        ),
+    ] = None
+    power: Annotated[
+        PowerPart | None, Field(description="power, for the energy of runs; without it no energy is told")
+    ] = None
+    fits: list[FitPart] = []

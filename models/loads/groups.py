@@ -1,0 +1,52 @@
+"""cgroups: how much CPU time the threads of a group get together, and which CPUs they may use."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from models.clients.client import check_cpus
+from models.machine import Machine
+from models.text.checks import Checker
+from models.text.cpu_list import CpuList
+from models.text.units import Time, format_time
+
+LEAST_QUOTA_S = 1e-3  # CPU time of a period; source: min_cfs_quota_period, kernel/sched/core.c
+
+
+class Group(BaseModel):
+    """A cgroup: its quota (cpu.max) and its CPUs (cpuset.cpus). It has no weight of its own: threads compete singly."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    quota: Annotated[
+        float | None,
+        Field(gt=0, le=65536, description="CPUs that its threads may use together, on average over a period (cpu.max)"),
+    ] = None
+    period: Annotated[
+        Time,
+        Field(
+            ge=1e-3, le=1.0, description="in which the quota is counted; 100 ms is the kernel's default, 1 s its most"
+        ),
+    ] = 0.1
+    cpus: Annotated[CpuList | None, Field(description='CPUs that its threads may use, such as "0-7"; default all')] = (
+        None
+    )
+
+    def limit(self, cpu_ids: tuple[int, ...] | None) -> tuple[int, ...] | None:
+        """Return those of some CPUs, by their ids, that its threads may use; None is all."""
+        if self.cpus is None or cpu_ids is None:
+            return self.cpus if cpu_ids is None else cpu_ids
+        return tuple(cpu_id for cpu_id in cpu_ids if cpu_id in self.cpus)
+
+    def check(self, machine: Machine, check: Checker, at: tuple[str, ...]) -> None:
+        """Find CPUs that there are not, and too small a quota; `at` is the place of the group in the document."""
+        if self.quota is not None and self.quota * self.period < LEAST_QUOTA_S:
+            check.problem(
+                (*at, "quota"),
+                f"found {self.quota:g}, {format_time(self.quota * self.period)} in a period of "
+                f"{format_time(self.period)}; allowed is at least {format_time(LEAST_QUOTA_S)} in a period, "
+                f"{LEAST_QUOTA_S / self.period:g} here",
+            )
+        check_cpus(self.cpus, machine, check, (*at, "cpus"))

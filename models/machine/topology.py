@@ -1,0 +1,145 @@
+"""The topology of a machine, wherever it was read: the host, a dump of another, a file."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from models.machine import Cpu, Node
+from models.text.cpu_list import format_cpu_list
+from models.text.units import format_size
+
+LOCAL_DISTANCE, REMOTE_DISTANCE = 10, 20  # what Linux takes without a SLIT (include/linux/topology.h)
+MAX_DISTANCE = 254  # a byte in the ACPI SLIT, in which 255 means no way there
+# Favoured cores of one kind differ by a few steps of 100 MHz (Turbo Boost Max 3.0); kinds of cores differ by more.
+_LEAST_DIFFERENCE_OF_KINDS = 0.1
+
+
+@dataclass(frozen=True)
+class Topology:
+    """CPUs, nodes and distances of a machine, without any rate.
+
+    `remarks` say what the source does not tell, and what was taken in its place.
+    """
+
+    title: str
+    nodes: tuple[Node, ...]
+    cpus: tuple[Cpu, ...]
+    distances: Mapping[tuple[int, int], int]  # as in the ACPI SLIT: 10 is local
+    base_page_bytes: int
+    source: str  # where it was read
+    remarks: tuple[str, ...] = ()
+    vendor: str | None = None  # as the processor names it: GenuineIntel, AuthenticAMD
+    model_name: str | None = None
+
+
+@dataclass(frozen=True)
+class FoundCpu:
+    """A CPU as a source tells of it. Equal values of `core`, and of `cache`, mean the same core and cache."""
+
+    nid: int
+    core: object
+    cache: object
+    speed: float = 1.0
+
+
+def number_cpus(found: Mapping[int, FoundCpu]) -> tuple[Cpu, ...]:
+    """Return CPUs by their numbers, with cores and caches numbered by node and then by their first CPU."""
+    order = sorted(found, key=lambda cpu_id: (found[cpu_id].nid, cpu_id))
+    cores: dict[object, int] = {}
+    caches: dict[object, int] = {}
+    cpus = []
+    for cpu_id in order:
+        cpu = found[cpu_id]
+        core = cores.setdefault(cpu.core, len(cores))
+        cpus.append(Cpu(cpu_id, core, caches.setdefault(cpu.cache, len(caches)), cpu.nid, cpu.speed))
+    return tuple(sorted(cpus, key=lambda cpu: cpu.cpu_id))
+
+
+def layout(cpus: Iterable[Cpu]) -> dict[int, tuple[int, float, frozenset[int], frozenset[int]]]:
+    """Return node, speed, CPUs of the same core and CPUs behind the same cache, by CPU number.
+
+    Equal layouts are the same CPUs, however cores and caches are numbered.
+    """
+    cpus = tuple(cpus)
+    cores: dict[int, set[int]] = {}
+    caches: dict[int, set[int]] = {}
+    for cpu in cpus:
+        cores.setdefault(cpu.core_id, set()).add(cpu.cpu_id)
+        caches.setdefault(cpu.cache_id, set()).add(cpu.cpu_id)
+    return {
+        cpu.cpu_id: (cpu.nid, cpu.speed, frozenset(cores[cpu.core_id]), frozenset(caches[cpu.cache_id])) for cpu in cpus
+    }
+
+
+def distances_of(
+    nids: Sequence[int], told: Mapping[tuple[int, int], int]
+) -> tuple[dict[tuple[int, int], int], tuple[str, ...]]:
+    """Return a distance for each pair of nodes, and remarks where it is not what the source told.
+
+    What firmware tells may be missing or impossible: another value than 10 for a node itself, 10 or 255 for others.
+    """
+    distances: dict[tuple[int, int], int] = {}
+    missing, changed = [], []
+    for a, b in itertools.product(nids, repeat=2):
+        distance = told.get((a, b))
+        if a == b:
+            distances[a, b] = LOCAL_DISTANCE
+        elif distance is None:
+            distances[a, b] = REMOTE_DISTANCE
+            missing.append((a, b))
+        else:
+            distances[a, b] = min(max(distance, LOCAL_DISTANCE + 1), MAX_DISTANCE)
+        if distance is not None and distance != distances[a, b]:
+            changed.append(f"{a} to {b} {distance} (taken: {distances[a, b]})")
+    remarks = []
+    if missing:
+        which = "distances" if len(missing) == len(nids) * (len(nids) - 1) else f"{len(missing)} of the distances"
+        remarks.append(f"{which} between nodes are not told: {REMOTE_DISTANCE} taken, as Linux does")
+    if changed:
+        few = ", ".join(changed[:3]) + (f" and {len(changed) - 3} more" if len(changed) > 3 else "")
+        remarks.append(f"impossible distances are told: node {few}")
+    return distances, tuple(remarks)
+
+
+def sockets_of(
+    nids: Sequence[int], packages: Mapping[int, Collection[int]], distances: Mapping[tuple[int, int], int]
+) -> tuple[dict[int, int], tuple[str, ...]]:
+    """Return the socket of each node from the packages of its CPUs, and remarks.
+
+    A node without CPUs is taken to be in the socket of the nearest node that has some.
+    """
+    remarks = []
+    sockets = {nid: min(packages[nid]) for nid in nids if packages.get(nid)}
+    several = [nid for nid in sockets if len(set(packages[nid])) > 1]
+    if several:
+        remarks.append(f"some nodes span several sockets ({format_cpu_list(several)}): the first taken as the node's")
+    bare = [nid for nid in nids if nid not in sockets]
+    with_cpus = list(sockets)
+    for nid in bare:
+        nearest = min(with_cpus, key=lambda other: (distances[nid, other], other), default=None)
+        sockets[nid] = 0 if nearest is None else sockets[nearest]
+    if bare:
+        remarks.append(f"the socket of nodes without CPUs ({format_cpu_list(bare)}) is not told: the nearest one taken")
+    return sockets, tuple(remarks)
+
+
+def speeds_of(ratings: Mapping[int, float], *, by_kind: bool) -> dict[int, float]:
+    """Return the speed of each CPU from figures such as clock or capacity: relative to the highest.
+
+    Unless the source tells kinds of cores apart (`by_kind`), small differences are those of cores of one kind: all 1.
+    """
+    highest = max(ratings.values(), default=0.0)
+    if not highest or (not by_kind and min(ratings.values()) > (1.0 - _LEAST_DIFFERENCE_OF_KINDS) * highest):
+        return dict.fromkeys(ratings, 1.0)
+    return {cpu_id: max(0.01, rating / highest) for cpu_id, rating in ratings.items()}
+
+
+def title_of(model_name: str | None, nodes: Collection[Node], n_cpus: int) -> str:
+    """Return one line that says what a machine is."""
+    n_sockets = len({node.socket_id for node in nodes})
+    memory = format_size(sum(node.memory_bytes for node in nodes))
+    model = " ".join((model_name or "unknown processor").split())
+    counts = [f"{n} {what}{'s' * (n != 1)}" for n, what in ((n_cpus, "CPU"), (len(nodes), "node"))]
+    return ", ".join([f"{n_sockets} x {model}", *counts, memory])

@@ -1,0 +1,74 @@
+"""The regret table: how much longer each policy takes than the best one, in each situation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from models.clients import CLIENTS
+from models.results.regret import regret_pct
+
+# What a policy meets and does not choose.
+_SITUATION = (
+    "machine",
+    "size_gib",
+    *dict.fromkeys(name for client in CLIENTS.values() for name in client.model_fields),
+)
+
+
+def identity(summary: pd.DataFrame) -> list[str]:
+    """Return the columns of a summary that say what a case is."""
+    return list(summary.columns[: summary.columns.get_loc("replications")])
+
+
+def varying(summary: pd.DataFrame) -> list[str]:
+    """Return the columns of a summary that say what a case is and that differ between cases."""
+    return [name for name in identity(summary) if summary[name].nunique(dropna=False) > 1]
+
+
+def situation_columns(summary: pd.DataFrame) -> list[str]:
+    """Return the columns of a summary that vary and that no policy chooses: machine, task and background load."""
+    return [name for name in varying(summary) if name in _SITUATION or name.startswith(("background_", "groups_"))]
+
+
+def policy_columns(summary: pd.DataFrame, over: Sequence[str]) -> list[str]:
+    """Return the columns that vary and are not in `over`: those that say which policy a case has.
+
+    The number of threads is one of them only if policies are not told apart without it, as a policy may choose it.
+    """
+    names = [name for name in varying(summary) if name not in over]
+    without = [name for name in names if name != "nthreads"]
+    return without if without and not summary.duplicated([*over, *without]).any() else names
+
+
+def regret_table(summary: pd.DataFrame, *, over: Sequence[str] | None = None) -> pd.DataFrame:
+    """Return what each policy takes in each situation: a row for each pair, the policy of least worst regret first.
+
+    `over` names the columns that say what a situation is, by default those of `situation_columns`. Columns: those of
+    the policy and of the situation, time_s, regret_pct (how much more time than the best there, in percent), cpu_s, and
+    over all situations of the policy regret_mean_pct and regret_worst_pct. Raises ValueError if there are less than two
+    policies, a column is not one that says what a case is, or a policy was not run in every situation.
+    """
+    over = situation_columns(summary) if over is None else list(over)
+    for name in over:
+        if name not in identity(summary):
+            raise ValueError(f"{name!r} says nothing of a situation; allowed are {', '.join(identity(summary))}")
+    policy = policy_columns(summary, over)
+    if not policy:
+        raise ValueError(f"at least two policies are needed; found one, over {', '.join(over) or 'one case'}")
+    table = summary[[*policy, *over, "time_s", "cpu_s"]].copy()
+    situation = [summary[name] for name in over] or [pd.Series(0, index=summary.index)]
+    times = table.groupby(situation, sort=False, dropna=False)["time_s"]
+    table.insert(len(policy) + len(over) + 1, "regret_pct", times.transform(regret_pct))
+    regrets = table.groupby(policy, sort=False, dropna=False)["regret_pct"]
+    found = regrets.size()
+    if found.min() < times.ngroups:
+        keys = found.idxmin()
+        name = ", ".join(str(key) for key in (keys if isinstance(keys, tuple) else (keys,)))
+        raise ValueError(f"every policy must be run in all {times.ngroups} situations; found {name} in {found.min()}")
+    table["regret_mean_pct"] = regrets.transform("mean")
+    table["regret_worst_pct"] = regrets.transform("max")
+    order = np.lexsort((regrets.ngroup(), table["regret_mean_pct"], table["regret_worst_pct"]))
+    return table.iloc[order].reset_index(drop=True)

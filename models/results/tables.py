@@ -1,0 +1,254 @@
+"""Tidy tables from runs, simulated or real: of cases, runs, workers, resources and who did what when."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from models.scenario.case import Case
+from models.results import Results, machine_as_data, machines_of
+from models.results.run import RunResult
+from models.scenario import Scenario
+from models.text.units import GIB
+
+N_BINS = 200  # steps of utilisation over time in a traced run
+# What has a column of its own, or is no property of a case's outcome.
+_NOT_EXTRA = (
+    "title",
+    "question",
+    "machine",
+    "task.client",
+    "task.size",
+    "kernel",
+    "kernel.version",
+    "kernel.max_threads",
+    "replications",
+)
+
+
+def make_results(
+    scenario: Scenario,
+    results: Sequence[tuple[int, int, RunResult]],
+    provenance: Mapping[str, Any],
+    host: Mapping[str, Any] | None = None,
+) -> Results:
+    """Return the tables of runs: (number of the case, replication, result) for each, in the order of the tables."""
+    runs, workers, resources, slices, loads = [], [], [], [], []
+    for number, i, result in results:
+        case = scenario.cases[number]
+        run_id = {"case": number, "replication": i}
+        totals = result.workers
+        runs.append(
+            {
+                "case": number,
+                **case_columns(case),
+                "replication": i,
+                "time_s": result.time_s,
+                "cpu_s": result.cpu_s,
+                "n_tasks": result.n_tasks,
+                "n_chunks": result.n_chunks,
+                "imbalance": result.imbalance,
+                "lock_wait_s": sum(worker.lock_wait_s for worker in totals),
+                "client_lock_wait_s": sum(worker.client_lock_wait_s for worker in totals),
+                "start_wait_s": sum(worker.start_wait_s for worker in totals),
+                "end_wait_s": sum(worker.end_wait_s for worker in totals),
+                **result.extra,
+            }
+        )
+        workers += [run_id | asdict(worker) for worker in totals]
+        resources += [run_id | {"resource": name, "utilisation": share} for name, share in result.utilisation.items()]
+        if result.slices:
+            trace = trace_frame(result)
+            slices.append(trace.assign(case=number))
+            loads.append(_loads(case, trace, result.time_s).assign(case=number))
+    run_table = pd.DataFrame(runs)
+    return Results(
+        title=scenario.title,
+        question=scenario.question,
+        summary=summarise(scenario, run_table),
+        runs=run_table,
+        workers=pd.DataFrame(workers),
+        resources=pd.DataFrame(resources),
+        traces=_case_first(slices) if slices else None,
+        loads=_case_first(loads) if loads else None,
+        scenario=scenario.document.plain(),
+        machines=tuple(machine_as_data(machine) for machine in machines_of(scenario)),
+        provenance=provenance,
+        host=host,
+    )
+
+
+def trace_frame(result: RunResult) -> pd.DataFrame:
+    """Return the slices of a run as a table."""
+    whole = dict.fromkeys(("cpu", "memory_node", "start_bytes", "size_bytes"), "Int64")  # where there is none: <NA>
+    return pd.DataFrame(result.slices).astype(whole)
+
+
+def _case_first(tables: list[pd.DataFrame]) -> pd.DataFrame:
+    table = pd.concat(tables, ignore_index=True)
+    return table[["case", *(name for name in table.columns if name != "case")]]
+
+
+def _loads(case: Case, trace: pd.DataFrame, time_s: float) -> pd.DataFrame:
+    """Return the utilisation of memory nodes and links over a run, in equal steps, from its chunks.
+
+    Within a chunk its mean rate is taken. Columns: resource, begin_s, utilisation (0 to 1).
+    """
+    nid_of = {cpu.cpu_id: cpu.nid for cpu in case.machine.cpus}
+    edges = np.linspace(0.0, time_s, N_BINS + 1)
+    served: dict[str, np.ndarray[Any, np.dtype[np.float64]]] = {}
+
+    with_memory = case.machine.memory_nids
+    chunks = trace[trace["kind"] == "chunk"]
+    nids = chunks["cpu"].map(nid_of)
+    keys: Any
+    for keys, group in chunks.groupby([nids, "memory_node", "traffic"], dropna=False, sort=True):
+        nid, memory_nid, traffic = keys
+        begin_s, end_s, size_bytes = (group[name].to_numpy(float) for name in ("begin_s", "end_s", "size_bytes"))
+        # Each chunk spread evenly from its begin to its end: what is done up to each edge, then the differences.
+        done = np.diff(np.clip((edges[:, None] - begin_s) / (end_s - begin_s), 0.0, 1.0) @ size_bytes)
+        memory_nids = with_memory if pd.isna(memory_nid) else [int(memory_nid)]
+        for name, usage in case.machine.traffic(nid, memory_nids, traffic):
+            served[name] = served.get(name, np.zeros(N_BINS)) + done * usage
+    if not served:
+        columns = {"resource": str, "begin_s": float, "utilisation": float}
+        return pd.DataFrame({name: pd.Series(dtype=kind) for name, kind in columns.items()})
+    step_s = time_s / N_BINS
+    return pd.concat(
+        [
+            pd.DataFrame(
+                {
+                    "resource": name,
+                    "begin_s": edges[:-1],
+                    "utilisation": amount / step_s / case.machine.bandwidths[name],
+                }
+            )
+            for name, amount in sorted(served.items())
+        ],
+        ignore_index=True,
+    )
+
+
+def case_columns(case: Case) -> dict[str, Any]:
+    """Return the columns that identify a case, in order: machine, client, kernel, nthreads, size_gib, then the rest."""
+    size_gib = case.size_bytes / GIB
+    columns: dict[str, Any] = {
+        "machine": case.machine.name,
+        "client": case.task.client,
+        "kernel": case.kernel.version,
+        "nthreads": case.kernel.max_threads or case.n_works,
+        "size_gib": int(size_gib) if size_gib.is_integer() else size_gib,
+    }
+    for path, value in case.choices.items():
+        if path not in _NOT_EXTRA:
+            columns[_column(path)] = value
+    return columns
+
+
+def _column(path: str) -> str:
+    """Return the name of the column for a path of a scenario: kernel.min_chunk -> min_chunk."""
+    part, _, name = path.rpartition(".")
+    own_name = part.startswith(("background.", "groups."))
+    return path.replace(".", "_") if own_name else name
+
+
+_ENERGIES = ("energy_j", "energy_added_j")  # where they can be told; see sim.run
+STARTS = ("kernel_share", "speedup_limit")  # of jobs that are only in part the kernel's; see sim.run
+_SLOWDOWN = "slowdown"  # of the job; NAME_slowdown of other work
+_OF_OTHERS = (_SLOWDOWN, *(f"{what}_s" for what in ("time", "mean", "alone", "p50", "p95", "p99")))  # sim.engine.interference
+
+
+def other_works(table: pd.DataFrame) -> list[str]:
+    """Return the names of the other works in a table of cases or runs, in its order."""
+    ending = f"_{_SLOWDOWN}"
+    return [str(name).removesuffix(ending) for name in table.columns if str(name).endswith(ending)]
+
+
+def _interference_columns(runs: pd.DataFrame) -> list[str]:
+    """Return the columns of a table of runs that say what the job and other work cost each other."""
+    of_others = {f"{name}_{what}" for name in other_works(runs) for what in _OF_OTHERS}
+    return [name for name in runs.columns if name == _SLOWDOWN or name in of_others]
+
+
+def summarise(scenario: Scenario, runs: pd.DataFrame) -> pd.DataFrame:
+    """Return the table of cases: mean, spread and least time over replications, speed-up, published figure and error.
+
+    Means too of what there is else: energy, and what the job and other work cost each other (`sim.engine.interference`).
+    `speedup` is against the case with one thread that is otherwise the same; `error_pct` is of the mean time. `fitted`
+    says whether the machine's rates were fitted to that published cell. Empty where there is nothing to compare with.
+    """
+    rows = []
+    measured = (*STARTS, *_ENERGIES, *_interference_columns(runs))
+    for number, case in enumerate(scenario.cases):
+        own = runs[runs["case"] == number]
+        published = _published_cell(scenario, case)
+        time_s = float(own["time_s"].mean())
+        rows.append(
+            {
+                **case_columns(case),
+                "replications": len(own),
+                "time_s": time_s,
+                "time_stdev_s": float(own["time_s"].std()) if len(own) > 1 else 0.0,
+                "time_min_s": float(own["time_s"].min()),
+                "speedup": float("nan"),
+                "published_time_s": float("nan") if published is None else float(published["time_s"]),
+                "error_pct": float("nan") if published is None else (time_s / float(published["time_s"]) - 1) * 100,
+                "published_stdev_s": float("nan") if published is None else float(published.get("stdev_s", "nan")),
+                "published_speedup": float("nan") if published is None else float(published.get("speedup", "nan")),
+                "fitted": published is not None and _was_fitted(scenario, case, published),
+                "cpu_s": float(own["cpu_s"].mean()),
+                "imbalance": float(own["imbalance"].mean()),
+                **{name: float(own[name].mean()) for name in measured if name in own},
+            }
+        )
+    summary = pd.DataFrame(rows)
+    same = [name for name in case_columns(scenario.cases[0]) if name != "nthreads"]
+    single = summary[summary["nthreads"] == 1].drop_duplicates(same).set_index(same)["time_s"]
+    keys = [tuple(row) if len(same) > 1 else row[0] for row in summary[same].itertuples(index=False)]
+    summary["speedup"] = [single.get(key, float("nan")) for key in keys] / summary["time_s"]
+    return summary
+
+
+def _published_cell(scenario: Scenario, case: Case) -> Mapping[str, Any] | None:
+    """Return the row of the scenario's table that measures this case, if there is exactly one."""
+    if scenario.compare_with is None:
+        return None
+    cells = scenario.compare_with.cells
+    if not {"nthreads", "size_gib"} <= set(cells.columns):
+        return None
+    columns = case_columns(case)
+    rows = cells[
+        cells["machine"].isin([case.machine.name, *case.machine.also_known_as])
+        & (cells["client"] == columns["client"])
+        & (cells["nthreads"] == columns["nthreads"])
+        & (cells["size_gib"] == columns["size_gib"])
+    ]
+    if len(rows) != 1:
+        return None
+    found: Mapping[str, Any] = {str(key): value for key, value in rows.iloc[0].items()}
+    return found
+
+
+def _was_fitted(scenario: Scenario, case: Case, published: Mapping[str, Any]) -> bool:
+    assert scenario.compare_with is not None
+    return any(
+        all(published.get(column) == value for column, value in cell.items())
+        for fit in case.machine.fits
+        if fit.table == scenario.compare_with.name
+        for cell in fit.cells
+    )
+
+
+def unmatched_note(scenario: Scenario, summary: pd.DataFrame) -> str | None:
+    """Return a note if a table was to be compared with and not one case matches a row of it."""
+    if scenario.compare_with is None or summary["published_time_s"].notna().any():
+        return None
+    machines: Sequence[str] = sorted(set(scenario.compare_with.cells["machine"]))
+    return (
+        f"no case matches a row of {scenario.compare_with.name}, which has machine {'; '.join(machines)}; "
+        "a row matches by machine (name or also_known_as of the machine file), client, nthreads and size_gib"
+    )

@@ -1,0 +1,84 @@
+"""Cases: one combination of a scenario's values each, which is what is simulated."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from models.clients import ClearGigantic, Client
+from models.kernels import Kernel
+from models.loads import Load
+from models.loads.groups import Group
+from models.machine import Cpu, Machine
+from models.policies import Policy
+from models.text.document import EMPTY, Located
+
+
+def _first(_count: int) -> int:
+    return 0
+
+
+@dataclass(frozen=True)
+class Case:
+    """One combination of a scenario's values: what is run `replications` times."""
+
+    machine: Machine
+    task: Client
+    kernel: Kernel
+    replications: int
+    seed: int
+    background: Mapping[str, Load] = field(default_factory=dict)  # by name, those with at least one thread
+    groups: Mapping[str, Group] = field(default_factory=dict)
+    rules: Mapping[str, type[Any]] = field(default_factory=dict)  # a user's own, in place of kernel.works or .chunks
+    document: Located = EMPTY  # the values it was made of, with their places
+    choices: Mapping[str, Any] = field(default_factory=dict)  # path -> value, of what differs between cases
+
+    def policy(self, pick: Callable[[int], int]) -> Policy:
+        """Return the policy of a run; `pick(n)` returns a random number in [0, n)."""
+        quota = None if self.task.group is None else self.groups[self.task.group].quota
+        unit_bytes = self.task.unit_bytes(self.machine)
+        return Policy(self.kernel, self.machine, pick, self.rules, unit_bytes, self.caller_cpu_ids, quota)
+
+    @property
+    def caller_cpu_ids(self) -> tuple[int, ...] | None:
+        """The ids of the CPUs that the calling thread may use, those of its cgroup; None for all."""
+        own = self.task.cpus
+        return own if self.task.group is None else self.groups[self.task.group].limit(own)
+
+    @property
+    def clearing(self) -> ClearGigantic:
+        """The task as one that clears pages, which is what a host can be measured by. Raises TypeError for others."""
+        if not isinstance(self.task, ClearGigantic):
+            raise TypeError(f"client {self.task.client} clears no pages")
+        return self.task
+
+    @property
+    def size_bytes(self) -> int:
+        """The size of the whole job."""
+        return self.task.size_bytes(self.machine)
+
+    @property
+    def caller_cpus(self) -> tuple[Cpu, ...]:
+        """The CPUs that the calling thread may use."""
+        return self.task.caller_cpus(self.machine)
+
+    @property
+    def caller_nids(self) -> tuple[int, ...]:
+        """The nodes that the calling thread may start on, ascending."""
+        return self.task.caller_nids(self.machine)
+
+    @property
+    def _task_size(self) -> int:
+        return self.task.task_bytes(self.machine) // self.task.unit_bytes(self.machine)
+
+    @property
+    def n_works(self) -> int:
+        """The number of works of the first task, its data near the caller (on the first possible node, if random)."""
+        nid = self.task.data_nid(self.machine)
+        return self.policy(_first).n_works(self._task_size, nid)
+
+    def chunk_bytes(self) -> list[int]:
+        """Return the chunks of the first task, as works that are all alike would take them in turn."""
+        unit = self.task.unit_bytes(self.machine)
+        return [size * unit for size in self.policy(_first).chunk_sizes(self._task_size, self.n_works)]

@@ -1,0 +1,1 @@
+"""The model held against reality: published tables, this host, programs on it."""

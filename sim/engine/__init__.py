@@ -1,0 +1,1 @@
+"""One simulation: flows through shared resources, threads, the CPU scheduler, the framework, other work."""

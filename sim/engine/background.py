@@ -1,0 +1,127 @@
+"""Other work beside the job, run as its loads say (`models.loads`), and what comes of it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Generator, Iterator
+from typing import Any
+
+import numpy as np
+from simpy import AllOf, Event
+
+from models.loads import Compute, Load, LoadStep, Move, Request, SleepFor
+from models.machine import Cpu
+from models.scenario.streams import Streams
+from sim.engine.flows import Route
+from sim.engine.hardware import Hardware
+from sim.engine.scheduler import ScheduledThread, Scheduler
+
+PERCENTILES = (50, 95, 99)
+
+
+class Neighbour:
+    """One load of a scenario under way."""
+
+    def __init__(self, name: str, load: Load, hardware: Hardware, scheduler: Scheduler, streams: Streams) -> None:
+        self.name = name
+        self.load = load
+        self._hardware = hardware
+        self._env = hardware.env
+        self._scheduler = scheduler
+        self._done: list[float] = []  # of each thread, in seconds of CPU time and bytes: one is nearly always nothing
+        self._answered: list[tuple[float, float]] = []  # (arrival, response time) of requests
+        self._open: dict[int, float] = {}  # arrival of the request that each thread has taken
+        self._ended_s: list[float] = []
+        self._threads: list[ScheduledThread] = []
+        self._at_work: list[float] = []  # amount of the step under way
+        random = streams[f"background/{name}"]
+        self._processes = [
+            self._env.process(self._run(number, steps))
+            for number, steps in enumerate(load.steps(hardware.machine, random))
+        ]
+
+    @property
+    def ended(self) -> Event:
+        """When all its threads have ended; for those that never do, at once."""
+        return AllOf(self._env, self._processes if self.load.is_finite else [])
+
+    @property
+    def time_s(self) -> float:
+        """From its start to the end of its last thread; NaN if it never ends."""
+        return max(self._ended_s) - self.load.start if self._ended_s else math.nan
+
+    @property
+    def mean_time_s(self) -> float:
+        """From its start to the end of a thread, on average; NaN if it never ends."""
+        return float(np.mean(self._ended_s)) - self.load.start if self._ended_s else math.nan
+
+    @property
+    def progress(self) -> float:
+        """What all its threads have done so far."""
+        return sum(
+            done + amount - (thread.work_left() if amount else 0.0)
+            for done, amount, thread in zip(self._done, self._at_work, self._threads, strict=True)
+        )
+
+    def response_s(self, begin_s: float, end_s: float) -> dict[int, float]:
+        """Return percentiles of the response time of requests that arrived in a stretch; NaN if there were none."""
+        times = [took_s for arrived_s, took_s in self._answered if begin_s <= arrived_s < end_s]
+        return {p: float(np.percentile(times, p)) if times else math.nan for p in PERCENTILES}
+
+    def has_answered(self, end_s: float) -> bool:
+        """Whether all requests that arrived before a time have been answered; they are taken in their order."""
+        return min(self._open.values(), default=0.0) >= end_s
+
+    def _run(self, number: int, steps: Iterator[LoadStep]) -> Generator[Event, Any, None]:
+        env, load = self._env, self.load
+        thread = self._scheduler.thread(load.cpus, nice=load.nice, group=load.group, of_job=False)
+        self._threads.append(thread)
+        self._done.append(0.0)
+        self._at_work.append(0.0)
+        if load.start:
+            yield env.timeout(load.start)
+        awake = False
+        last: Cpu | None = None  # that it was on when it fell asleep
+        for step in steps:
+            if isinstance(step, (Compute, Move)):
+                if not awake:
+                    awake = True
+                    thread.wake(None if last is None else last.nid, last)
+                yield from self._work(number, thread, step)
+                continue
+            if number in self._open:
+                arrived_s = self._open.pop(number)
+                self._answered.append((arrived_s, env.now - arrived_s))
+            wait_s = 0.0
+            if isinstance(step, SleepFor):
+                wait_s = step.seconds
+            elif isinstance(step, Request):
+                self._open[number] = load.start + step.arrives_s
+                wait_s = self._open[number] - env.now
+            if wait_s > 0.0:
+                if awake:
+                    awake = False
+                    last = thread.cpu
+                    thread.sleep()
+                yield env.timeout(wait_s)
+        if awake:
+            thread.sleep()
+        self._ended_s.append(env.now)
+
+    def _work(self, number: int, thread: ScheduledThread, step: Compute | Move) -> Generator[Event, Any, None]:
+        hardware = self._hardware
+        if isinstance(step, Compute):
+            amount = self._at_work[number] = step.seconds
+            yield from thread.run(hardware.spin_route, amount)
+        else:
+            amount = self._at_work[number] = step.size_bytes
+            yield from thread.run(lambda cpu: self._route(cpu, step), amount)
+        self._at_work[number] = 0.0
+        self._done[number] += amount
+
+    def _route(self, cpu: Cpu, step: Move) -> Route:
+        machine = self._hardware.machine
+        nid = step.nid
+        if nid is None:
+            nid = min(machine.memory_nids, key=lambda other: machine.distances[cpu.nid, other])
+        return self._hardware.route(cpu, (nid,), step.stream)

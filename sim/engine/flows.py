@@ -1,0 +1,609 @@
+"""The contention engine: flows through shared resources, weighted max-min fair, driven by SimPy.
+
+A *flow* is an amount of work that passes through every resource on its *route* at one rate. A *resource* has a
+capacity (see `models.machine.capacity`), of which a route uses `usage` units for each unit of work. Rates are weighted
+max-min fair under a cap for each flow (progressive filling; Bertsekas and Gallager, Data Networks, 6.5.2).
+
+Why it is fast. Flows with the same binding resources, cap and weight have the same rate at all times: they form a
+class, with one virtual clock (work done by each flow of the class so far), one heap of finish marks and one deadline.
+A flow that ends and is followed at once by another on the same route leaves every rate as it is, so nothing is solved
+again. A resource that could not bind even if all its flows ran at their caps is left out of the classes: a core used
+by one thread needs no class of its own. The engine keeps one SimPy event armed, at the earliest deadline.
+
+The engine knows nothing of kernels, threads or pages.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from heapq import heapify, heappop, heappush, heapreplace
+
+from simpy import Environment, Event
+from simpy.core import StopSimulation
+from simpy.events import NORMAL
+
+from models.machine.capacity import CapacityCurve, Curve
+
+_SLACK = 1e-9  # relative: loads this close to a capacity count as within it (rounding of sums)
+_MEMORY = 10_000  # solved populations that are kept
+_INF = math.inf
+_TIE = 1e-12  # relative: finish marks or fill levels this close are the same instant or level
+
+
+class Resource:
+    """Something that flows share: `capacity` units per second, shaped by `curve`. Made by `FlowNetwork.resource`."""
+
+    __slots__ = ("_active", "_demand", "_index", "_limit", "_pinned", "_routes", "_tight", "capacity", "curve", "name")
+
+    def __init__(self, name: str, capacity: float, curve: Curve, index: int) -> None:
+        self.name = name
+        self.capacity = capacity
+        self.curve = curve
+        self._index = index
+        self._limit = capacity * (1.0 + _SLACK)
+        self._pinned = not curve.is_flat  # always part of the classes
+        self._tight = self._pinned  # part of the classes now
+        self._demand = 0.0  # while not tight: what its flows take, all at their caps
+        self._routes: list[Route] = []
+        self._active: list[_FlowClass] = []  # while tight: the classes that use it and have flows
+
+    def __repr__(self) -> str:
+        return f"Resource({self.name!r}, {self.capacity:g}/s)"
+
+    @property
+    def load(self) -> float:
+        """Units per second in use now."""
+        return sum(r.flows * r._class.rate * usage for r in self._routes for q, usage in r.uses if q is self)
+
+    @property
+    def served(self) -> float:
+        """Units used so far."""
+        return sum(r.served * usage for r in self._routes for q, usage in r.uses if q is self)
+
+    @property
+    def granted(self) -> float:
+        """The share that the curve leaves now of what the flows would take alone, at most 1; 1 for a flat curve."""
+        if not self._pinned or not self._active:
+            return 1.0
+        uses = [(cls, usage) for cls in self._active for q, usage in cls.uses if q is self]
+        offered = sum(cls.count * cls.cap * usage for cls, usage in uses)
+        limit = self.curve.effective(self.capacity, offered, sum(cls.count for cls, _ in uses))
+        return min(1.0, limit / offered)
+
+
+class Route:
+    """What a flow passes through, how fast it could go alone and its weight. Made by `FlowNetwork.route`."""
+
+    __slots__ = ("_class", "_slack", "_started", "cap", "uses", "weight")
+
+    def __init__(self, uses: tuple[tuple[Resource, float], ...], cap: float, weight: float) -> None:
+        self.uses = uses
+        self.cap = cap
+        self.weight = weight
+        self._started = 0.0  # work of all flows so far
+        self._class: _FlowClass
+        self._slack: tuple[tuple[Resource, float], ...]  # resources that can't bind now, and a flow's demand on each
+
+    @property
+    def served(self) -> float:
+        """Work done so far on this route, that of flows under way up to now included."""
+        cls = self._class
+        own = [entry for entry in cls.heap if entry[3] is self]
+        if not own:
+            return self._started
+        clock = cls.clock + cls.rate * (own[0][2].env.now - cls.since)
+        return self._started - sum(mark - clock for mark, *_ in own)
+
+    @property
+    def flows(self) -> int:
+        """Number of flows on this route now."""
+        return sum(entry[3] is self for entry in self._class.heap)
+
+    @property
+    def rate(self) -> float:
+        """Work per second of each flow on this route now; 0 if it has none."""
+        return self._class.rate if self.flows else 0.0
+
+
+class Flow(Event):
+    """An amount of work under way on a route: an event that is processed when the work is done (as a Timeout is).
+
+    `left` is what was still to be done where it was stopped before.
+    """
+
+    _ok = True
+    _value = None
+    left = 0.0
+
+
+class _FlowClass:
+    """Flows that have the same rate: one virtual clock, one heap, one deadline."""
+
+    __slots__ = (
+        "alone",
+        "cap",
+        "clock",
+        "count",
+        "deadline",
+        "dirty",
+        "entry_at",
+        "entry_id",
+        "fair",
+        "heap",
+        "number",
+        "rate",
+        "since",
+        "uses",
+        "weight",
+    )
+
+    def __init__(self, number: int, uses: tuple[tuple[Resource, float], ...], cap: float, weight: float) -> None:
+        self.number = number
+        self.uses = uses  # only the resources that can bind
+        self.fair = uses[0][0].capacity / uses[0][1] if len(uses) == 1 else 0.0
+        self.alone = False  # its one resource is flat, and no other class uses it: its rate is min(cap, fair / count)
+        self.cap = cap
+        self.weight = weight
+        self.count = 0
+        self.rate = 0.0
+        self.clock = 0.0  # work done by each flow since the class was last empty
+        self.since = 0.0  # when `clock` was last brought up to date
+        self.heap: list[tuple[float, int, Flow, Route]] = []  # (value of `clock` at its end, order, flow, route)
+        self.deadline = _INF  # when the next flow ends, at the present rate
+        self.entry_at = _INF  # when its entry in the heap of deadlines says so: never later
+        self.entry_id = -1
+        self.dirty = False
+
+
+class FlowNetwork:
+    """All resources and flows of one simulation."""
+
+    def __init__(self, env: Environment) -> None:
+        self.env = env
+        self.resources: list[Resource] = []
+        self._classes: dict[tuple[tuple[tuple[int, float], ...], float, float], _FlowClass] = {}
+        self._dirty: list[_FlowClass] = []
+        self._deadlines: list[tuple[float, int, _FlowClass]] = []
+        self._solved: dict[tuple[tuple[int, int], ...], list[float]] = {}  # populations seen before, and their rates
+        self._order = 0
+        self._alarm: Event | None = None
+        self._alarm_at = _INF
+        self._on_ring: list[Callable[[Event], None]] = [self._ring]
+        self._completing = False
+        self._vacated: Route | None = None  # the route of the flow that is just ending, until its place is taken
+
+    def resource(self, name: str, capacity: float, curve: Curve | None = None, *, often_full: bool = False) -> Resource:
+        """Add a resource of `capacity` units per second (> 0, finite).
+
+        One that is `often_full`, and as often not, costs less if that is known; no rate depends on it. Raises
+        ValueError for a capacity that is not positive and finite.
+        """
+        if not 0 < capacity < math.inf:
+            raise ValueError(f"resource {name!r}: capacity must be positive and finite; found {capacity!r}")
+        resource = Resource(name, float(capacity), curve or CapacityCurve(), len(self.resources))
+        if often_full:
+            resource._pinned = resource._tight = True
+        self.resources.append(resource)
+        return resource
+
+    def route(self, uses: Iterable[tuple[Resource, float]], cap: float = math.inf, weight: float = 1.0) -> Route:
+        """Make a route: (resource, units of it per unit of work) pairs, the most work per second, the weight.
+
+        Make one for each different thing and keep it: flows that share a Route object are handled fastest.
+        Raises ValueError for a cap, weight or usage that is not positive, for a resource named twice, and for a route
+        without any limit.
+        """
+        pairs = tuple((resource, float(usage)) for resource, usage in uses)
+        if not cap > 0 or not 0 < weight < math.inf or any(not 0 < usage < math.inf for _, usage in pairs):
+            raise ValueError(f"cap, weight and usages must be positive; found {cap!r}, {weight!r}, {pairs!r}")
+        if len({id(resource) for resource, _ in pairs}) < len(pairs):
+            raise ValueError(f"a resource is named twice: {pairs!r}")
+        if math.isinf(cap) and not pairs:
+            raise ValueError("a route with neither a cap nor a resource has no finite rate")
+        route = Route(pairs, float(cap), float(weight))
+        for resource, _ in pairs:
+            if math.isinf(cap) and not resource._pinned:
+                resource._pinned = True
+                if not resource._tight:
+                    self._set_tight(resource, True)
+        self._classify(route)
+        for resource, _ in pairs:
+            resource._routes.append(route)
+        if self._dirty and not self._completing:
+            self._settle()  # a resource with flows became tight
+        return route
+
+    def start(self, route: Route, work: float) -> Flow:
+        """Start `work` units (> 0) on `route`; yield the returned event to wait for their end.
+
+        Raises ValueError for work that is not positive and finite.
+        """
+        if not 0 < work < _INF:
+            raise ValueError(f"work must be positive and finite; found {work!r}")
+        flow = Flow(self.env)
+        route._started += work
+        self._order = order = self._order + 1
+        if self._vacated is route:  # the next chunk of the same worker: nobody's rate changes
+            self._vacated = None
+            cls = route._class
+            heappush(cls.heap, (cls.clock + work, order, flow, route))
+            return flow
+        if route._slack:
+            self._demand(route)
+        cls = route._class
+        now = self.env._now
+        if cls.count:
+            if cls.since != now:
+                cls.clock += cls.rate * (now - cls.since)
+                cls.since = now
+            cls.count += 1
+            heappush(cls.heap, (cls.clock + work, order, flow, route))
+            if cls.alone:
+                self._pace(cls, now)
+            elif not cls.dirty:
+                cls.dirty = True
+                self._dirty.append(cls)
+        else:
+            self._wake(cls, 1)
+            heappush(cls.heap, (cls.clock + work, order, flow, route))
+        if not self._completing:
+            self._settle()
+        return flow
+
+    def work_left(self, route: Route, flow: Flow) -> float:
+        """Return how much work of a flow on a route is still to be done. Raises ValueError for one that has ended."""
+        cls = route._class
+        mark = cls.heap[self._place(cls, flow)][0]
+        return max(0.0, mark - cls.clock - cls.rate * (self.env.now - cls.since))
+
+    def stop(self, route: Route, flow: Flow) -> None:
+        """End a flow on a route before its work is done; `flow.left` says what is left. Who waits for it goes on now.
+
+        Raises ValueError for a flow that has ended.
+        """
+        left = self.work_left(route, flow)
+        heap = route._class.heap
+        place = self._place(route._class, flow)
+        heap[place] = heap[-1]
+        heap.pop()
+        heapify(heap)
+        route._started -= left
+        flow.left = left
+        self._leave(route)
+        if not self._completing:
+            self._settle()
+        callbacks, flow.callbacks = flow.callbacks, None  # type: ignore[assignment]  # as SimPy does
+        for callback in callbacks:
+            callback(flow)
+
+    @staticmethod
+    def _place(cls: _FlowClass, flow: Flow) -> int:
+        for place, entry in enumerate(cls.heap):
+            if entry[2] is flow:
+                return place
+        raise ValueError("the flow has ended")
+
+    # -- population of the classes
+
+    def _demand(self, route: Route) -> None:
+        """Count a new flow on the resources of its route that are not tight; some may become so."""
+        for resource, demand in route._slack:
+            resource._demand += demand
+            if resource._demand > resource._limit:
+                self._set_tight(resource, True)
+
+    def _leave(self, route: Route) -> None:
+        """Take a flow that has ended, and is in no heap any more, off its route and class."""
+        for resource, demand in route._slack:
+            resource._demand -= demand
+        cls = route._class
+        self._shrink(cls, 1)
+        if cls.count <= 1:
+            # A tight resource stays tight until nearly empty: always right, and cheaper than going back and forth.
+            for resource, _ in cls.uses:
+                if not resource._pinned and sum(other.count for other in resource._active) <= 1:
+                    self._loosen(resource)
+
+    def _loosen(self, resource: Resource) -> None:
+        demand = sum(r.flows * r.cap * usage for r in resource._routes for q, usage in r.uses if q is resource)
+        if demand <= resource._limit:
+            self._set_tight(resource, False)
+
+    def _wake(self, cls: _FlowClass, flows: int) -> None:
+        """Give flows to a class that has none."""
+        cls.clock = 0.0
+        cls.since = self.env.now
+        cls.count = flows
+        for resource, _ in cls.uses:
+            resource._active.append(cls)
+        self._pair(cls)
+        if not cls.dirty:
+            cls.dirty = True
+            self._dirty.append(cls)
+
+    def _shrink(self, cls: _FlowClass, flows: int) -> None:
+        now = self.env.now
+        cls.clock += cls.rate * (now - cls.since)
+        cls.since = now
+        cls.count -= flows
+        if not cls.count:
+            cls.rate = 0.0
+            cls.deadline = _INF
+            for resource, _ in cls.uses:
+                resource._active.remove(cls)
+            self._pair(cls)
+        if not cls.dirty:
+            cls.dirty = True
+            self._dirty.append(cls)
+
+    @staticmethod
+    def _pair(cls: _FlowClass) -> None:
+        """Note, for a class that came or went and the classes it shares a resource with, who is alone."""
+        for resource, _ in cls.uses:
+            for other in resource._active:
+                other.alone = len(other.uses) == 1 and len(resource._active) == 1 and not resource._pinned
+
+    def _classify(self, route: Route) -> None:
+        """Find the class of a route: the flows with the same tight resources, cap and weight."""
+        uses = tuple((resource, usage) for resource, usage in route.uses if resource._tight)
+        key = (tuple((resource._index, usage) for resource, usage in uses), route.cap, route.weight)
+        found = self._classes.get(key)
+        if found is None:
+            found = self._classes[key] = _FlowClass(len(self._classes), uses, route.cap, route.weight)
+        route._class = found
+        route._slack = tuple((q, route.cap * usage) for q, usage in route.uses if not q._tight)
+
+    def _set_tight(self, resource: Resource, tight: bool) -> None:
+        """Let a resource enter or leave the classes of its flows."""
+        resource._tight = tight
+        resource._demand = 0.0
+        now = self.env.now
+        for route in resource._routes:
+            old = route._class
+            self._classify(route)
+            new = route._class
+            moved = [entry for entry in old.heap if entry[3] is route]
+            n_flows = len(moved) + (self._vacated is route)
+            if not tight:
+                resource._demand += n_flows * route.cap * next(u for q, u in route.uses if q is resource)
+            if not n_flows:
+                continue
+            if new.count:
+                self._shrink(new, -n_flows)
+            else:
+                self._wake(new, n_flows)
+            if moved:
+                old.heap[:] = [entry for entry in old.heap if entry[3] is not route]
+                heapify(old.heap)
+                clock = old.clock + old.rate * (now - old.since)
+                for mark, order, flow, _ in moved:
+                    heappush(new.heap, (new.clock + max(0.0, mark - clock), order, flow, route))
+            self._shrink(old, n_flows)
+
+    # -- rates
+
+    def _settle(self) -> None:
+        """Give every class that may have changed its rate and its deadline, and arm the alarm."""
+        now = self.env._now
+        for dirty in self._dirty:
+            if not dirty.dirty:
+                continue  # was part of a component already solved
+            dirty.dirty = False
+            if dirty.alone and dirty.count:
+                self._pace(dirty, now)
+                continue
+            component = self._component(dirty)
+            key = tuple([(cls.number, cls.count) for cls in component])
+            rates = self._solved.get(key)
+            if rates is None:
+                if len(self._solved) >= _MEMORY:
+                    self._solved.clear()
+                rates = self._solved[key] = self._fill(component)
+            for cls, rate in zip(component, rates, strict=True):
+                cls.dirty = False
+                cls.clock += cls.rate * (now - cls.since)
+                cls.since = now
+                cls.rate = rate
+                self._set_deadline(cls, now)
+        self._dirty.clear()
+        if not self._completing and self._next_deadline() < self._alarm_at:
+            self._arm()
+
+    def _pace(self, cls: _FlowClass, now: float) -> None:
+        """Give a class that is alone its rate and its deadline: by far the most frequent case."""
+        rate = cls.fair / cls.count
+        if rate > cls.cap:
+            rate = cls.cap
+        cls.rate = rate
+        heap = cls.heap
+        if heap:
+            cls.deadline = deadline = now + (heap[0][0] - cls.clock) / rate
+            if deadline < cls.entry_at:
+                self._enter(cls)
+
+    def _set_deadline(self, cls: _FlowClass, now: float) -> None:
+        cls.deadline = now + (cls.heap[0][0] - cls.clock) / cls.rate if cls.heap else _INF
+        if cls.deadline < cls.entry_at:
+            self._enter(cls)
+
+    def _enter(self, cls: _FlowClass) -> None:
+        self._order = cls.entry_id = order = self._order + 1
+        cls.entry_at = cls.deadline
+        heappush(self._deadlines, (cls.deadline, order, cls))
+
+    def _next_deadline(self) -> float:
+        """Return the earliest deadline (inf if none), and bring its class to the top of the heap.
+
+        Entries are lower bounds: one that turns out too early is put right only when it comes to the top.
+        """
+        deadlines = self._deadlines
+        while deadlines:
+            at, order, cls = deadlines[0]
+            if cls.entry_id != order:
+                heappop(deadlines)
+            elif cls.deadline == at:
+                return at
+            elif cls.deadline < _INF:
+                heapreplace(deadlines, (cls.deadline, order, cls))
+                cls.entry_at = cls.deadline
+            else:
+                heappop(deadlines)
+                cls.entry_at = _INF
+        return _INF
+
+    def _arm(self) -> None:
+        alarm = Event(self.env)
+        alarm._ok = True
+        alarm._value = None
+        alarm.callbacks = self._on_ring
+        self._alarm = alarm
+        self._alarm_at = at = self._deadlines[0][0]
+        delay = at - self.env._now
+        self.env.schedule(alarm, delay=delay if delay > 0.0 else 0.0)
+
+    @staticmethod
+    def _component(start: _FlowClass) -> list[_FlowClass]:
+        """Return the classes whose rates depend on each other, `start` among them (none if it and they are empty)."""
+        for resource, _ in start.uses:
+            if len(resource._active) > 1 or (resource._active and not start.count):
+                break
+        else:
+            return [start] if start.count else []
+        found = [start] if start.count else []
+        seen = {id(start)}
+        reached: set[int] = set()
+        queue = [start]
+        for cls in queue:
+            for resource, _ in cls.uses:
+                if id(resource) not in reached:
+                    reached.add(id(resource))
+                    for other in resource._active:
+                        if id(other) not in seen:
+                            seen.add(id(other))
+                            found.append(other)
+                            queue.append(other)
+        return found
+
+    @staticmethod
+    def _fill(classes: Sequence[_FlowClass]) -> list[float]:
+        """Progressive filling: raise all rates in proportion to weight until a cap or a capacity stops some; repeat."""
+        if len(classes) == 1:
+            only = classes[0]
+            rate = only.cap
+            for resource, usage in only.uses:
+                load = only.count * usage
+                limit = resource.capacity
+                if resource._pinned:
+                    limit = resource.curve.effective(limit, load * only.cap, only.count)
+                if load * rate > limit:
+                    rate = limit / load
+            return [rate]
+        offered: dict[Resource, float] = {}
+        flows: dict[Resource, int] = {}
+        weights: dict[Resource, float] = {}
+        for cls in classes:
+            for resource, usage in cls.uses:
+                load = cls.count * usage
+                offered[resource] = offered.get(resource, 0.0) + load * cls.cap
+                flows[resource] = flows.get(resource, 0) + cls.count
+                weights[resource] = weights.get(resource, 0.0) + load * cls.weight
+        limits = {r: r.curve.effective(r.capacity, load, flows[r]) for r, load in offered.items()}
+        left = dict(limits)
+        rates = [0.0] * len(classes)
+        rising = list(range(len(classes)))
+        while rising:
+            level = min(classes[i].cap / classes[i].weight for i in rising)
+            for resource, weight in weights.items():
+                if weight > 0.0:
+                    level = min(level, left[resource] / weight)
+            ceiling = level * (1.0 + _TIE)
+            full = {r for r, weight in weights.items() if weight > 0.0 and left[r] / weight <= ceiling}
+            still: list[int] = []
+            for i in rising:
+                cls = classes[i]
+                if cls.cap / cls.weight <= ceiling:
+                    rates[i] = cls.cap
+                elif any(resource in full for resource, _ in cls.uses):
+                    rates[i] = level * cls.weight
+                else:
+                    still.append(i)
+            rising = still
+            # What is left is summed anew, not subtracted: subtraction leaves rounding where there should be nothing.
+            for resource in weights:
+                weights[resource] = 0.0
+            for i in rising:
+                for resource, usage in classes[i].uses:
+                    weights[resource] += classes[i].count * usage * classes[i].weight
+            left = dict(limits)
+            frozen = set(range(len(classes))).difference(rising)
+            for i in sorted(frozen):
+                for resource, usage in classes[i].uses:
+                    left[resource] = max(0.0, left[resource] - classes[i].count * usage * rates[i])
+        return rates
+
+    # -- ends
+
+    def _ring(self, alarm: Event) -> None:
+        """End all flows that are due, resuming whoever waits for them, and set the alarm for the next.
+
+        One long function with local names: it runs once for each chunk of every simulation.
+        """
+        if alarm is not self._alarm:
+            return  # an earlier one was armed since
+        env = self.env
+        now = env._now
+        until = max(now, self._alarm_at)  # rounding may put `now` a hair before the deadline
+        deadlines = self._deadlines
+        dirty = self._dirty
+        stopped: StopSimulation | None = None
+        self._completing = True
+        at = self._next_deadline()  # later than the alarm if rates fell since it was set
+        while at <= until:
+            cls = deadlines[0][2]
+            heap = cls.heap
+            mark = heap[0][0]
+            cls.clock = clock = mark
+            cls.since = now
+            mark += mark * _TIE
+            while heap and heap[0][0] <= mark:
+                _, _, flow, route = heappop(heap)
+                self._vacated = route
+                callbacks, flow.callbacks = flow.callbacks, None  # type: ignore[assignment]  # as SimPy does
+                for callback in callbacks:
+                    try:
+                        callback(flow)
+                    except StopSimulation as stop:  # from env.run(until=flow): obeyed below, when all is consistent
+                        stopped = stop
+                if self._vacated is route:
+                    self._vacated = None
+                    if cls.count <= 2 or route._slack or route._class is not cls:
+                        self._leave(route)
+                    else:
+                        cls.count -= 1
+                        if not cls.alone and not cls.dirty:
+                            cls.dirty = True
+                            dirty.append(cls)
+                if cls.clock != clock:
+                    break  # emptied and begun anew since, with another clock: `mark` says nothing about its flows
+            if cls.count and not cls.dirty:
+                if cls.alone:
+                    self._pace(cls, now)
+                else:
+                    self._set_deadline(cls, now)
+            if dirty:
+                self._settle()
+            top = deadlines[0]
+            at = top[0]
+            if top[1] != top[2].entry_id or at != top[2].deadline:
+                at = self._next_deadline()
+        self._completing = False
+        if stopped is not None:
+            self._alarm_at = _INF
+            if at < _INF:
+                self._arm()  # another: SimPy schedules the event that it was stopped in once more
+            raise stopped
+        self._alarm_at = at
+        if at < _INF:
+            alarm.callbacks = self._on_ring
+            env.schedule(alarm, NORMAL, at - now)

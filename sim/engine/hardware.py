@@ -1,0 +1,156 @@
+"""A machine in simulation: its resources in the contention engine, and which CPU runs how many threads.
+
+The resources that a clearing stream passes through, and what it uses of each for a byte cleared (design and figures
+in MODEL.md): the hardware thread (the time the byte takes alone), the core (the time it takes with local memory; the
+threads of a core together do `core_throughput` of one), the last-level cache, the memory of the node (`clear_traffic`
+bytes), and on the way to a remote node each link: the line read comes one way, the line written goes the other. Other
+streams likewise, with what their client says of them; the locks they take are one resource (`models.memory.locks`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from simpy import Environment
+
+from models.clients import Stream
+from models.machine import Cpu, Machine
+from models.machine.placement import Placement
+from models.memory.locks import LockCurve, lock_curve
+from sim.engine.flows import FlowNetwork, Resource, Route
+
+
+class Busy:
+    """How long each of some things has had at least one thread on it, in seconds by its id."""
+
+    def __init__(self, env: Environment, ids: Iterable[int]) -> None:
+        self.seconds = dict.fromkeys(ids, 0.0)
+        self._env = env
+        self._threads = dict.fromkeys(self.seconds, 0)
+        self._since_s = dict.fromkeys(self.seconds, 0.0)
+
+    def enter(self, thing: int) -> None:
+        """Count a thread more."""
+        if not self._threads[thing]:
+            self._since_s[thing] = self._env.now
+        self._threads[thing] += 1
+
+    def leave(self, thing: int) -> None:
+        """Count a thread less."""
+        self._threads[thing] -= 1
+        if not self._threads[thing]:
+            self.seconds[thing] += self._env.now - self._since_s[thing]
+
+
+class Hardware:
+    """The CPUs, memory and links of a machine, in one simulation; `is_shared`: other work comes and goes on them."""
+
+    def __init__(self, env: Environment, machine: Machine, *, is_shared: bool = False) -> None:
+        self.env = env
+        self.machine = machine
+        self.network = network = FlowNetwork(env)
+        rates = machine.rates
+        self._cpu = {cpu.cpu_id: network.resource(f"cpu{cpu.cpu_id}", 1.0) for cpu in machine.cpus}
+        threads: dict[int, int] = {}
+        for cpu in machine.cpus:
+            threads[cpu.core_id] = threads.get(cpu.core_id, 0) + 1
+        self._core = {
+            core: network.resource(f"core{core}", rates.core_throughput, often_full=is_shared)
+            for core, n in sorted(threads.items())
+            if n > 1
+        }
+        self._cache: dict[int, Resource] = {}
+        if rates.cache_bytes_per_s is not None:
+            for cache in sorted({cpu.cache_id for cpu in machine.cpus}):
+                self._cache[cache] = network.resource(f"cache{cache}", rates.cache_bytes_per_s)
+        self._moved_through = {
+            name: network.resource(name, rate, rates.memory_curve if name.startswith("memory") else None)
+            for name, rate in machine.bandwidths.items()
+        }
+        self._locks: dict[str, Resource] = {}
+        self._routes: dict[tuple[int, tuple[int, ...], Stream], Route] = {}
+        self._spin_routes: dict[int, Route] = {}
+        self.placement = Placement(machine)
+        self._socket_of = {node.nid: node.socket_id for node in machine.nodes}
+        # By threads of the job, without other work.
+        self.busy_cpus = Busy(env, self._cpu)
+        self.busy_cores = Busy(env, threads)
+        self.busy_sockets = Busy(env, self._socket_of.values())
+
+    def occupy(self, nid: int | None, previous: Cpu | None = None, allowed: tuple[int, ...] | None = None) -> Cpu:
+        """Put a thread of the job on a CPU of a node (`models.machine.placement`)."""
+        cpu = self.placement.occupy(nid, previous, allowed)
+        self.begin(cpu)
+        return cpu
+
+    def release(self, cpu: Cpu) -> None:
+        """Take a thread of the job off its CPU: it sleeps, moves or ends."""
+        self.placement.release(cpu)
+        self.end(cpu)
+
+    def begin(self, cpu: Cpu) -> None:
+        """Note that a thread of the job runs on a CPU from now on."""
+        for busy, thing in self._places(cpu):
+            busy.enter(thing)
+
+    def end(self, cpu: Cpu) -> None:
+        """Note that a thread of the job runs no longer on a CPU."""
+        for busy, thing in self._places(cpu):
+            busy.leave(thing)
+
+    def route(self, cpu: Cpu, nids: tuple[int, ...], stream: Stream) -> Route:
+        """Return the route of a stream from `cpu` over memory of some nodes, evenly."""
+        key = (cpu.cpu_id, nids, stream)
+        route = self._routes.get(key)
+        if route is None:
+            route = self._routes[key] = self._make_route(cpu, nids, stream)
+        return route
+
+    def locks_of(self, nids: tuple[int, ...], stream: Stream) -> list[Resource]:
+        """Return the locks that a stream over memory of some nodes takes, as resources."""
+        found = []
+        for scope in ("job", "node"):
+            locks = tuple(lock for lock in stream.locks if lock.scope == scope)
+            if not locks:
+                continue
+            name = "locks of " + stream.name + (f", node {nids[0]}" if scope == "node" else "")
+            if name not in self._locks:
+                self._locks[name] = self.network.resource(name, 1.0, lock_curve(locks, stream.rate_bytes_per_s))
+            found.append(self._locks[name])
+        return found
+
+    def spin_route(self, cpu: Cpu) -> Route:
+        """Return the route of a thread that computes on `cpu`, and uses no memory; its work is in seconds."""
+        route = self._spin_routes.get(cpu.cpu_id)
+        if route is None:
+            uses = [(self._cpu[cpu.cpu_id], 1.0)]
+            if cpu.core_id in self._core:
+                uses.append((self._core[cpu.core_id], 1.0))
+            weight = 1.0 / self.machine.rates.clear_bytes_per_s
+            route = self._spin_routes[cpu.cpu_id] = self.network.route(uses, cap=1.0, weight=weight)
+        return route
+
+    def _places(self, cpu: Cpu) -> tuple[tuple[Busy, int], ...]:
+        socket_id = self._socket_of[cpu.nid]
+        return (self.busy_cpus, cpu.cpu_id), (self.busy_cores, cpu.core_id), (self.busy_sockets, socket_id)
+
+    def _make_route(self, cpu: Cpu, nids: tuple[int, ...], stream: Stream) -> Route:
+        machine, rates = self.machine, self.machine.rates
+        local = stream.rate_bytes_per_s * cpu.speed
+        far = sum(1.0 / machine.remote_factor(cpu.nid, nid) - 1.0 for nid in nids) / len(nids)
+        cap = local / (1.0 + stream.memory_share * far)
+        uses = [(self._cpu[cpu.cpu_id], 1.0 / cap)]
+        if cpu.core_id in self._core:
+            uses.append((self._core[cpu.core_id], 1.0 / local))
+        if self._cache and stream.traffic:
+            uses.append((self._cache[cpu.cache_id], stream.traffic / rates.clear_traffic))
+        uses += [(self._moved_through[name], usage) for name, usage in machine.traffic(cpu.nid, nids, stream.traffic)]
+        for resource in self.locks_of(nids, stream):
+            curve = resource.curve
+            assert isinstance(curve, LockCurve)
+            uses.append((resource, curve.held / stream.rate_bytes_per_s))
+        # At a bottleneck streams get shares in proportion to what they ask for: a remote stream has as many lines under
+        # way as a local one, each for longer (Afzal, Hager and Wellein's sharing of bandwidth by request fraction; and
+        # equal time on a shared CPU).
+        weight = (cap / rates.clear_bytes_per_s) ** rates.share_exponent
+        return self.network.route(uses, cap=cap, weight=weight)

@@ -1,0 +1,163 @@
+"""Sweeps: every case of a scenario, as many replications as wanted, stored as they come and gone on with later."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import json
+import shutil
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+
+from models.results import Results, may_replace, provenance_of
+from models.results.tables import make_results
+from models.scenario import Scenario
+from models.scenario.case import Case
+from sim.figures import plot_speedup
+from sim.runs.executors import Executor, cluster, local
+from sim.runs.experiment import is_local
+from sim.runs.replications import Replications, RunningMean
+from sim.runs.store import RunStore
+
+FIGURE = "speedup.png"
+_MOST_LINES = 100  # in the figure; more can't be told apart
+
+
+def sweep(
+    scenario: Scenario,
+    folder: str | Path,
+    *,
+    jobs: int = 1,
+    scheduler: str | None = None,
+    ci: float | None = None,
+    max_replications: int = 100,
+    on_done: Callable[[int, int], object] | None = None,
+) -> Results:
+    """Simulate every case of a scenario, and store each run in `folder` at once; what is stored is not run again.
+
+    Runs are made by `jobs` processes, or on the Dask cluster of the `scheduler` at an address such as tcp://host:8786.
+    With a rule of your own that other processes can't import (of a notebook or a script), `jobs` is taken as 1.
+    With `ci`, each case is replicated until half the 95 % confidence interval of its mean time is at most that share of
+    the mean, at least the scenario's `replications` and at most `max_replications` times. The results are the same for
+    any number of jobs and stops, and the summary has a column `time_ci_s`, that half width. `on_done` is called at the
+    start and after each run with the number of runs made so far, and how many it will be as far as can be told.
+
+    Raises ValueError for impossible options, models.results.FolderTakenError if the folder has something else or
+    another sweep at work, sim.runs.executors.SchedulerError if the cluster can't be used, LostWorkersError if it or a
+    process is lost, and OSError if nothing can be written.
+    """
+    _check_options(scenario, jobs, ci, max_replications)
+    folder = Path(folder)
+    identity = provenance_of(scenario, "sim", with_traces=False)
+    cases = scenario.cases
+    runs = Replications(
+        [case.replications for case in cases],
+        [case.size_bytes * case.n_works for case in cases],
+        ci=ci,
+        most=max_replications,
+    )
+    with RunStore(folder, identity | {"cases": digest(cases)}) as store:
+        for key, time_s in store.times():
+            runs.add(key, time_s)
+        if on_done is not None:
+            on_done(runs.n_known, runs.n_known + runs.n_left)
+        if runs.n_left:
+            n_processes = 1 if any(is_local(case) for case in cases) else jobs
+            with cluster(scheduler) if scheduler is not None else local(n_processes) as executor:
+                _make(cases, runs, store, executor, on_done)
+        provenance = identity | {"sweep": {"ci": ci, "max_replications": None if ci is None else max_replications}}
+        results = make_results(scenario, list(store.results(runs.final())), provenance)
+        results = _with_intervals(results)
+        if not may_replace(folder, provenance):  # not written yet
+            _write(results, folder)
+    return results
+
+
+def _check_options(scenario: Scenario, jobs: int, ci: float | None, max_replications: int) -> None:
+    if jobs < 1:
+        raise ValueError(f"jobs must be 1 or more; found {jobs}")
+    if ci is None:
+        return
+    if not 0.0 < ci < 1.0:
+        raise ValueError(f"ci must be more than 0 and less than 1; found {ci}")
+    most = max(case.replications for case in scenario.cases)
+    if max_replications < max(2, most):
+        raise ValueError(
+            f"max_replications must be 2 or more, and no less than the scenario's replications, {most}; "
+            f"found {max_replications}"
+        )
+
+
+def digest(cases: Iterable[Case]) -> str:
+    """Return what tells cases apart that a scenario's file doesn't, such as a user's own rules."""
+    found = hashlib.sha256()
+    for case in cases:
+        others = (*case.background.values(), *case.groups.values())
+        parts = [part.model_dump_json() for part in (case.task, case.kernel, *others)]
+        for name, rule in sorted(case.rules.items()):
+            parts += [name, f"{rule.__module__}.{rule.__qualname__}"]
+            with suppress(OSError, TypeError):  # where it was typed in, and is kept nowhere
+                parts.append(inspect.getsource(rule))
+        found.update(json.dumps(parts).encode())
+    return found.hexdigest()
+
+
+def _make(
+    cases: tuple[Case, ...],
+    runs: Replications,
+    store: RunStore,
+    executor: Executor,
+    on_done: Callable[[int, int], object] | None,
+) -> None:
+    """Make the runs that are left."""
+    n_in_flight = 0
+    while True:
+        while n_in_flight < executor.limit() and runs.n_left:
+            key = runs.take()
+            if key is None:
+                break
+            executor.submit(key, cases[key[0]])
+            n_in_flight += 1
+        if not n_in_flight:
+            return
+        key, result = executor.next_done()
+        n_in_flight -= 1
+        store.add(key, result)
+        runs.add(key, result.time_s)
+        if on_done is not None:
+            on_done(runs.n_known, runs.n_known + runs.n_left)
+
+
+def _with_intervals(results: Results) -> Results:
+    """Return the results with the half width of each mean time's confidence interval in the summary."""
+    summary = results.summary.copy()
+    times = results.runs.groupby("case", sort=True)["time_s"]
+    summary.insert(
+        list(summary.columns).index("time_stdev_s") + 1,
+        "time_ci_s",
+        [RunningMean(own.tolist()).half_width() for _, own in times],
+    )
+    return replace(results, summary=summary)
+
+
+def _write(results: Results, folder: Path) -> None:
+    """Write the result files beside the runs; provenance.json last, so that it is there only if all are."""
+    scratch = folder / ".new"
+    shutil.rmtree(scratch, ignore_errors=True)
+    scratch.mkdir()
+    results.save(scratch / "result")
+    if _n_lines(results) <= _MOST_LINES:
+        plot_speedup(results, scratch / "result" / FIGURE)
+    (folder / FIGURE).unlink(missing_ok=True)
+    (folder / "provenance.json").unlink(missing_ok=True)
+    for path in sorted((scratch / "result").iterdir(), key=lambda path: path.name == "provenance.json"):
+        path.replace(folder / path.name)
+    shutil.rmtree(scratch)
+
+
+def _n_lines(results: Results) -> int:
+    columns = list(results.summary.columns)
+    names = [name for name in columns[: columns.index("replications")] if name not in ("nthreads", "size_gib")]
+    return len(results.summary.drop_duplicates(names))

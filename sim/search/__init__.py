@@ -1,0 +1,1 @@
+"""Search: the best policies, and the number of threads to advise."""

@@ -1,0 +1,134 @@
+"""Advice as it is given: found for a request, and as a person reads it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from textwrap import fill
+from typing import Any
+
+import pandas as pd
+from tabulate import tabulate
+
+from models.machine import Machine
+from models.text.units import format_size
+from sim.runs.executors import local
+from sim.search.advice.request import Request
+from sim.search.advice.runs import Runs
+from sim.search.advice.search import Search
+from sim.search.advice.words import option, sentences, title
+
+_WIDTH = 118  # of the words
+
+
+@dataclass(frozen=True)
+class Advice:
+    """What was found for one job on one machine.
+
+    * ``table``: a row for each candidate, by threads and chunk: threads, chunk_bytes (the first one's, where chunks
+      differ), time_s (mean), in_time_s and late_s (means of the starts in which the last thread begins in time, and
+      late, where these differ), low_s and high_s (between which all runs end; wider where rates are not measured),
+      cpu_s (mean), limit (what keeps it from being faster), and note (recommended, default, one thread).
+    * ``recommended``, ``default``, ``single``: rows of it.
+    * ``sentences``: the advice in words, the first one the answer.
+    * ``option``: what to paste.
+    * ``unsure``: the figures that are not measured on this machine.
+    """
+
+    title: str
+    table: pd.DataFrame
+    recommended: pd.Series[Any]
+    default: pd.Series[Any]
+    single: pd.Series[Any]
+    sentences: tuple[str, ...]
+    option: str
+    unsure: tuple[str, ...]
+
+
+def advise(
+    client: str,
+    size: str | int,
+    machine: Machine,
+    *,
+    page_size: str | int | None = None,
+    thp: bool = False,
+    smp: int | None = None,
+    keep_free: int = 0,
+    background: Mapping[str, Any] | None = None,
+    groups: Mapping[str, Any] | None = None,
+    seed: int = 1,
+    jobs: int = 1,
+    on_done: Callable[[int, int], object] | None = None,
+) -> Advice:
+    """Advise on a job of `size` (bytes, or a text with a unit) that leaves `keep_free` CPUs of a machine to others.
+
+    `smp` is the number of the guest's CPUs, from which QEMU's default follows. Runs are made by `jobs` processes; the
+    result is the same for any number. `on_done` is called with the number of runs made so far, and how many are planned
+    by now. Raises InputError for a job that can't be, and sim.runs.executors.LostWorkersError if a process is lost.
+    """
+    request = Request(
+        client,
+        _as_text(size),
+        machine,
+        page_size=_as_text(page_size),
+        thp=thp,
+        smp=smp,
+        keep_free=keep_free,
+        background=background or {},
+        groups=groups or {},
+        seed=seed,
+    )
+    request.check()
+    with local(jobs) as executor:
+        found = Search(request, Runs(executor, on_done)).findings()
+    candidates = found.candidates
+    noted = {"recommended": found.best, "default": found.default, "one thread": found.single}
+    notes = [", ".join(note for note, one in noted.items() if one is candidate) for candidate in candidates]
+    table = pd.DataFrame([candidate.row() for candidate in candidates]).assign(note=notes)
+    rows: dict[str, pd.Series[Any]] = {
+        note: table.iloc[candidates.index(candidate)] for note, candidate in noted.items()
+    }
+    return Advice(
+        title=title(found),
+        table=table,
+        recommended=rows["recommended"],
+        default=rows["default"],
+        single=rows["one thread"],
+        sentences=tuple(sentences(found)),
+        option=option(found.best),
+        unsure=tuple(found.unsure.values()),
+    )
+
+
+def _as_text(size: Any) -> Any:
+    return f"{size}B" if isinstance(size, int) else size
+
+
+def describe_advice(advice: Advice) -> str:
+    """Return an advice as a person reads it: table, sentences, and what to paste."""
+    table = advice.table
+    unit, factor = ("s", 1.0) if table["time_s"].max() >= 1.0 else ("ms", 1e3)
+
+    def pairs(first: str, word: str, second: str) -> list[str]:
+        return [
+            "" if math.isnan(a) else f"{factor * a:.2f} {word} {factor * b:.2f}"
+            for a, b in zip(table[first], table[second], strict=True)
+        ]
+
+    shown = {
+        "": table["note"],
+        "threads": table["threads"],
+        "chunk": [format_size(size) for size in table["chunk_bytes"]],
+        f"time ({unit})": [f"{factor * time:.2f}" for time in table["time_s"]],
+        "in time or late": pairs("in_time_s", "or", "late_s"),
+        "from, to": pairs("low_s", "to", "high_s"),
+        "CPU-seconds": [f"{cpu_s:.2f}" for cpu_s in table["cpu_s"]],
+        "what limits it": table["limit"],
+    }
+    if table["late_s"].isna().all():
+        del shown["in time or late"]
+    align = ("left", *["right"] * (len(shown) - 2), "left")
+    rows = tabulate(shown, headers="keys", disable_numparse=True, colalign=align)
+    words = "\n".join(fill(sentence, _WIDTH, break_on_hyphens=False) for sentence in advice.sentences)
+    return "\n\n".join([advice.title, rows, words, f"    {advice.option}"])

@@ -1,0 +1,117 @@
+"""What is asked: a job of a client, on a machine of which some CPUs are left to others."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from models.clients import CLIENTS
+from models.kernels import VERSIONS
+from models.machine import Machine
+from models.scenario import DEFAULT_VERSION, build_scenario
+from models.scenario.case import Case
+from models.text.document import locate
+from models.text.problems import InputError, Problem, did_you_mean
+from models.text.units import describe, format_size, parse_size
+from sim.search.advice.runs import REPLICATIONS
+
+SOURCE = "advice"  # stands for the file in messages
+
+
+@dataclass(frozen=True)
+class Request:
+    """A job, as it was asked for; sizes are texts as in a file."""
+
+    client: str
+    size: str
+    machine: Machine
+    page_size: str | None
+    thp: bool
+    smp: int | None
+    keep_free: int  # CPUs
+    background: Mapping[str, Any]  # as in a scenario's file
+    groups: Mapping[str, Any]
+    seed: int
+
+    @property
+    def most_threads(self) -> int:
+        """The CPUs that are left to the job."""
+        return len(self.machine.cpus) - self.keep_free
+
+    def check(self) -> None:
+        """Find what is wrong with the request before anything runs. Raises InputError."""
+        sized = [name for name, kind in CLIENTS.items() if "size" in kind.model_fields]
+        n_cpus = len(self.machine.cpus)
+        problems = []
+        if self.client not in sized:
+            found = f"found {self.client!r}" + (", which has no size" if self.client in CLIENTS else "")
+            near = [name for name in sized if self.client and name.startswith(self.client.lower())]
+            hint = f"; did you mean {near[0]}?" if near else did_you_mean(self.client, sized)
+            problems.append(("task.client", f"{found}; allowed is {', '.join(sized)}{hint}"))
+        else:
+            for name, value in (("page_size", self.page_size), ("thp", self.thp or None)):
+                if value is not None and name not in CLIENTS[self.client].model_fields:
+                    able = [other for other in sized if name in CLIENTS[other].model_fields]
+                    message = f"found {describe(value)}; {self.client} has no such choice, but {', '.join(able)} have"
+                    problems.append((f"task.{name}", message))
+            problems += self._page_problems()
+            if self.smp is not None and "smp" not in VERSIONS[self._framework].model_fields:
+                message = f"found {self.smp}; {self.client} has no guest, whose CPUs its threads follow from"
+                problems.append(("kernel.smp", message))
+        if not 0 <= self.keep_free < n_cpus:
+            of_whom = f"machine {self.machine.name} has {n_cpus} CPU{'s' * (n_cpus > 1)}"
+            problems.append(("keep_free", f"found {self.keep_free}; allowed is 0 to {n_cpus - 1}: {of_whom}"))
+        if problems:
+            raise InputError(Problem(SOURCE, 0, 0, *problem) for problem in problems)
+
+    def _page_problems(self) -> Iterator[tuple[str, str]]:
+        """Yield what no page can be; what is no size at all is found where a case is made."""
+        with suppress(ValueError):
+            size_bytes = parse_size(self.page_size)
+            if size_bytes & (size_bytes - 1):
+                yield "task.page_size", f"found {describe(self.page_size)}; allowed is a power of two, such as 2MiB"
+
+    @property
+    def _framework(self) -> str:
+        name: str = getattr(CLIENTS[self.client], "framework", DEFAULT_VERSION)
+        return name
+
+    def case(self, threads: int | None = None, chunk_bytes: int | None = None) -> Case:
+        """Return the job with so many threads and such chunks; None is the default. Raises InputError."""
+        task = {"client": self.client, "size": self.size, "page_size": self.page_size, "thp": self.thp or None}
+        kernel: dict[str, Any] = {
+            "version": self._framework,
+            "max_threads": threads,
+            "smp": self.smp,
+            "chunk_size": None if chunk_bytes is None else f"{chunk_bytes}B",
+        }
+        document = {
+            "title": SOURCE,
+            "question": "how many threads?",
+            "machine": self.machine.name,
+            "task": {name: value for name, value in task.items() if value is not None},
+            "kernel": {name: value for name, value in kernel.items() if value is not None},
+            "background": dict(self.background),
+            "groups": dict(self.groups),
+            "replications": REPLICATIONS,
+            "seed": self.seed,
+        }
+        try:
+            case, *others = build_scenario(locate(document), Path(SOURCE), machine=self.machine).cases
+        except InputError as error:
+            raise InputError(map(self._in_its_terms, error.problems)) from None
+        if others:
+            message = "found a list, which stands for several situations; allowed is one value: advice is about one"
+            raise InputError(Problem(SOURCE, 0, 0, path, message) for path in case.choices)
+        return case
+
+    def _in_its_terms(self, problem: Problem) -> Problem:
+        """Return a problem of the default chunk, of which a request says nothing, as one of the size."""
+        if problem.path != "kernel.min_chunk":
+            return problem
+        least = format_size(VERSIONS[self._framework].model_fields["min_chunk"].default)
+        found = f"found {describe(self.size)}, in tasks of less than the smallest chunk, {least}"
+        return replace(problem, path="task.size", message=f"{found}; allowed is more memory, or larger pages")

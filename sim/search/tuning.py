@@ -1,0 +1,532 @@
+"""Tuning: a search for the policies that nothing beats, and how far each shipped preset is from the best of them.
+
+Optuna's sampler (TPE; Bergstra et al., NeurIPS 2011; for several objectives Ozaki et al., JAIR 73, 2022) proposes
+policies in batches of a fixed size. A batch follows from the scenario's seed, its number and the batches before it, so
+neither the number of jobs nor a stop changes what is tried, and a call for more trials goes on as one for all would.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+import warnings
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from importlib.metadata import version
+from importlib.util import find_spec
+from pathlib import Path
+from statistics import fmean
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+import yaml
+from tabulate import tabulate
+
+from models.files.machine import iter_shipped
+from models.policies.options import PRESETS, PolicyOptions
+from models.results import FolderTakenError, machine_as_data, machines_of, provenance_of
+from models.results.regret import pareto_front, regret_pct
+from models.scenario import Scenario
+from models.scenario.case import Case
+from models.scenario.streams import Streams
+from models.text.problems import InputError, Problem, did_you_mean
+from sim.figures import plot_pareto
+from sim.runs.executors import Executor, local
+from sim.runs.experiment import is_local
+from sim.runs.replications import Key, RunningMean
+from sim.runs.store import RunStore
+from sim.runs.sweep import digest
+
+if TYPE_CHECKING:
+    import optuna
+
+OBJECTIVES: Mapping[str, str] = {  # and their columns
+    "time": "time_s",
+    "cpu_seconds": "cpu_s",
+    "imbalance": "imbalance",
+    "energy": "energy_j",
+    "energy_added": "energy_added_j",
+}
+_ENERGIES = ("energy", "energy_added")
+STUDY = "study.sqlite"
+FIGURE = "pareto.png"
+RECORD = "tuning.json"
+_BATCH = 8  # trials that are proposed before the first of them is known
+_MOST_ASKS = 20  # for a policy that was not tried yet, before one is drawn from all of those
+_TUNABLE = tuple(f"kernel.{name}" for name in PolicyOptions.model_fields)
+_DECISIONS = frozenset().union(*PRESETS.values())  # what a preset says
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """What a search found. Measures are means over the replications: time_s, time_ci_s (half of the 95 % confidence
+    interval of the mean time), cpu_s, imbalance; where energy can be told, energy_j and energy_added_j.
+
+    * ``trials``: a row for each policy tried, in order: its parameters, measures, and whether it is on the front.
+    * ``front``: the trials and presets that nothing beats in all objectives, the best in the first objective first.
+    * ``regret``: a row for each preset and each max_threads of the file: measures, for each objective how much more it
+      is than the least found, presets included, in percent of that; and whether it is on the front.
+    * ``n_points``: how many policies the file spans.
+    * ``provenance``: versions, seed, objectives and digest of what was run.
+    """
+
+    title: str
+    question: str
+    objectives: tuple[str, ...]
+    n_points: int
+    trials: pd.DataFrame
+    front: pd.DataFrame
+    regret: pd.DataFrame
+    scenario: Mapping[str, Any]
+    machines: tuple[Mapping[str, Any], ...]
+    provenance: Mapping[str, Any]
+
+
+def tune(
+    scenario: Scenario,
+    folder: str | Path,
+    *,
+    objectives: Sequence[str] = ("time", "cpu_seconds"),
+    trials: int = 100,
+    jobs: int = 1,
+    on_done: Callable[[int, int], object] | None = None,
+) -> Tuning:
+    """Search the policies that a scenario's lists span for those with least time, CPU-seconds, imbalance or energy.
+
+    Each is run with the scenario's replications and seed, so that all meet the same luck. So are the presets, with the
+    file's costs, and with its other parameters where it has one value, not a list; with each of its max_threads. Runs
+    are stored in `folder` at once: what is stored is not run again. Search goes on until there are `trials` in all, or
+    none is left; those of an earlier call with more stay. Runs are made by `jobs` processes, one if a rule of your own
+    can't be imported by others; the results are the same. `on_done` is called at the start and after each run with the
+    number of runs made so far, and how many it will be.
+
+    Raises InputError if there is nothing to tune or more than one situation, ValueError for impossible options,
+    ImportError without Optuna, FolderTakenError if the folder has something else or another search at work,
+    sim.runs.executors.LostWorkersError if a process is lost, and OSError if nothing can be written.
+    """
+    _check_options(objectives, trials, jobs)
+    check_space(scenario)
+    _check_energy(scenario.cases[0], objectives)
+    if find_spec("optuna") is None:
+        raise ImportError("tuning needs the package optuna, which is not installed: pip install 'ktask-sim[tune]'")
+    folder, cases, presets = Path(folder), scenario.cases, _preset_cases(scenario)
+    every = (*cases, *presets)
+    provenance = provenance_of(scenario, "sim", with_traces=False)
+    provenance |= {"optuna": version("optuna"), "objectives": list(objectives)}
+    n_trials = min(trials, len(cases))
+    n_processes = 1 if any(is_local(case) for case in cases) else jobs
+    with RunStore(folder, provenance | {"cases": digest(every)}) as store, local(n_processes) as executor:
+        runs = _Runs(every, store, executor, on_done)
+        with _quiet(), _opened(folder / STUDY, provenance["digest"], len(objectives)) as study:
+            space = _Space(cases)
+            tried = [space.number(trial.params) for trial in study.get_trials() if trial.state.is_finished()]
+            runs.expect([*range(len(cases), len(every)), *tried], max(n_trials - len(tried), 0))
+            runs.make(range(len(cases), len(every)))
+            runs.make(tried)
+            while len(tried) < n_trials:
+                batch = space.next_batch(tried, n_trials, lambda number: runs.values(number, objectives))
+                runs.make(batch)
+                study.add_trials([space.trial(number, runs.values(number, objectives)) for number in batch])
+                tried += batch
+        tuning = _tables(scenario, presets, tried, runs.measures, objectives, provenance)
+        _write(tuning, folder)
+    return tuning
+
+
+def describe_tuning(tuning: Tuning) -> str:
+    """Return the front and the regret of the presets as a person reads them.
+
+    Of trials that are equal in all objectives the first is shown; of each preset, the max_threads that is best in the
+    first objective.
+    """
+    columns = [OBJECTIVES[name] for name in tuning.objectives]
+    heads = {
+        "time_s": "time (s)",
+        "cpu_s": "CPU-seconds",
+        "energy_j": "energy (J)",
+        "energy_added_j": "energy of the job (J)",
+    }
+    front = tuning.front.drop_duplicates(columns)
+    parameters = list(front.columns[2 : front.columns.get_loc("time_s")])
+    shown = front[["preset", *parameters, *columns]].rename(columns=heads)
+    best = _best_of_presets(tuning.regret, columns)
+    regrets = [f"{name}_regret_pct" for name in tuning.objectives]
+    marked = best.assign(front=best["front"].map({True: "yes", False: ""}))
+    beaten = marked[["preset", "max_threads", *_interleaved(columns, regrets), "front"]]
+    beaten = beaten.rename(columns=heads | dict.fromkeys(regrets, "regret (%)"))
+    word = "Nothing beats" if len(columns) > 1 else "Best"
+    return "\n".join(
+        [
+            tuning.title,
+            f"{len(tuning.trials)} of {tuning.n_points} policies tried, and {len(PRESETS)} presets.",
+            "",
+            f"{word}, in {', '.join(heads.get(column, column) for column in columns)}:",
+            _text(shown),
+            "",
+            f"Presets, each with the max_threads that is best in {tuning.objectives[0]}, against the least found:",
+            _text(beaten),
+        ]
+    )
+
+
+def _interleaved(columns: Sequence[str], regrets: Sequence[str]) -> list[str]:
+    return [name for pair in zip(columns, regrets, strict=True) for name in pair]
+
+
+def _text(table: pd.DataFrame) -> str:
+    rows = [[_word(value) for value in row] for row in table.astype(object).itertuples(index=False, name=None)]
+    return tabulate(rows, headers=list(table.columns), disable_numparse=True, stralign="right")
+
+
+def _word(value: object) -> str:
+    if isinstance(value, float) and not math.isnan(value):
+        return f"{value:.2f}" if value >= 1 or value == 0 else f"{value:.3g}"
+    return "" if pd.isna(value) else f"{value}"  # type: ignore[call-overload]
+
+
+def _check_options(objectives: Sequence[str], trials: int, jobs: int) -> None:
+    if isinstance(objectives, str) or not objectives or len(set(objectives)) < len(objectives):
+        raise ValueError(f"objectives must be some of {', '.join(OBJECTIVES)}, each once; found {objectives!r}")
+    for name in objectives:
+        if name not in OBJECTIVES:
+            meant = did_you_mean(name, list(OBJECTIVES))
+            raise ValueError(f"objectives must be some of {', '.join(OBJECTIVES)}; found {name!r}{meant}")
+    if trials < 1:
+        raise ValueError(f"trials must be 1 or more; found {trials}")
+    if jobs < 1:
+        raise ValueError(f"jobs must be 1 or more; found {jobs}")
+
+
+def _check_energy(case: Case, objectives: Sequence[str]) -> None:
+    """Raise ValueError if energy is asked for and can't be told."""
+    asked = [name for name in objectives if name in _ENERGIES]
+    if not asked:
+        return
+    others = ", ".join(name for name in OBJECTIVES if name not in _ENERGIES)
+    if case.machine.power is None:
+        with_power = ", ".join(machine.name for machine in iter_shipped() if machine.power is not None)
+        raise ValueError(
+            f"objectives: found {asked[0]!r}, but the file of {case.machine.name} has no section `power`; allowed are "
+            f"{others}, or a machine with figures ({with_power}, or your own)"
+        )
+    if case.background:
+        raise ValueError(
+            f"objectives: found {asked[0]!r} beside a background load, whose energy is not told from the job's; "
+            f"allowed are {others}, or no background"
+        )
+
+
+def check_space(scenario: Scenario) -> None:
+    """Raise InputError unless the lists of a scenario span policies, and nothing else."""
+    paths = scenario.cases[0].choices
+    if not paths:
+        message = "found no list of values; allowed are lists of the policies to choose from, such as"
+        problems = [("kernel", f"{message} max_threads: [4, 8, 16] or chunks: [ktask, factoring]")]
+    elif len(scenario.cases) != math.prod(_n_values(scenario, path) for path in paths):
+        message = "found kernels that have lists of different values; allowed is one kernel, with lists of its values"
+        problems = [("kernel", message)]
+    else:
+        message = "values; allowed is one, as policies are compared in one situation: make and tune a file of each"
+        strange = [path for path in paths if path not in _TUNABLE]
+        problems = [(path, f"found {_n_values(scenario, path)} {message}") for path in strange]
+    if problems:
+        file, document = str(scenario.path), scenario.document
+        raise InputError([Problem(file, *document.place(tuple(path.split("."))), path, m) for path, m in problems])
+
+
+def _n_values(scenario: Scenario, path: str) -> int:
+    return len({case.choices[path] for case in scenario.cases})
+
+
+def _preset_cases(scenario: Scenario) -> list[Case]:
+    """Return the case of each preset with each max_threads of the scenario."""
+    first = scenario.cases[0]
+    fields = type(first.kernel).model_fields
+    listed = [path.removeprefix("kernel.") for path in first.choices]
+    shipped = {name: fields[name].default for name in {*listed, *_DECISIONS}}
+    return [
+        replace(
+            first,
+            kernel=first.kernel.model_copy(update=shipped | {"policy": name, "max_threads": most}),
+            rules={},
+            choices={"kernel.policy": name, "kernel.max_threads": most},
+        )
+        for name in PRESETS
+        for most in dict.fromkeys(case.kernel.max_threads for case in scenario.cases)
+    ]
+
+
+class _Runs:
+    """The runs of cases, made where they are not stored yet, and the means of their measures, by number of the case."""
+
+    def __init__(
+        self,
+        cases: Sequence[Case],
+        store: RunStore,
+        executor: Executor,
+        on_done: Callable[[int, int], object] | None,
+    ) -> None:
+        self.measures: dict[int, dict[str, float]] = {}
+        self._cases = cases
+        self._store = store
+        self._executor = executor
+        self._on_done = on_done
+        self._stored = {key for key, _ in store.times()}
+        self._counted: set[Key] = set()
+        self._n_expected = 0
+
+    def expect(self, numbers: Sequence[int], n_more: int) -> None:
+        """Learn which cases will be made, and how many more."""
+        keys = self._keys(numbers)
+        self._n_expected = len(keys) + n_more * self._cases[0].replications
+        self._count(self._stored.intersection(keys))
+
+    def make(self, numbers: Sequence[int]) -> None:
+        """Make the runs of cases that are not stored, and store each at once."""
+        keys = self._keys(numbers)
+        waiting = deque(key for key in keys if key not in self._stored)
+        self._count(self._stored.intersection(keys))
+        n_in_flight = 0
+        while waiting or n_in_flight:
+            while waiting and n_in_flight < self._executor.limit():
+                key = waiting.popleft()
+                self._executor.submit(key, self._cases[key[0]])
+                n_in_flight += 1
+            key, result = self._executor.next_done()
+            n_in_flight -= 1
+            self._store.add(key, result)
+            self._stored.add(key)
+            self._count({key})
+        for number in numbers:
+            self.measures[number] = self._measure(number)
+
+    def values(self, number: int, objectives: Sequence[str]) -> list[float]:
+        """Return what is to be least, of a case whose runs are made."""
+        return [self.measures[number][OBJECTIVES[name]] for name in objectives]
+
+    def _measure(self, number: int) -> dict[str, float]:
+        results = [result for *_, result in self._store.results(self._keys([number]))]
+        times = RunningMean(result.time_s for result in results)
+        return {
+            "time_s": times.mean,
+            "time_ci_s": times.half_width(),
+            "cpu_s": fmean(result.cpu_s for result in results),
+            "imbalance": fmean(result.imbalance for result in results),
+            **{
+                column: fmean(result.extra[column] for result in results)
+                for column in (OBJECTIVES[name] for name in _ENERGIES)
+                if column in results[0].extra
+            },
+        }
+
+    def _keys(self, numbers: Sequence[int]) -> list[Key]:
+        return [(number, i) for number in numbers for i in range(self._cases[number].replications)]
+
+    def _count(self, keys: Set[Key]) -> None:
+        n_before = len(self._counted)
+        self._counted |= keys
+        if self._on_done is not None and (len(self._counted) > n_before or not n_before):
+            self._on_done(len(self._counted), self._n_expected)
+
+
+class _Space:
+    """The policies that a scenario spans, numbered as its cases, and what is to be tried of them."""
+
+    def __init__(self, cases: Sequence[Case]) -> None:
+        import optuna
+
+        self._seed = cases[0].seed
+        self._points = [_parameters(case) for case in cases]
+        self._numbers = {tuple(point.values()): number for number, point in enumerate(self._points)}
+        self._distributions: dict[str, optuna.distributions.BaseDistribution] = {
+            name: optuna.distributions.CategoricalDistribution(list(dict.fromkeys(p[name] for p in self._points)))
+            for name in self._points[0]
+        }
+
+    def number(self, parameters: Mapping[str, Any]) -> int:
+        """Return the number of a policy. Raises KeyError if there is none such."""
+        return self._numbers[tuple(parameters[name] for name in self._distributions)]
+
+    def trial(self, number: int, values: Sequence[float]) -> optuna.trial.FrozenTrial:
+        """Return a policy that was tried, and what it gave."""
+        import optuna
+
+        return optuna.trial.create_trial(
+            params=self._points[number], distributions=self._distributions, values=list(values)
+        )
+
+    def next_batch(self, tried: Sequence[int], n_trials: int, values: Callable[[int], Sequence[float]]) -> list[int]:
+        """Return what is to be tried next, nothing twice: all that is left in order, if so many are wanted."""
+        n_left = n_trials - len(tried)
+        others = [number for number in range(len(self._points)) if number not in set(tried)]
+        if len(others) <= n_left:
+            return others
+        n_batches = len(tried) // _BATCH
+        batch = self._propose({number: values(number) for number in tried[: n_batches * _BATCH]}, n_batches)
+        return [number for number in batch if number not in tried][:n_left]
+
+    def _propose(self, known: Mapping[int, Sequence[float]], n_batches: int) -> list[int]:
+        """Return the batch after so many, from the values of all that was tried in those."""
+        import optuna
+
+        random = Streams(self._seed, n_batches)["proposals"]
+        sampler = optuna.samplers.TPESampler(seed=random.getrandbits(32), multivariate=True, constant_liar=True)
+        n_objectives = len(next(iter(known.values()), [0.0]))
+        study = optuna.create_study(directions=["minimize"] * n_objectives, sampler=sampler)
+        study.add_trials([self.trial(number, values) for number, values in known.items()])
+        batch: list[int] = []
+        n_asks = 0
+        while len(batch) < _BATCH:
+            others = [number for number in range(len(self._points)) if number not in known and number not in batch]
+            if not others:
+                break
+            trial = study.ask(self._distributions)
+            number = self.number(trial.params)
+            if number in known or number in batch:
+                study.tell(trial, state=optuna.trial.TrialState.FAIL)  # which the sampler leaves out of account
+                n_asks += 1
+                if n_asks < _MOST_ASKS:
+                    continue
+                number = random.choice(others)
+            batch.append(number)
+            n_asks = 0
+        return batch
+
+
+def _parameters(case: Case) -> dict[str, Any]:
+    return {path.removeprefix("kernel."): value for path, value in case.choices.items()}
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep Optuna from telling of each trial, and of parts of it that may change."""
+    import optuna
+
+    before = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            yield
+    finally:
+        optuna.logging.set_verbosity(before)
+
+
+@contextmanager
+def _opened(path: Path, digest: str, n_objectives: int) -> Iterator[optuna.Study]:
+    """Open a study of finished trials, made if there is none. Raises FolderTakenError if it is of something else.
+
+    Trials are added when they are done, whole, so that a process that is killed leaves none half done. Raises OSError
+    if it can't be read or written later.
+    """
+    import optuna
+    import sqlalchemy
+
+    url = sqlalchemy.URL.create("sqlite", database=str(path)).render_as_string()
+    way_out = "remove it: it is made again, with the runs that are stored"
+    try:
+        storage = optuna.storages.RDBStorage(url)
+        directions = [optuna.study.StudyDirection.MINIMIZE] * n_objectives
+        study = optuna.create_study(storage=storage, study_name="tuning", directions=directions, load_if_exists=True)
+        found = study.user_attrs.get("digest")
+        if found is None:
+            study.set_user_attr("digest", digest)
+    except (optuna.exceptions.OptunaError, sqlalchemy.exc.SQLAlchemyError, RuntimeError) as error:
+        text = str(error).partition("\n")[0]
+        raise FolderTakenError(f"{path} is damaged, or no study ({text}); {way_out}") from None
+    try:
+        if found not in (None, digest) or len(study.directions) != n_objectives:
+            raise FolderTakenError(f"{path} is a study of something else; {way_out}")
+        yield study
+    except (optuna.exceptions.StorageInternalError, sqlalchemy.exc.SQLAlchemyError) as error:
+        raise OSError(f"{path}: {error}") from None
+    finally:
+        storage.remove_session()
+        storage.engine.dispose()
+
+
+def _tables(
+    scenario: Scenario,
+    presets: Sequence[Case],
+    tried: Sequence[int],
+    measures: Mapping[int, Mapping[str, float]],
+    objectives: Sequence[str],
+    provenance: Mapping[str, Any],
+) -> Tuning:
+    cases = scenario.cases
+    columns = [OBJECTIVES[name] for name in objectives]
+    rows = [{"trial": i, **_parameters(cases[number]), **measures[number]} for i, number in enumerate(tried)]
+    for number, case in enumerate(presets, start=len(cases)):
+        preset, most = case.kernel.policy, case.kernel.max_threads
+        rows.append({"preset": preset, **PRESETS[preset], "max_threads": most, "policy": preset, **measures[number]})
+    parameters = list(_parameters(cases[0]))
+    whole = [name for name in parameters if all(isinstance(case.choices[f"kernel.{name}"], int) for case in cases)]
+    points = pd.DataFrame(rows).astype(dict.fromkeys(("trial", "max_threads", *whole), "Int64"))
+    points["front"] = pareto_front(points, columns)
+    for name, column in zip(objectives, columns, strict=True):
+        points[f"{name}_regret_pct"] = regret_pct(points[column])
+    means = list(next(iter(measures.values())))
+    front = points[points["front"]].sort_values([*columns, "trial"])
+    identity = {"objectives": list(objectives), "trials": len(tried)}
+    return Tuning(
+        title=scenario.title,
+        question=scenario.question,
+        objectives=tuple(objectives),
+        n_points=len(cases),
+        trials=points.loc[points["preset"].isna(), ["trial", *parameters, *means, "front"]],
+        front=front[["preset", "trial", *parameters, *means]].reset_index(drop=True),
+        regret=points.loc[
+            points["preset"].notna(),
+            ["preset", "max_threads", *means, *(f"{name}_regret_pct" for name in objectives), "front"],
+        ].reset_index(drop=True),
+        scenario=scenario.document.plain(),
+        machines=tuple(machine_as_data(machine) for machine in machines_of(scenario)),
+        provenance=dict(provenance) | identity,
+    )
+
+
+def _best_of_presets(regret: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
+    """Return the row of each preset that is best in the first column, then in the next."""
+    best = regret.sort_values(list(columns), kind="stable").drop_duplicates("preset")
+    return best.sort_index()
+
+
+def _write(tuning: Tuning, folder: Path) -> None:
+    """Write the result files beside the runs, tuning.json last, so that it is there only if all are."""
+    record = json.dumps(dict(tuning.provenance), indent=1) + "\n"
+    if (folder / RECORD).exists() and (folder / RECORD).read_text() == record:
+        return
+    (folder / RECORD).unlink(missing_ok=True)
+    scratch = folder / ".new"
+    shutil.rmtree(scratch, ignore_errors=True)
+    scratch.mkdir()
+    for name, table in (("trials", tuning.trials), ("front", tuning.front), ("regret", tuning.regret)):
+        table.to_csv(scratch / f"{name}.csv", index=False)
+        table.to_parquet(scratch / f"{name}.parquet", index=False)
+    (scratch / "scenario.yaml").write_text(yaml.safe_dump(dict(tuning.scenario), sort_keys=False, allow_unicode=True))
+    for machine in tuning.machines:
+        (scratch / f"machine-{machine['name']}.json").write_text(json.dumps(machine, indent=1) + "\n")
+    _plot(tuning, scratch / FIGURE)
+    for path in scratch.iterdir():
+        path.replace(folder / path.name)
+    scratch.rmdir()
+    (folder / RECORD).write_text(record)
+
+
+def _plot(tuning: Tuning, path: Path) -> None:
+    """Draw the trials, and the presets with the max_threads that is best in the first objective."""
+    columns = [OBJECTIVES[name] for name in tuning.objectives]
+    y, x = columns[:2] if len(columns) > 1 else ("time_s", "cpu_s")
+    parameters = list(tuning.trials.columns[1 : tuning.trials.columns.get_loc("time_s")])
+    names = [" ".join(str(value) for value in row) for row in tuning.trials[parameters].itertuples(index=False)]
+    trials = tuning.trials.assign(name=names, preset=False)
+    best = _best_of_presets(tuning.regret, columns)
+    presets = best.assign(
+        name=[f"{p} {t}" for p, t in zip(best["preset"], best["max_threads"], strict=True)], preset=True
+    )
+    points = pd.concat([part[["name", "preset", x, y]] for part in (presets, trials)], ignore_index=True)
+    title = f"{tuning.title}: {', '.join(parameters)}"
+    plot_pareto(points.drop_duplicates([x, y]), x=x, y=y, label="name", highlight="preset", title=title, path=path)

@@ -1,0 +1,1 @@
+"""What people look at: descriptions in words, figures, pages."""

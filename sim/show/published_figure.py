@@ -1,0 +1,61 @@
+"""The figure of one published table: the error of each cell, with the spread of the measured."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from models.measured.measurements import spread_of
+from sim.compare.published import TableResult, cell_names
+
+_FITTED, _PREDICTED, _LINE = "#999999", "#0072B2", "#999999"
+
+
+def plot_table(result: TableResult, path: str | Path | None = None) -> Figure:
+    """Draw the error of each cell of a table that was simulated; bars are the published spread of the measured.
+
+    Between the dashed lines prediction and measurement agree within 5 %. Returns the figure, and writes it to `path` if
+    given. Raises ValueError for a table without a simulated cell.
+    """
+    cells = result.cells
+    if not len(cells):
+        raise ValueError(f"no cell of {result.measured.name} was simulated")
+    names = cell_names(cells)
+    figure = Figure(figsize=(8.6, 1.6 + 0.26 * len(cells)), layout="constrained")
+    axis = figure.subplots()
+    axis.axvline(0.0, color=_LINE, linewidth=1)
+    for edge in (-5.0, 5.0):
+        axis.axvline(edge, color=_LINE, linewidth=1, linestyle="--")
+    spread_pct = 100 * spread_of(cells).fillna(0.0)
+    fitted, doubtful = cells["fitted"].astype(bool), cells["doubtful"].astype(bool)
+    for chosen, colour, marker, face, label in (
+        (~fitted & ~doubtful, _PREDICTED, "o", _PREDICTED, "predicted"),
+        (fitted, _FITTED, "s", _FITTED, "fitted"),
+        (doubtful & ~fitted, _PREDICTED, "o", "white", "not counted"),
+    ):
+        rows = [i for i, there in enumerate(chosen) if there]
+        if rows:
+            axis.errorbar(
+                cells["error_pct"].iloc[rows],
+                rows,
+                xerr=spread_pct.iloc[rows],
+                color=colour,
+                marker=marker,
+                markerfacecolor=face,
+                linestyle="none",
+                capsize=2,
+                label=f"{label} ({len(rows)})",
+            )
+    axis.set_yticks(range(len(cells)), names, fontsize="small")
+    axis.set_ylim(len(cells) - 0.4, -0.6)
+    axis.set_xlabel("predicted over measured (%)")
+    axis.grid(axis="x", color="#dddddd", linewidth=0.6)
+    bars = "bars: spread of the measured, where it is published"
+    figure.legend(loc="outside lower center", ncols=3, fontsize="small", title=bars, title_fontsize="small")
+    mean = "nothing predicted" if pd.isna(result.mean_error_pct) else f"mean error {result.mean_error_pct:.1f} %"
+    figure.suptitle(f"{result.measured.name}: {mean}")
+    if path is not None:
+        figure.savefig(path, dpi=110)
+    return figure
