@@ -18,7 +18,7 @@ from models.clients.huge_pages import check_huge_pages
 from models.machine import Machine, Rates
 from models.memory.pool import free_pages, spread_pool
 from models.policies import NodeEntry
-from models.text.checks import Checker
+from models.text.problems import Finding
 from models.text.units import GIB, Size, format_size
 
 if TYPE_CHECKING:
@@ -79,32 +79,30 @@ class ClearGigantic(Client):
             f"page{'s' * (n_pages != 1)}, {share} on each node."
         )
 
-    def check(self, machine: Machine, check: Checker) -> None:
-        before = len(check.problems)
-        check_huge_pages(machine, check, self.size, self.page_size, self.pool)
-        if any(problem.path == "task.page_size" for problem in check.problems[before:]):
+    def check(self, machine: Machine) -> Iterator[Finding]:
+        found = list(check_huge_pages(machine, self.size, self.page_size, self.pool))
+        yield from found
+        if any(path == ("page_size",) for path, _ in found):
             return  # what else is wrong may follow from this
         if self.page_node is not None:
-            self._check_page_node(machine, check)
-        check_caller(self, machine, check)
+            yield from self._check_page_node(machine)
+        yield from check_caller(self, machine)
 
-    def _check_page_node(self, machine: Machine, check: Checker) -> None:
+    def _check_page_node(self, machine: Machine) -> Iterator[Finding]:
         node = next((node for node in machine.nodes if node.nid == self.page_node), None)
         if node is None or not node.memory_bytes:
             nids = ", ".join(map(str, machine.memory_nids))
             message = (
                 f"found node {self.page_node}; allowed are the nodes with memory of machine {machine.name}: {nids}"
             )
-            check.problem(("task", "page_node"), message)
+            yield (("page_node",), message)
             return
         room = sum(node.memory_bytes // self.page_size for node in machine.nodes)
         n_pages = room if self.pool is None else min(room, self.pool // self.page_size)
         here = spread_pool(machine, n_pages, self.page_size)[node.nid] * self.page_size
         if self.size > here:
             what = format_size(here) if self.pool is None else f"{format_size(here)} of the pool"
-            check.problem(
-                ("task", "size"), f"found {check.found(('task', 'size'))}; the page_node, {node.nid}, has {what}"
-            )
+            yield (("size",), f"found {{size}}; the page_node, {node.nid}, has {what}")
 
 
 def clearing(rates: Rates) -> tuple[Stream, Stream]:

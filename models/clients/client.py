@@ -17,8 +17,8 @@ from models.machine import Cpu, Machine
 from models.memory.locks import Lock
 from models.memory.pool import PagePool
 from models.policies import NodeEntry
-from models.text.checks import Checker
 from models.text.cpu_list import CpuList, format_cpu_list
+from models.text.problems import Finding
 from models.text.units import Time
 
 if TYPE_CHECKING:
@@ -199,8 +199,9 @@ class Client(BaseModel):
         """Return the threads that run at once; the job is done when the last has ended."""
         raise NotImplementedError
 
-    def check(self, machine: Machine, check: Checker) -> None:
+    def check(self, machine: Machine) -> Iterator[Finding]:  # noqa: ARG002
         """Find what is impossible on a machine: values that are fine alone and wrong together."""
+        yield from ()
 
     def words(self, machine: Machine) -> str:
         """Return the job in a sentence or two."""
@@ -217,26 +218,26 @@ class Client(BaseModel):
         return own.model_copy(update={name: value for name, value in given.items() if name not in own.model_fields_set})
 
 
-def check_cpus(cpus: Sequence[int] | None, machine: Machine, check: Checker, at: tuple[str, ...]) -> bool:
-    """Find CPUs (of the value at a path; None: not given) that there are not, or none; return whether all are there."""
+def check_cpus(cpus: Sequence[int] | None, machine: Machine) -> Iterator[Finding]:
+    """Find CPUs that there are not, or none; None is not given."""
     if cpus is None:
-        return True
+        return
     known = {cpu.cpu_id for cpu in machine.cpus}
     strange = [cpu_id for cpu_id in cpus if cpu_id not in known]
     if strange or not cpus:
         found = f"CPU {strange[0]}" if strange else "no CPU"
-        check.problem(at, f"found {found}; machine {machine.name} has CPUs {format_cpu_list(known)}")
-    return bool(cpus) and not strange
+        yield ("cpus",), (f"found {found}; machine {machine.name} has CPUs {format_cpu_list(known)}")
 
 
-def check_caller(client: Client, machine: Machine, check: Checker) -> None:
+def check_caller(client: Client, machine: Machine) -> Iterator[Finding]:
     """Find CPUs that there are not, and a calling thread that starts where it has none."""
     nids, of_whom = set(machine.cpu_nids), f"with CPUs of machine {machine.name}"
-    there = check_cpus(client.cpus, machine, check, ("task", "cpus"))
-    if client.cpus is not None and there and client.caller_node in nids:
+    strange = list(check_cpus(client.cpus, machine))
+    yield from strange
+    if client.cpus is not None and not strange and client.caller_node in nids:
         nids = {cpu.nid for cpu in machine.cpus if cpu.cpu_id in client.cpus}
         of_whom = f"of task.cpus, {format_cpu_list(client.cpus)}"
     if client.caller_node is not None and client.caller_node not in nids:
         allowed = ", ".join(str(nid) for nid in sorted(nids))
         message = f"found node {client.caller_node}; allowed are the nodes {of_whom}: {allowed}"
-        check.problem(("task", "caller_node"), message)
+        yield (("caller_node",), message)

@@ -19,7 +19,7 @@ from models.clients.client import Caller, Client, Costs, Step, Stream, Task, Thr
 from models.machine import Machine, Node
 from models.memory.locks import Lock
 from models.policies import NodeEntry
-from models.text.checks import Checker
+from models.text.problems import Finding
 from models.text.units import MIB, Rate, Time, format_size
 
 if TYPE_CHECKING:
@@ -113,17 +113,14 @@ class DeferredInit(Client):
         who = "a thread" if len(sizes) == 1 else f"{len(sizes)} threads at once, each"
         return f"It initialises the struct pages of all memory: {who} bound to its node, with a task of {each}."
 
-    def check(self, machine: Machine, check: Checker) -> None:
+    def check(self, machine: Machine) -> Iterator[Finding]:
         for name in ("caller_node", "cpus"):
             if getattr(self, name) is not None:
-                found = check.found(("task", name))
-                check.problem(
-                    ("task", name), f"found {found}; allowed is none: each node has a calling thread of its own"
-                )
+                yield ((name,), f"found {{{name}}}; allowed is none: each node has a calling thread of its own")
         costs: DeferredInitCosts = self.costs_on(machine)
         if costs.zone_hold * costs.rate >= PAGEBLOCK:
-            check.problem(
-                ("task", "costs", "zone_hold"),
+            yield (
+                ("costs", "zone_hold"),
                 f"found {costs.zone_hold:g} s; allowed is less than a thread takes for a pageblock, "
                 f"{PAGEBLOCK / costs.rate:.3g} s at this rate",
             )

@@ -21,7 +21,7 @@ from models.clients.client import Caller, Client, Costs, Pause, Step, Stream, Ta
 from models.machine import Machine
 from models.memory.locks import Lock
 from models.policies import NodeEntry
-from models.text.checks import Checker
+from models.text.problems import Finding
 from models.text.units import Rate, Size, Time, format_size
 
 if TYPE_CHECKING:
@@ -151,20 +151,20 @@ class FreePages(Client):
         who = ", which frees each page that it has zapped" if alone else "; workers behind it free them"
         return f"It zaps a mapping of {format_size(self.size)} ({pages:,} pages) in one thread{who}."
 
-    def check(self, machine: Machine, check: Checker) -> None:
-        check_caller(self, machine, check)
+    def check(self, machine: Machine) -> Iterator[Finding]:
+        yield from check_caller(self, machine)
         base = machine.base_page_bytes
         if self.size % base or self.size > machine.memory_bytes:
-            check.problem(
-                ("task", "size"),
-                f"found {check.found(('task', 'size'))}; allowed is a multiple of the base page, up to the memory of "
+            yield (
+                ("size",),
+                f"found {{size}}; allowed is a multiple of the base page, up to the memory of "
                 f"machine {machine.name}, {format_size(machine.memory_bytes)}",
             )
         costs: FreePagesCosts = self.costs_on(machine)
         batch = PER_CPU_BATCH * base
         if costs.zone_hold * costs.free_rate >= batch:
-            check.problem(
-                ("task", "costs", "zone_hold"),
+            yield (
+                ("costs", "zone_hold"),
                 f"found {costs.zone_hold:g} s; allowed is less than a thread takes for {PER_CPU_BATCH} pages, "
                 f"{batch / costs.free_rate:.3g} s at this rate",
             )

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Annotated, ClassVar
 
 from pydantic import Field
 
 from models.clients.client import Client, check_caller
 from models.machine import Machine
-from models.text.checks import Checker
+from models.text.problems import Finding
 from models.text.units import MIB, Size, format_size
 
 
@@ -30,32 +31,32 @@ class HugePages(Client):
     def unit_bytes(self, machine: Machine) -> int:  # noqa: ARG002
         return self.page_size
 
-    def check(self, machine: Machine, check: Checker) -> None:
-        check_caller(self, machine, check)
-        check_huge_pages(machine, check, self.size, self.page_size, self.pool)
+    def check(self, machine: Machine) -> Iterator[Finding]:
+        yield from check_caller(self, machine)
+        yield from check_huge_pages(machine, self.size, self.page_size, self.pool)
 
 
-def check_huge_pages(machine: Machine, check: Checker, size: int, page_size: int, pool: int | None) -> None:
+def check_huge_pages(machine: Machine, size: int, page_size: int, pool: int | None) -> Iterator[Finding]:
     """Find sizes of a job in huge pages (task.size, task.page_size, task.pool) that a machine has no room for."""
     base = machine.base_page_bytes
     largest = max(node.memory_bytes for node in machine.nodes)
     if page_size % base or page_size > largest:
-        check.problem(
-            ("task", "page_size"),
-            f"found {check.found(('task', 'page_size'), format_size(page_size))}; allowed is a multiple of the base "
+        yield (
+            ("page_size",),
+            f"found {{page_size:{format_size(page_size)}}}; allowed is a multiple of the base "
             f"page, {format_size(base)}, up to the memory of a node, {format_size(largest)}",
         )
         return  # what else is wrong may follow from this
     pages = f"pages of {format_size(page_size)}"
     room = sum(node.memory_bytes // page_size for node in machine.nodes) * page_size
     what = f"at most {format_size(room)}, the room of machine {machine.name} in {pages}"
-    found_size, found_pool = check.found(("task", "size")), check.found(("task", "pool"))
+    found_size, found_pool = "{size}", "{pool}"
     if pool is not None and pool > room:
-        check.problem(("task", "pool"), f"found {found_pool}; allowed is {what}")
+        yield (("pool",), f"found {found_pool}; allowed is {what}")
     elif pool is not None and pool % page_size:
-        check.problem(("task", "pool"), f"found {found_pool}; allowed is a whole number of {pages}")
+        yield (("pool",), f"found {found_pool}; allowed is a whole number of {pages}")
     elif size > (room if pool is None else pool):
         limit = what if pool is None else f"at most the pool, {found_pool}"
-        check.problem(("task", "size"), f"found {found_size}; allowed is {limit}")
+        yield (("size",), f"found {found_size}; allowed is {limit}")
     if size % page_size:
-        check.problem(("task", "size"), f"found {found_size}; allowed is a whole number of {pages}")
+        yield (("size",), f"found {found_size}; allowed is a whole number of {pages}")

@@ -32,7 +32,7 @@ from models.clients.client import (
 )
 from models.machine import Machine
 from models.policies import NodeEntry
-from models.text.checks import Checker
+from models.text.problems import Finding
 from models.text.units import MIB, Rate, Size, Time, format_size
 
 if TYPE_CHECKING:
@@ -134,20 +134,20 @@ class HugetlbBoot(Client):
             return f"It initialises the struct pages of {pages} at boot, a unit for each of {n_nodes} nodes."
         return f"It sets {pages} aside at boot, in one task; they come from {n_nodes} nodes in turn."
 
-    def check(self, machine: Machine, check: Checker) -> None:
-        check_caller(self, machine, check)
+    def check(self, machine: Machine) -> Iterator[Finding]:
+        yield from check_caller(self, machine)
         base = machine.base_page_bytes
         if self.page_size % base or self.page_size == base:
-            found = check.found(("task", "page_size"), format_size(self.page_size))
+            found = f"{{page_size:{format_size(self.page_size)}}}"
             allowed = f"two or more base pages, a multiple of {format_size(base)}"
-            check.problem(("task", "page_size"), f"found {found}; allowed are {allowed}")
+            yield (("page_size",), f"found {found}; allowed are {allowed}")
             return  # what else is wrong may follow from this
         least = min(node.memory_bytes for node in machine.nodes if node.memory_bytes)
         per_node = self.page_size * len(_nids(machine))
         if self.size % per_node or self.size > least * len(_nids(machine)):
-            check.problem(
-                ("task", "size"),
-                f"found {check.found(('task', 'size'))}; allowed is a multiple of {format_size(per_node)}, a page on "
+            yield (
+                ("size",),
+                f"found {{size}}; allowed is a multiple of {format_size(per_node)}, a page on "
                 f"each node, up to {format_size(least)} on each node of machine {machine.name}",
             )
 

@@ -21,7 +21,7 @@ from models.machine import Machine
 from models.memory.locks import Lock
 from models.memory.pool import free_pages
 from models.policies import NodeEntry
-from models.text.checks import Checker
+from models.text.problems import Finding
 from models.text.units import MIB, Time, format_size, format_time
 
 if TYPE_CHECKING:
@@ -93,12 +93,12 @@ class HugetlbfsFallocate(HugePages):
             f"task. Each worker takes pages of its own node first, then by distance, from a pool of {pool}."
         )
 
-    def check(self, machine: Machine, check: Checker) -> None:
-        super().check(machine, check)
+    def check(self, machine: Machine) -> Iterator[Finding]:
+        yield from super().check(machine)
         costs: HugetlbfsFallocateCosts = self.costs_on(machine)
         if costs.lock_hold > costs.page:
-            check.problem(
-                ("task", "costs", "lock_hold"),
-                f"found {check.found(('task', 'costs', 'lock_hold'), format_time(costs.lock_hold))}; allowed is at "
+            yield (
+                ("costs", "lock_hold"),
+                f"found {{costs.lock_hold:{format_time(costs.lock_hold)}}}; allowed is at "
                 f"most the time for a page of which it is part, {format_time(costs.page)}",
             )

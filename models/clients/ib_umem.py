@@ -17,7 +17,7 @@ from models.clients.client import Caller, Costs, Step, Stream, Thread
 from models.clients.vfio_pin import Pinned, VfioPinCosts, check_section
 from models.machine import Machine
 from models.memory.locks import Lock
-from models.text.checks import Checker
+from models.text.problems import Finding
 from models.text.units import Rate, Time
 
 if TYPE_CHECKING:
@@ -82,12 +82,12 @@ class IbUmem(Pinned):
     def words(self, machine: Machine) -> str:  # noqa: ARG002
         return f"It {self.operation}s {self.what()} in one task."
 
-    def check(self, machine: Machine, check: Checker) -> None:
-        super().check(machine, check)
+    def check(self, machine: Machine) -> Iterator[Finding]:
+        yield from super().check(machine)
         costs: IbUmemCosts = self.costs_on(machine)
-        check_section(check, "line_hold", costs.line_hold, _list_bytes(machine) / costs.rate)
+        yield from check_section("line_hold", costs.line_hold, _list_bytes(machine) / costs.rate)
         if self.fail_at is not None and self.operation == "release":
-            check.problem(("task", "fail_at"), "found beside operation: release, which never fails; leave it out")
+            yield (("fail_at",), "found beside operation: release, which never fails; leave it out")
 
 
 def _list_bytes(machine: Machine) -> int:

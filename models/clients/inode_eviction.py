@@ -19,7 +19,7 @@ from models.clients.vfio_pin import check_section
 from models.machine import Machine
 from models.memory.locks import Lock
 from models.policies import NodeEntry
-from models.text.checks import Checker
+from models.text.problems import Finding
 from models.text.units import KIB, Size, Time, format_size
 
 if TYPE_CHECKING:
@@ -82,16 +82,16 @@ class InodeEviction(Client):
             "task; the list is walked under the task's lock."
         )
 
-    def check(self, machine: Machine, check: Checker) -> None:
-        check_caller(self, machine, check)
+    def check(self, machine: Machine) -> Iterator[Finding]:
+        yield from check_caller(self, machine)
         costs: InodeEvictionCosts = self.costs_on(machine)
-        check_section(check, "lru_hold", costs.lru_hold, costs.evict)
+        yield from check_section("lru_hold", costs.lru_hold, costs.evict)
         start = machine.cpu_nids if self.caller_node is None else (self.caller_node,)
         memory = [node.memory_bytes for node in machine.nodes if node.nid in start]
         room = min(memory, default=self.size_bytes(machine))
         if self.size_bytes(machine) > room:
-            check.problem(
-                ("task", "inodes"),
-                f"found {check.found(('task', 'inodes'))}, {format_size(self.size_bytes(machine))} in all; allowed is "
+            yield (
+                ("inodes",),
+                f"found {{inodes}}, {format_size(self.size_bytes(machine))} in all; allowed is "
                 f"at most the memory of the caller's node, {format_size(room)}",
             )

@@ -14,7 +14,7 @@ from pydantic import Field
 from models.clients.client import Caller, Client, Step, Stream, Task, Thread, check_caller
 from models.machine import Machine
 from models.policies import NodeEntry
-from models.text.checks import Checker
+from models.text.problems import Finding
 from models.text.units import Time, format_time
 
 if TYPE_CHECKING:
@@ -44,5 +44,5 @@ class KtaskTest(Client):
     def words(self, machine: Machine) -> str:  # noqa: ARG002
         return f"It computes for {format_time(self.cpu_time)} of CPU time, in one task; it uses no memory."
 
-    def check(self, machine: Machine, check: Checker) -> None:
-        check_caller(self, machine, check)
+    def check(self, machine: Machine) -> Iterator[Finding]:
+        yield from check_caller(self, machine)

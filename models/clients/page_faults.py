@@ -42,7 +42,7 @@ from models.machine import Machine
 from models.memory.locks import Lock
 from models.memory.pool import free_pages
 from models.policies import NodeEntry
-from models.text.checks import Checker
+from models.text.problems import Finding
 from models.text.units import MIB, Size, Time, format_size
 
 if TYPE_CHECKING:
@@ -174,13 +174,13 @@ class Populated(Client):
         huge = f" backed by huge ones of {format_size(self.present_bytes(machine))}" if self.thp else ""
         return f"{format_size(self.size)} in {pages}{huge}, {how}"
 
-    def check(self, machine: Machine, check: Checker) -> None:
-        check_caller(self, machine, check)
-        check_huge_pages(machine, check, self.size, self.unit_bytes(machine), None)
+    def check(self, machine: Machine) -> Iterator[Finding]:
+        yield from check_caller(self, machine)
+        yield from check_huge_pages(machine, self.size, self.unit_bytes(machine), None)
         base = machine.base_page_bytes
         if self.thp and self.unit_bytes(machine) != base:
-            check.problem(
-                ("task", "thp"),
+            yield (
+                ("thp",),
                 f"found true beside page_size: {format_size(self.unit_bytes(machine))}; transparent huge pages are "
                 f"made of base pages, {format_size(base)}: leave out one of the two",
             )
@@ -188,17 +188,17 @@ class Populated(Client):
         if not stream.locks:
             return
         page_s = base / stream.rate_bytes_per_s
-        check_section(check, "zone_hold", costs.zone_hold, _BATCH * page_s)
+        yield from check_section("zone_hold", costs.zone_hold, _BATCH * page_s)
         if not self.populate:
-            check_section(check, "line_hold", costs.line_hold, page_s - costs.zone_hold / _BATCH)
+            yield from check_section("line_hold", costs.line_hold, page_s - costs.zone_hold / _BATCH)
 
 
-def check_node(machine: Machine, check: Checker, path: tuple[str, ...], nids: tuple[int, ...], share: int) -> None:
+def check_node(machine: Machine, path: tuple[str, ...], nids: tuple[int, ...], share: int) -> Iterator[Finding]:
     """Find nodes (of the value at a path) that there are not, or that have less memory than a share in bytes."""
     memory = {node.nid: node.memory_bytes for node in machine.nodes if node.memory_bytes}
     strange = [nid for nid in nids if nid not in memory]
     if strange:
-        check.problem(
+        yield (
             path,
             f"found node {strange[0]}; allowed are the nodes with memory of machine {machine.name}: "
             f"{', '.join(map(str, memory))}",
@@ -206,8 +206,8 @@ def check_node(machine: Machine, check: Checker, path: tuple[str, ...], nids: tu
         return
     small = next((nid for nid in nids if memory[nid] < share), None)
     if small is not None:
-        check.problem(
-            ("task", "size"),
-            f"found {check.found(('task', 'size'))}, of which {format_size(share)} on node {small}; allowed there is "
+        yield (
+            ("size",),
+            f"found {{size}}, of which {format_size(share)} on node {small}; allowed there is "
             f"at most its memory, {format_size(memory[small])}",
         )

@@ -5,13 +5,14 @@ Any framework's threads do it, by any policy. A program of its own would have MA
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Annotated, Literal
 
 from pydantic import Field
 
 from models.clients.page_faults import Populated, check_node
 from models.machine import Machine
-from models.text.checks import Checker
+from models.text.problems import Finding
 
 
 class Populate(Populated):
@@ -34,8 +35,8 @@ class Populate(Populated):
         )
         return f"It makes memory present: {self.what(machine)}. Memory is {where}."
 
-    def check(self, machine: Machine, check: Checker) -> None:
-        before = len(check.problems)
-        super().check(machine, check)
-        if len(check.problems) == before and self.memory_node is not None:
-            check_node(machine, check, ("task", "memory_node"), (self.memory_node,), self.size)
+    def check(self, machine: Machine) -> Iterator[Finding]:
+        found = list(super().check(machine))
+        yield from found
+        if not found and self.memory_node is not None:
+            yield from check_node(machine, ("memory_node",), (self.memory_node,), self.size)

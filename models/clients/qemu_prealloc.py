@@ -26,8 +26,8 @@ from models.clients.page_faults import Populated, check_node
 from models.kernels import Kernel
 from models.kernels.qemu import Qemu
 from models.machine import Machine
-from models.text.checks import Checker
 from models.text.cpu_list import CpuList, format_cpu_list
+from models.text.problems import Finding
 
 
 class QemuPrealloc(Populated):
@@ -83,29 +83,28 @@ class QemuPrealloc(Populated):
         order = "" if self.backends == 1 else ", all at once" if self.concurrent else ", one after the other"
         return f"QEMU preallocates {self.what(machine)}: {n}{order}, {nodes}."
 
-    def check(self, machine: Machine, check: Checker) -> None:
-        before = len(check.problems)
-        super().check(machine, check)
-        if len(check.problems) > before:
+    def check(self, machine: Machine) -> Iterator[Finding]:
+        found = list(super().check(machine))
+        yield from found
+        if found:
             return  # what else is wrong may follow from this
         if self.size % (self.backends * self.unit_bytes(machine)):
-            check.problem(
-                ("task", "backends"),
-                f"found {check.found(('task', 'backends'))}; allowed is what divides {check.found(('task', 'size'))} "
-                "into equal parts of whole pages",
+            yield (
+                ("backends",),
+                "found {backends}; allowed is what divides {size} into equal parts of whole pages",
             )
         if self.concurrent and self.backends == 1:
-            check.problem(("task", "concurrent"), "found true beside one backend; allowed with two or more")
+            yield (("concurrent",), "found true beside one backend; allowed with two or more")
         if self.host_nodes is not None:
             if not self.host_nodes or len(self.host_nodes) > self.backends:
-                check.problem(
-                    ("task", "host_nodes"),
+                yield (
+                    ("host_nodes",),
                     f"found {len(self.host_nodes)} nodes; allowed is one to as many as there are backends, "
                     f"{self.backends}",
                 )
                 return
             on_first = -(-self.backends // len(self.host_nodes))  # of the backends; no node has more
-            check_node(machine, check, ("task", "host_nodes"), self.host_nodes, on_first * self.task_bytes(machine))
+            yield from check_node(machine, ("host_nodes",), self.host_nodes, on_first * self.task_bytes(machine))
 
     @classmethod
     def default_threads(cls, machine: Machine, size_bytes: int, smp: int = 1) -> int:

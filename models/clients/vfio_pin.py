@@ -21,7 +21,7 @@ from models.clients.client import Caller, Client, Costs, Pause, Spread, Step, St
 from models.machine import Machine
 from models.memory.locks import Lock
 from models.policies import NodeEntry
-from models.text.checks import Checker
+from models.text.problems import Finding
 from models.text.units import MIB, Rate, Size, Time, format_size, format_time
 
 if TYPE_CHECKING:
@@ -98,33 +98,33 @@ class Pinned(Client):
         failing = "" if self.fail_at is None else f" (the page after {format_size(self.fail_at)} fails)"
         return f"{format_size(self.size)} of {node}{failing}"
 
-    def check(self, machine: Machine, check: Checker) -> None:
-        before = len(check.problems)
-        check_caller(self, machine, check)
-        if len(check.problems) > before:
+    def check(self, machine: Machine) -> Iterator[Finding]:
+        found = list(check_caller(self, machine))
+        yield from found
+        if found:
             return  # what else is wrong may follow from this
         memory = {node.nid: node.memory_bytes for node in machine.nodes if node.memory_bytes}
         start = machine.cpu_nids if self.caller_node is None else (self.caller_node,)
         nids = start if self.memory_node is None else (self.memory_node,)
         without = [nid for nid in nids if nid not in memory]
         if without:
-            check.problem(
-                ("task", "memory_node"),
+            yield (
+                ("memory_node",),
                 f"found node {without[0]}; allowed are the nodes with memory of machine {machine.name}: "
                 f"{', '.join(map(str, memory))}",
             )
             return
         room = min(memory[nid] for nid in nids)
         if self.size % machine.base_page_bytes or self.size > room:
-            check.problem(
-                ("task", "size"),
-                f"found {check.found(('task', 'size'))}; allowed is a multiple of the base page, "
+            yield (
+                ("size",),
+                f"found {{size}}; allowed is a multiple of the base page, "
                 f"{format_size(machine.base_page_bytes)}, up to the memory of a node, {format_size(room)}",
             )
         elif self.fail_at is not None and (self.fail_at % machine.base_page_bytes or self.fail_at >= self.size):
-            check.problem(
-                ("task", "fail_at"),
-                f"found {check.found(('task', 'fail_at'))}; allowed is a multiple of the base page, "
+            yield (
+                ("fail_at",),
+                f"found {{fail_at}}; allowed is a multiple of the base page, "
                 f"{format_size(machine.base_page_bytes)}, less than the size, {format_size(self.size)}",
             )
 
@@ -164,17 +164,17 @@ class VfioPin(Pinned):
     def words(self, machine: Machine) -> str:  # noqa: ARG002
         return f"It pins {self.what()} in one task; mmap_sem and locked_vm as in state {self.state}."
 
-    def check(self, machine: Machine, check: Checker) -> None:
-        super().check(machine, check)
+    def check(self, machine: Machine) -> Iterator[Finding]:
+        yield from super().check(machine)
         costs: VfioPinCosts = self.costs_on(machine)
-        check_section(check, "line_hold", costs.line_hold, machine.base_page_bytes / costs.rate)
+        yield from check_section("line_hold", costs.line_hold, machine.base_page_bytes / costs.rate)
 
 
-def check_section(check: Checker, name: str, section_s: float, work_s: float) -> None:
+def check_section(name: str, section_s: float, work_s: float) -> Iterator[Finding]:
     """Find a section of a lock (a cost, by its name) that takes as long as the work that it is part of."""
     if section_s >= work_s:
-        check.problem(
-            ("task", "costs", name),
-            f"found {check.found(('task', 'costs', name), format_time(section_s))}; allowed is less than the work that "
+        yield (
+            ("costs", name),
+            f"found {{costs.{name}:{format_time(section_s)}}}; allowed is less than the work that "
             f"it is part of, {format_time(work_s)}",
         )

@@ -19,7 +19,7 @@ from models.clients.huge_pages import check_huge_pages
 from models.clients.hugetlbfs_fallocate import HugetlbfsFallocate
 from models.clients.vfio_pin import VfioPin
 from models.machine import Machine
-from models.text.checks import Checker
+from models.text.problems import Finding
 from models.text.units import MIB, Size, Time, format_size, format_time
 
 if TYPE_CHECKING:
@@ -89,17 +89,16 @@ class VmStartup(Client):
             f"state {self.state}. {amdahl(self._steps(machine, self.data_nid(machine)), self.page_size)}"
         )
 
-    def check(self, machine: Machine, check: Checker) -> None:
-        check_caller(self, machine, check)
-        before = len(check.problems)
-        check_huge_pages(machine, check, self.size, self.page_size, None)
+    def check(self, machine: Machine) -> Iterator[Finding]:
+        yield from check_caller(self, machine)
+        found = list(check_huge_pages(machine, self.size, self.page_size, None))
+        yield from found
         start = machine.cpu_nids if self.caller_node is None else (self.caller_node,)
         room = min((node.memory_bytes for node in machine.nodes if node.nid in start), default=self.size)
-        if len(check.problems) == before and self.size > room:
-            check.problem(
-                ("task", "size"),
-                f"found {check.found(('task', 'size'))}; allowed is at most the memory of the caller's node, "
-                f"{format_size(room)}",
+        if not found and self.size > room:
+            yield (
+                ("size",),
+                f"found {{size}}; allowed is at most the memory of the caller's node, {format_size(room)}",
             )
 
 

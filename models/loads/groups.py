@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from models.clients.client import check_cpus
 from models.machine import Machine
-from models.text.checks import Checker
 from models.text.cpu_list import CpuList
+from models.text.problems import Finding
 from models.text.units import Time, format_time
 
 LEAST_QUOTA_S = 1e-3  # CPU time of a period; source: min_cfs_quota_period, kernel/sched/core.c
@@ -40,13 +41,13 @@ class Group(BaseModel):
             return self.cpus if cpu_ids is None else cpu_ids
         return tuple(cpu_id for cpu_id in cpu_ids if cpu_id in self.cpus)
 
-    def check(self, machine: Machine, check: Checker, at: tuple[str, ...]) -> None:
-        """Find CPUs that there are not, and too small a quota; `at` is the place of the group in the document."""
+    def check(self, machine: Machine) -> Iterator[Finding]:
+        """Find CPUs that there are not, and too small a quota."""
         if self.quota is not None and self.quota * self.period < LEAST_QUOTA_S:
-            check.problem(
-                (*at, "quota"),
+            yield (
+                ("quota",),
                 f"found {self.quota:g}, {format_time(self.quota * self.period)} in a period of "
                 f"{format_time(self.period)}; allowed is at least {format_time(LEAST_QUOTA_S)} in a period, "
                 f"{LEAST_QUOTA_S / self.period:g} here",
             )
-        check_cpus(self.cpus, machine, check, (*at, "cpus"))
+        yield from check_cpus(self.cpus, machine)

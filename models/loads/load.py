@@ -15,8 +15,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from models.clients.client import Stream, check_cpus
 from models.loads.groups import Group
 from models.machine import Machine
-from models.text.checks import Checker
 from models.text.cpu_list import CpuList, format_cpu_list
+from models.text.problems import Finding
 from models.text.units import Time
 
 
@@ -105,11 +105,9 @@ class Load(BaseModel):
         allowed = self.cpus if group is None else group.limit(self.cpus)
         return len(machine.cpus if allowed is None else allowed)
 
-    def check(self, machine: Machine, group: Group | None, check: Checker, at: tuple[str, ...]) -> None:
-        """Find what is impossible on a machine, in its cgroup; `at` is the place of the load in the document."""
-        check_cpus(self.cpus, machine, check, (*at, "cpus"))
+    def check(self, machine: Machine, group: Group | None) -> Iterator[Finding]:
+        """Find what is impossible on a machine, in its cgroup."""
+        yield from check_cpus(self.cpus, machine)
         most = MOST_THREADS * self.n_cpus(machine, group)
         if most and self.n_threads > most:
-            check.problem(
-                (*at, "threads"), f"found {self.n_threads}; allowed are at most {most}, {MOST_THREADS} for each CPU"
-            )
+            yield (("threads",), f"found {self.n_threads}; allowed are at most {most}, {MOST_THREADS} for each CPU")

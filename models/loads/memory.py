@@ -14,7 +14,7 @@ from models.clients.page_faults import check_node
 from models.loads.groups import Group
 from models.loads.load import Load, LoadStep, Move
 from models.machine import Machine
-from models.text.checks import Checker
+from models.text.problems import Finding
 from models.text.units import GIB, Rate, Size, format_rate
 
 _AT_ONCE_BYTES = GIB
@@ -64,18 +64,17 @@ class MemoryLoad(Load):
         while True:
             yield Move(stream, _AT_ONCE_BYTES, self.memory_node)
 
-    def check(self, machine: Machine, group: Group | None, check: Checker, at: tuple[str, ...]) -> None:
-        super().check(machine, group, check, at)
+    def check(self, machine: Machine, group: Group | None) -> Iterator[Finding]:
+        yield from super().check(machine, group)
         stream = self.stream(machine)
         most = machine.rates.memory_bytes_per_s / stream.traffic
         if self.rate is not None and self.rate > most:
-            check.problem(
-                (*at, "rate"),
-                f"found {check.found((*at, 'rate'))}; allowed is at most {format_rate(most)}, with which the memory of "
-                "a node is full",
+            yield (
+                ("rate",),
+                f"found {{rate}}; allowed is at most {format_rate(most)}, with which the memory of a node is full",
             )
         if self.memory_node is not None:
-            check_node(machine, check, (*at, "memory_node"), (self.memory_node,), 0)
+            yield from check_node(machine, ("memory_node",), (self.memory_node,), 0)
 
 
 class Clear(MemoryLoad):

@@ -13,7 +13,7 @@ from models.loads.groups import Group
 from models.loads.load import Compute, Load, LoadStep, Move, Request
 from models.loads.memory import Read, memory_stream
 from models.machine import Machine
-from models.text.checks import Checker
+from models.text.problems import Finding
 from models.text.units import Size, Time, format_rate, format_time
 
 
@@ -32,8 +32,8 @@ class Service(Load):
         stream = memory_stream("read", machine, Read.traffic)
         return [self._steps(stream, arrivals) for _ in range(self.n_threads)]
 
-    def check(self, machine: Machine, group: Group | None, check: Checker, at: tuple[str, ...]) -> None:
-        super().check(machine, group, check, at)
+    def check(self, machine: Machine, group: Group | None) -> Iterator[Finding]:
+        yield from super().check(machine, group)
         n_cpus = min(self.n_threads, self.n_cpus(machine, group))
         if not n_cpus:
             return
@@ -48,8 +48,8 @@ class Service(Load):
             limits.append((reads, f"memory of {format_rate(bandwidth)}", "let a request read less"))
         most, what, mend = min(limits)
         if self.requests_per_s > most:
-            check.problem(
-                (*at, "requests_per_s"),
+            yield (
+                ("requests_per_s",),
                 f"found {self.requests_per_s:g}, of {format_time(time_s)} each; allowed are at most {most:.4g}, "
                 f"which {what} can answer: with more, response times grow for ever; {mend}",
             )

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from models.scenario.case import Case
 from models.results import Results, machine_as_data, machines_of
 from models.results.run import RunResult
 from models.scenario import Scenario
+from models.scenario.case import Case
 from models.text.units import GIB
 
 N_BINS = 200  # steps of utilisation over time in a traced run
@@ -159,7 +159,7 @@ def _column(path: str) -> str:
 _ENERGIES = ("energy_j", "energy_added_j")  # where they can be told; see sim.run
 STARTS = ("kernel_share", "speedup_limit")  # of jobs that are only in part the kernel's; see sim.run
 _SLOWDOWN = "slowdown"  # of the job; NAME_slowdown of other work
-_OF_OTHERS = (_SLOWDOWN, *(f"{what}_s" for what in ("time", "mean", "alone", "p50", "p95", "p99")))  # sim.engine.interference
+_OF_OTHERS = (_SLOWDOWN, *(f"{what}_s" for what in ("time", "mean", "alone", "p50", "p95", "p99")))
 
 
 def other_works(table: pd.DataFrame) -> list[str]:
@@ -177,7 +177,7 @@ def _interference_columns(runs: pd.DataFrame) -> list[str]:
 def summarise(scenario: Scenario, runs: pd.DataFrame) -> pd.DataFrame:
     """Return the table of cases: mean, spread and least time over replications, speed-up, published figure and error.
 
-    Means too of what there is else: energy, and what the job and other work cost each other (`sim.engine.interference`).
+    Means too of what there is else: energy, and what the job and other work cost each other.
     `speedup` is against the case with one thread that is otherwise the same; `error_pct` is of the mean time. `fitted`
     says whether the machine's rates were fitted to that published cell. Empty where there is nothing to compare with.
     """

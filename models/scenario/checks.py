@@ -66,14 +66,14 @@ def check_case(
 ) -> None:
     """Find what is impossible in one case: values that are fine alone and wrong together."""
     for name, load in background.items():
-        load.check(machine, groups.get(load.group or ""), check, ("background", name))
+        check.add(("background", name), load.check(machine, groups.get(load.group or "")))
         _check_group(load.group, load.cpus, groups, check, ("background", name))
     for name, group in groups.items():
-        group.check(machine, check, ("groups", name))
+        check.add(("groups", name), group.check(machine))
     _check_group(file.task.group, file.task.cpus, groups, check, ("task",))
     before = len(check.problems)
     _check_caller_node(file.task, machine, groups, check)
-    file.task.check(machine, check)
+    check.add(("task",), file.task.check(machine))
     if len(check.problems) == before:
         _check_policy(file, machine, check)
 

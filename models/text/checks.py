@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
 from typing import Any, Literal, TypeVar, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from models.text.document import KeyPath, Located, format_path, number_in
-from models.text.problems import InputError, Problem, did_you_mean
+from models.text.problems import Finding, InputError, Problem, did_you_mean
 from models.text.units import describe, format_like
 
 M = TypeVar("M", bound=BaseModel)
@@ -35,6 +37,15 @@ class Checker:
         """Add a problem at `path` (the value, or its key)."""
         line, column = self._document.place(path, of_key=of_key)
         self.problems.append(Problem(self.file, line, column, format_path((*self._within, *path)), message))
+
+    def add(self, within: KeyPath, findings: Iterable[Finding]) -> None:
+        """Add what was found in the part at a path, with values as the document has them in the messages."""
+        for path, message in findings:
+
+            def value(match: re.Match[str]) -> str:
+                return self.found((*within, *match[1].split(".")), match[2] or "nothing")
+
+            self.problem((*within, *path), re.sub(r"\{([a-z_.]+)(?::([^}]*))?\}", value, message))
 
     def found(self, path: KeyPath, default: str = "nothing") -> str:
         """Return how the value at `path` is named in a message: as the file has it, or as the default."""

@@ -6,6 +6,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 
+# What is wrong with a value: its path, within its part of a document, and a message. In a message {size} stands for the
+# value of the key `size` of that part as its file has it, {size:2 MiB} for the default 2 MiB if the file has none, and
+# {costs.rate} for a value further in.
+Finding = tuple[tuple[str, ...], str]
+
 
 @dataclass(frozen=True, order=True)
 class Problem:
