@@ -16,6 +16,7 @@ from models.policies.places import Places, next_entry_rule
 from models.policies.priorities import Priorities
 from models.policies.queue import Chunk, ChunkQueue, NodeEntry
 from models.policies.works import WORKS, WorksRule
+from models.text.units import format_size
 
 if TYPE_CHECKING:
     from models.machine import Machine
@@ -76,6 +77,21 @@ class Policy:
         least = max(self.min_chunk, self._align) if self._works.counts_align else self.min_chunk
         works = min(self._works.n_works(size, least, nid), self._most_works)
         return works if self.helper_cpus is None else min(works, len(self.helper_cpus))
+
+    def limit(self, size: int, nid: int | None) -> str:
+        """Return, in words, what keeps a task from more works than `n_works` gives it, but for max_threads."""
+        n, rule = self.n_works(size, nid), self._works
+        least = max(self.min_chunk, self._align) if rule.counts_align else self.min_chunk
+        if rule.feeds(size, least) <= n:
+            task, chunk = format_size(size * self.unit_bytes), format_size(least * self.unit_bytes)
+            return f"a task of {task} is enough for {n}, one for each {chunk} (min_chunk)"
+        if rule.wanted(size, least, nid) <= n:
+            return f"the rule {self._options.rule('works')} takes {n}"
+        if self.helper_cpus is not None and len(self.helper_cpus) <= n:
+            return f"the caller may use {n} CPUs, and its helpers keep to them"
+        if self._most_works <= n:
+            return f"the caller's cgroup, or the machine, has {n} CPUs"
+        return f"keep_idle leaves {n}"
 
     def queue(self, entries: Sequence[NodeEntry], works: int) -> ChunkQueue:
         """Return the chunks of a task with so many works; entries are in client units."""

@@ -30,14 +30,15 @@ class WorksRule:
 
     def n_works(self, size: int, min_chunk: int, nid: int | None) -> int:
         """Return the number of works for a task of `size` client units, with data on node `nid` (None: anywhere)."""
-        most = min(self._most(size, min_chunk), len(self.machine.cpus))
+        most = min(self.feeds(size, min_chunk), len(self.machine.cpus))
         if self.max_threads is not None:
             most = min(most, self.max_threads)
         if self.keep_idle:
             most = min(most, 1 + max(0, self.idle_cpus() - self.keep_idle))
         return max(1, min(self.wanted(size, min_chunk, nid), most))
 
-    def _most(self, size: int, min_chunk: int) -> int:
+    def feeds(self, size: int, min_chunk: int) -> int:
+        """Return how many works a task of `size` client units has enough for: one for each min_chunk."""
         return -(-size // min_chunk)
 
     def wanted(self, size: int, min_chunk: int, nid: int | None) -> int:
@@ -54,7 +55,7 @@ class Ktask(WorksRule):
     default_cap = 4
 
     def wanted(self, size: int, min_chunk: int, nid: int | None) -> int:  # noqa: ARG002
-        return self._most(size, min_chunk)
+        return self.feeds(size, min_chunk)
 
 
 class KtaskV3(Ktask):
@@ -67,11 +68,11 @@ class KtaskV3(Ktask):
 class Padata(WorksRule):
     """floor(size / min_chunk), at least 1, and max_threads. Source: kernel/padata.c (Linux 5.8)."""
 
-    def _most(self, size: int, min_chunk: int) -> int:
+    def feeds(self, size: int, min_chunk: int) -> int:
         return max(1, size // min_chunk)
 
     def wanted(self, size: int, min_chunk: int, nid: int | None) -> int:  # noqa: ARG002
-        return self._most(size, min_chunk)
+        return self.feeds(size, min_chunk)
 
 
 class PadataAligned(Padata):

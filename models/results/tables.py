@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from models.results import Results, machine_as_data, machines_of
-from models.results.run import RunResult
+from models.results.run import RunResult, WorkerTotals
 from models.scenario import Scenario
 from models.scenario.case import Case
 from models.text.units import GIB
@@ -47,6 +47,7 @@ def make_results(
                 "case": number,
                 **case_columns(case),
                 "replication": i,
+                "n_workers": _n_workers(case, totals),
                 "time_s": result.time_s,
                 "cpu_s": result.cpu_s,
                 "n_tasks": result.n_tasks,
@@ -69,7 +70,7 @@ def make_results(
     return Results(
         title=scenario.title,
         question=scenario.question,
-        summary=summarise(scenario, run_table),
+        summary=summarise(scenario, run_table, pd.DataFrame(workers)),
         runs=run_table,
         workers=pd.DataFrame(workers),
         resources=pd.DataFrame(resources),
@@ -134,13 +135,16 @@ def _loads(case: Case, trace: pd.DataFrame, time_s: float) -> pd.DataFrame:
 
 
 def case_columns(case: Case) -> dict[str, Any]:
-    """Return the columns that identify a case, in order: machine, client, kernel, nthreads, size_gib, then the rest."""
+    """Return the columns that identify a case, in order: machine, client, kernel, nthreads, size_gib, then the rest.
+
+    `nthreads` is how many threads were allowed.
+    """
     size_gib = case.size_bytes / GIB
     columns: dict[str, Any] = {
         "machine": case.machine.name,
         "client": case.task.client,
         "kernel": case.kernel.version,
-        "nthreads": case.kernel.max_threads or case.n_works,
+        "nthreads": case.threads_allowed,
         "size_gib": int(size_gib) if size_gib.is_integer() else size_gib,
     }
     for path, value in case.choices.items():
@@ -174,9 +178,39 @@ def _interference_columns(runs: pd.DataFrame) -> list[str]:
     return [name for name in runs.columns if name == _SLOWDOWN or name in of_others]
 
 
-def summarise(scenario: Scenario, runs: pd.DataFrame) -> pd.DataFrame:
+def _n_workers(case: Case, totals: Sequence[WorkerTotals]) -> int:
+    """Return how many threads did a chunk.
+
+    A thread that begins late does a part of its own (QEMU), though in the simulation another has done it by then.
+    """
+    late = case.kernel.late_start > 0.0
+    return sum(worker.n_chunks > 0 or (late and worker.start_wait_s > 0.0) for worker in totals)
+
+
+def threads_worked(summary: pd.DataFrame) -> pd.Series[float]:
+    """Return how many threads worked in each case, in the mean; all that were allowed where a table doesn't tell."""
+    return summary.get("n_workers", summary["nthreads"]).astype(float)
+
+
+def _note(case: Case, n_workers: float, n_started: int) -> str:
+    """Return in words why a case had fewer threads at work than were allowed; '' if it had them.
+
+    `n_started` is the greatest number of threads that had started in a run, the caller included.
+    """
+    if n_workers >= case.threads_allowed:
+        return ""
+    if n_workers >= case.n_works:
+        return case.limit
+    if n_started >= case.n_works:
+        return "the others found no chunk left when they started"
+    return "the others had no place, or their work was done before they started"
+
+
+def summarise(scenario: Scenario, runs: pd.DataFrame, workers: pd.DataFrame | None = None) -> pd.DataFrame:
     """Return the table of cases: mean, spread and least time over replications, speed-up, published figure and error.
 
+    `nthreads` is how many threads were allowed, `n_workers` the mean number of those that did a chunk, and `note` says
+    why these are fewer. `time_stdev_s` is one standard deviation over the replications, empty where there is just one.
     Means too of what there is else: energy, and what the job and other work cost each other.
     `speedup` is against the case with one thread that is otherwise the same; `error_pct` is of the mean time. `fitted`
     says whether the machine's rates were fitted to that published cell. Empty where there is nothing to compare with.
@@ -187,12 +221,15 @@ def summarise(scenario: Scenario, runs: pd.DataFrame) -> pd.DataFrame:
         own = runs[runs["case"] == number]
         published = _published_cell(scenario, case)
         time_s = float(own["time_s"].mean())
+        n_workers = float(own["n_workers"].mean()) if "n_workers" in own else float(case.n_works)
+        started = None if workers is None else workers[workers["case"] == number]["worker"]
         rows.append(
             {
                 **case_columns(case),
                 "replications": len(own),
+                "n_workers": n_workers,
                 "time_s": time_s,
-                "time_stdev_s": float(own["time_s"].std()) if len(own) > 1 else 0.0,
+                "time_stdev_s": float(own["time_s"].std()) if len(own) > 1 else float("nan"),
                 "time_min_s": float(own["time_s"].min()),
                 "speedup": float("nan"),
                 "published_time_s": float("nan") if published is None else float(published["time_s"]),
@@ -203,6 +240,7 @@ def summarise(scenario: Scenario, runs: pd.DataFrame) -> pd.DataFrame:
                 "cpu_s": float(own["cpu_s"].mean()),
                 "imbalance": float(own["imbalance"].mean()),
                 **{name: float(own[name].mean()) for name in measured if name in own},
+                "note": _note(case, n_workers, case.n_works if started is None else int(started.max()) + 1),
             }
         )
     summary = pd.DataFrame(rows)

@@ -78,6 +78,18 @@ class Case:
         nid = self.task.data_nid(self.machine)
         return self.policy(_first).n_works(self._task_size, nid)
 
+    @property
+    def threads_allowed(self) -> int:
+        """How many threads a task may have: max_threads, or what the policy takes where a scenario says nothing."""
+        return self.kernel.max_threads or self.n_works
+
+    @property
+    def limit(self) -> str:
+        """What keeps the first task from having as many works as are allowed, in words; '' if nothing does."""
+        if self.n_works >= self.threads_allowed:
+            return ""
+        return self.policy(_first).limit(self._task_size, self.task.data_nid(self.machine))
+
     def chunk_bytes(self) -> list[int]:
         """Return the chunks of the first task, as works that are all alike would take them in turn."""
         unit = self.task.unit_bytes(self.machine)

@@ -10,7 +10,12 @@ import pandas as pd
 from models.text.units import format_size, format_time, parse_size, parse_time
 
 _OWN_WORDS = ("machine", "client", "kernel", "policy")  # columns whose values say what they are
-_HEADS = {"nthreads": "threads", "cpu_s": "CPU-seconds", "size_gib": "size (GiB)"}
+_HEADS = {
+    "nthreads": "threads allowed",
+    "n_workers": "threads at work",
+    "cpu_s": "CPU-seconds",
+    "size_gib": "size (GiB)",
+}
 _UNITS = {"s": "s", "pct": "%", "bytes": "bytes", "gib": "GiB", "j": "J"}
 
 
@@ -74,5 +79,9 @@ def case_name(columns: Sequence[str], values: Iterable[object]) -> str:
 
 
 def case_names(summary: pd.DataFrame, columns: Sequence[str]) -> list[str]:
-    """Return the name of each case by these of its columns."""
-    return [case_name(columns, values) for values in summary[list(columns)].itertuples(index=False, name=None)]
+    """Return the name of each case by these of its columns; where fewer threads worked than were allowed, with both."""
+    names = [case_name(columns, values) for values in summary[list(columns)].itertuples(index=False, name=None)]
+    if "nthreads" not in columns or "n_workers" not in summary:
+        return names
+    counts = zip(names, summary["nthreads"], summary["n_workers"], strict=True)
+    return [f"{name} ({worked:.3g} at work)" if worked < allowed else name for name, allowed, worked in counts]

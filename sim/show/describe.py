@@ -15,7 +15,7 @@ from models.policies.options import PRESETS, PolicyOptions
 from models.policies.works import WORKS
 from models.results import Results
 from models.results.regret_table import identity, varying
-from models.results.tables import other_works
+from models.results.tables import other_works, threads_worked
 from models.scenario import Scenario
 from models.scenario.case import Case
 from models.text.cpu_list import format_cpu_list
@@ -36,7 +36,9 @@ def describe_scenario(scenario: Scenario) -> str:
     parts.append(_task(cases[0]))
     if any(case.background or case.groups for case in cases):
         parts.append(_beside(cases))
-    parts.append(tabulate([_row(case) for case in cases], headers="keys", disable_numparse=True))
+    rows = pd.DataFrame([_row(case) for case in cases])
+    shown = rows if rows["why fewer"].any() else rows.drop(columns="why fewer")
+    parts.append(tabulate(shown.to_dict("list"), headers="keys", disable_numparse=True))
     parts.append(_kernel(cases[0]))
     parts.append(_chance(cases[0]))
     return "\n\n".join(parts)
@@ -141,10 +143,12 @@ def describe_results(results: Results) -> str:
     shown = pd.DataFrame(
         {_head(name): summary[name].map(_choice) for name in identity(summary) if name not in constant}
     )
-    shown = shown.rename(columns={"nthreads": "threads", "size_gib": "size (GiB)"})
+    at = list(shown.columns).index("nthreads") + 1
+    shown.insert(at, "threads\nat work", [_count(n) for n in threads_worked(summary)])
+    shown = shown.rename(columns={"nthreads": "threads\nallowed", "size_gib": "size\n(GiB)"})
     unit, factor = ("s", 1.0) if summary["time_s"].max() >= 1.0 else ("ms", 1e3)
-    times = zip(factor * summary["time_s"], factor * summary["time_stdev_s"], strict=True)
-    shown[f"time ({unit})"] = [f"{mean:.2f} ± {spread:.2f}" for mean, spread in times]
+    times = zip(factor * summary["time_s"], factor * summary["time_stdev_s"], summary["replications"], strict=True)
+    shown[f"time ({unit})"] = [f"{mean:.2f}" + (f" ± {spread:.2f}" if n > 1 else "") for mean, spread, n in times]
     if summary[summary["nthreads"] > 1]["speedup"].notna().any() or "slowdown" not in summary:
         shown["speed-up"] = _rounded(summary["speedup"])
     if "kernel_share" in summary and summary["kernel_share"].notna().any():
@@ -165,6 +169,11 @@ def describe_results(results: Results) -> str:
         ]
     lines = [results.title, ", ".join(f"{name} {summary[name].iloc[0]}" for name in constant), ""]
     lines.append(tabulate(shown.to_dict("list"), headers="keys", disable_numparse=True, stralign="right"))
+    if summary["replications"].max() > 1:
+        n = summary["replications"]
+        runs = f"{n.min()}" if n.nunique() == 1 else f"{n.min()} to {n.max()}"
+        lines += ["", f"± is one standard deviation over the {runs} runs of a case."]
+    lines += _notes(summary)
     if compared.any():
         predicted = summary[compared & ~summary["fitted"]]["error_pct"].abs()
         fitted = int(summary["fitted"].sum())
@@ -175,6 +184,24 @@ def describe_results(results: Results) -> str:
                 + (f" * {fitted} cells to which the machine's rates were fitted." if fitted else ""),
             ]
     return "\n".join(lines)
+
+
+def _count(number: float) -> str:
+    """Return a mean number of threads: whole, or with one decimal."""
+    return f"{number:.0f}" if abs(number - round(number)) < 0.05 else f"{number:.1f}"
+
+
+def _notes(summary: pd.DataFrame) -> list[str]:
+    """Return a line for each reason why cases had fewer threads at work than were allowed."""
+    if "note" not in summary:
+        return []
+    fewer = summary[summary["note"].fillna("") != ""]
+    lines = []
+    for note, cases in fewer.groupby("note", sort=False):
+        pairs = zip(cases["nthreads"], threads_worked(cases), strict=True)
+        counts = _and(dict.fromkeys(f"{_count(worked)} of {allowed}" for allowed, worked in pairs))
+        lines.append(f"Fewer threads worked than were allowed, {counts}: {note}.")
+    return lines
 
 
 def _head(column: str) -> str:
@@ -239,19 +266,19 @@ def _beside(cases: Sequence[Case]) -> str:
 
 
 def _row(case: Case) -> dict[str, object]:
-    kernel = case.kernel
     chunks = case.chunk_bytes()
     n_tasks = case.task.n_tasks(case.machine)
     return {
         "machine": case.machine.name,
         "size": format_size(case.size_bytes),
         "tasks": n_tasks,
-        "max_threads": kernel.max_threads or "",
-        "works": case.n_works,
+        "threads\nallowed": case.threads_allowed,
+        "threads\nat work": case.n_works,
         "first chunk": format_size(chunks[0]),
         "chunks a task": len(chunks),
         "chunks in all": len(chunks) * n_tasks,
         "runs": case.replications,
+        "why fewer": case.limit,
     }
 
 

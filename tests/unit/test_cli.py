@@ -18,7 +18,7 @@ from sim.show.describe import describe_scenario
 
 COLUMNS = {
     *("machine", "client", "kernel", "nthreads", "size_gib", "replications", "time_s", "time_stdev_s", "time_min_s"),
-    *("speedup", "published_time_s", "error_pct"),
+    *("speedup", "published_time_s", "error_pct", "n_workers", "note"),
 }
 
 

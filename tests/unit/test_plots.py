@@ -432,7 +432,7 @@ def test_names_of_cases_and_columns() -> None:
     columns = ["machine", "nthreads", "size_gib", "min_chunk", "end"]
     assert case_name(columns, ["xeon", 1, 8, "1MiB", None]) == "xeon, 1 thread, 8 GiB, min_chunk 1 MiB"
     assert [axis_label(name) for name in ("time_s", "regret_worst_pct", "cpu_s", "min_chunk", "nthreads")] == [
-        *("time (s)", "regret worst (%)", "CPU-seconds", "min_chunk", "threads"),
+        *("time (s)", "regret worst (%)", "CPU-seconds", "min_chunk", "threads allowed"),
     ]
     assert [decimals(least) for least in (0.0141, 1.0, 31.4, 9876.0, 12345.0)] == [5, 3, 2, 0, 0]
 

@@ -9,10 +9,12 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import yaml
 
 import sim
 from models.results import FolderTakenError, load_results
 from models.scenario import Scenario
+from sim.show.describe import describe_results, describe_scenario
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -136,3 +138,60 @@ def test_what_differs_between_cases_has_a_column(root: Path) -> None:
     summary = sim.run(scenario).summary
     assert [None if pd.isna(value) else value for value in summary["min_chunk"]] == ["1MiB", "2MiB", None]
     assert [None if pd.isna(value) else value for value in summary["wake_pull"]] == [None, None, 0.5]
+
+
+@pytest.mark.parametrize(
+    ("task", "kernel", "at_work", "note"),
+    [
+        (
+            {"client": "qemu_prealloc", "size": "64GiB", "page_size": "2MiB"},
+            {"version": "qemu", "max_threads": [16, 32, 64]},
+            [16, 16, 16],
+            ["", "the rule qemu takes 16", "the rule qemu takes 16"],
+        ),
+        (
+            {"client": "clear_gigantic_page", "size": "4GiB"},
+            {"version": "ktask-v4", "max_threads": [1, 16]},
+            [1, 1],
+            ["", "a task of 1 GiB is enough for 1, one for each 512 GiB (min_chunk)"],  # a slip of v4 as posted
+        ),
+        (
+            {"client": "clear_gigantic_page", "size": "1GiB", "cpus": "0-3"},
+            {"version": "ktask-v1", "max_threads": [4, 60], "helper_node": "caller-cpus"},
+            [4, 4],
+            ["", "the caller may use 4 CPUs, and its helpers keep to them"],
+        ),
+        (
+            {"client": "clear_gigantic_page", "size": "1GiB"},
+            {"version": "ktask-v1", "max_threads": [4], "chunk_size": "512MiB", "chunks": "fixed"},
+            [2],
+            ["the others found no chunk left when they started"],
+        ),
+    ],
+)
+def test_threads_allowed_and_at_work_are_two_columns(
+    task: dict[str, object], kernel: dict[str, object], at_work: list[float], note: list[str], tmp_path: Path
+) -> None:
+    """A case that doesn't get the threads that it asks for says how many worked and why, in table, CSV and words."""
+    content = {"title": "t", "question": "q", "machine": "xeon-platinum-8160-2s", "task": task, "kernel": kernel}
+    (tmp_path / "case.yaml").write_text(yaml.safe_dump({**content, "replications": 1}))
+    scenario = sim.load(tmp_path / "case.yaml")
+    results = sim.run(scenario)
+    assert list(results.summary["nthreads"]) == kernel["max_threads"]
+    assert list(results.summary["n_workers"]) == at_work == list(results.runs["n_workers"])
+    assert list(results.summary["note"]) == note
+    told = describe_results(results)
+    assert all(f"{of} of {n}" in told for n, of in zip(results.summary["nthreads"], at_work, strict=True) if n > of)
+    assert f": {note[-1]}." in told
+    assert ("why fewer" in describe_scenario(scenario)) == (note[-1] in describe_scenario(scenario))
+
+
+def test_plus_minus_is_a_standard_deviation_or_nothing(small_scenario: Scenario) -> None:
+    """± is one standard deviation over the runs of a case, which the table says; with one run there is none."""
+    results = sim.run(small_scenario)
+    first = results.runs[results.runs["case"] == 0]["time_s"]
+    assert f"{first.mean():.2f} ± {first.std():.2f}" in describe_results(results)
+    assert "± is one standard deviation over the 3 runs of a case." in describe_results(results)
+    once = sim.run(small_scenario.with_values({"replications": 1}))
+    assert once.summary["time_stdev_s"].isna().all()
+    assert "±" not in describe_results(once)

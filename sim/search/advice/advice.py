@@ -26,10 +26,11 @@ _WIDTH = 118  # of the words
 class Advice:
     """What was found for one job on one machine.
 
-    * ``table``: a row for each candidate, by threads and chunk: threads, chunk_bytes (the first one's, where chunks
-      differ), time_s (mean), in_time_s and late_s (means of the starts in which the last thread begins in time, and
-      late, where these differ), low_s and high_s (between which all runs end; wider where rates are not measured),
-      cpu_s (mean), limit (what keeps it from being faster), and note (recommended, default, one thread).
+    * ``table``: a row for each candidate, by threads and chunk: threads_allowed (the option's value), threads (those
+      that work), chunk_bytes (the first one's, where chunks differ), time_s (mean), in_time_s and late_s (means of the
+      starts in which the last thread begins in time, and late, where these differ), low_s and high_s (between which all
+      runs end; wider where rates are not measured), cpu_s (mean), limit (what keeps it from being faster), and note
+      (recommended, default, one thread).
     * ``recommended``, ``default``, ``single``: rows of it.
     * ``sentences``: the advice in words, the first one the answer.
     * ``option``: what to paste.
@@ -118,7 +119,8 @@ def describe_advice(advice: Advice) -> str:
 
     shown = {
         "": table["note"],
-        "threads": table["threads"],
+        "threads\nallowed": table["threads_allowed"],
+        "threads\nat work": table["threads"],
         "chunk": [format_size(size) for size in table["chunk_bytes"]],
         f"time ({unit})": [f"{factor * time:.2f}" for time in table["time_s"]],
         "in time or late": pairs("in_time_s", "or", "late_s"),

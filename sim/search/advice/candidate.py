@@ -115,6 +115,7 @@ class Candidate:
         intervals = [outcome.interval() for outcome in self.outcomes]
         in_time_s, late_s = [each.time_s for each in self.outcomes] if self.has_two_times else (math.nan, math.nan)
         return {
+            "threads_allowed": max(self.threads, self.case.threads_allowed),
             "threads": self.threads,
             "chunk_bytes": self.chunk_bytes,
             "time_s": self.time_s,

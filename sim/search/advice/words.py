@@ -148,7 +148,9 @@ def _doubt(found: Findings) -> str:
 def _choice(candidate: Candidate) -> str:
     """Return its threads and, where there is a choice, its chunks."""
     chunks = f" with chunks of {format_size(candidate.chunk_bytes)}" if has_chunk(candidate.case) else ""
-    return f"{candidate.threads} thread{'s' * (candidate.threads > 1)}{chunks}"
+    more = candidate.case.threads_allowed
+    allowed = f" at work of {more} allowed" if more > candidate.threads else ""
+    return f"{candidate.threads} thread{'s' * (candidate.threads > 1)}{allowed}{chunks}"
 
 
 def _time(candidate: Candidate) -> str:
