@@ -19,10 +19,11 @@ import pandas as pd
 import yaml
 
 from models.machine import Machine
+from models.results.code import code_identity, rule_identity
 from models.scenario import Scenario
 
 SCHEMA_VERSION = 1
-_PACKAGES = ("ktask-sim", "simpy", "numpy", "pandas", "pyarrow")
+_PACKAGES = ("simpy", "numpy", "pandas", "pyarrow")
 
 
 class FolderTakenError(Exception):
@@ -145,7 +146,7 @@ def provenance_of(scenario: Scenario, backend: str, *, with_traces: bool) -> dic
     machines = [machine_as_data(machine) for machine in machines_of(scenario)]
     published = None if scenario.compare_with is None else scenario.compare_with.cells.to_csv(index=False)
     identity = [scenario.document.plain(), machines, published]
-    own = [[f"{rule.__module__}.{rule.__qualname__}" for rule in case.rules.values()] for case in scenario.cases]
+    own = [[rule_identity(rule) for rule in case.rules.values()] for case in scenario.cases]
     content = json.dumps([*identity, own] if any(own) else identity, sort_keys=True)
     return {
         "schema_version": SCHEMA_VERSION,
@@ -153,6 +154,7 @@ def provenance_of(scenario: Scenario, backend: str, *, with_traces: bool) -> dic
         "digest": hashlib.sha256(content.encode()).hexdigest(),
         "seeds": sorted({case.seed for case in scenario.cases}),
         "traces": with_traces,
+        "code": code_identity(),
         "python": platform.python_version(),
         **{package: version(package) for package in _PACKAGES},
     }

@@ -58,7 +58,7 @@ class Scenario:
         cases = _with_choices([case for part in parts for case in part.cases], values)
         return Scenario(title, question, cases, parts[0].compare_with, locate(plain), parts[0].path)
 
-    def with_team_costs(self) -> Scenario:
+    def with_worker_costs(self) -> Scenario:
         """Return the scenario with the costs of the real backend's threads, where the machine's file has them.
 
         So it simulates what `real.run` does, and not what a kernel would.

@@ -108,7 +108,7 @@ def disturbance(cells: pd.DataFrame) -> str:
 
 def _compare(scenario: Scenario, runs: pd.DataFrame, machine: Machine) -> pd.DataFrame:
     measured = measured_cells(scenario, runs)
-    here = scenario.on(machine).with_team_costs()
+    here = scenario.on(machine).with_worker_costs()
     simulated = run(here).runs.groupby("case")["time_s"]
     predicted = simulated.median().loc[measured["case"]].to_numpy(float)
     spread = (simulated.std() / simulated.mean()).fillna(0.0).loc[measured["case"]].to_numpy(float)

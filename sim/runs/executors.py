@@ -26,6 +26,7 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Any, Protocol
 
+from models.results.code import code_identity
 from models.results.run import RunResult
 from models.scenario.case import Case
 from sim.engine.run import run_case
@@ -34,7 +35,6 @@ from sim.runs.replications import Key
 _CONNECT_S = 10.0  # the longest that a scheduler may take to answer
 _PER_THREAD = 3  # runs in flight for each thread of a cluster, so that none waits for the next one
 _LEAST_IN_FLIGHT = 16  # where a cluster has no workers yet
-_DECISIVE = ("ktask-sim", "simpy")  # packages on which the figures of a run depend, besides Python
 _KILLED = "a process that made runs was killed, perhaps for want of memory: try fewer --jobs"
 _NOT_STARTED = (
     "no other process could start, as each first imports this program: give jobs=1, or let it be a file in which all "
@@ -188,7 +188,7 @@ class _Cluster:
         self._futures: dict[Key, Any] = {}
         self._n_submitted = 0
         self._limit = _LEAST_IN_FLIGHT
-        self._versions = {"python": platform.python_version(), **{name: version(name) for name in _DECISIVE}}
+        self._versions = _versions()
 
     def limit(self) -> int:
         return self._limit
@@ -237,8 +237,18 @@ def _put(done: SimpleQueue[Key], key: Key, _future: object) -> None:
 
 def _run_there(case: Case, replication: int, versions: Mapping[str, str]) -> RunResult:
     """Make a run on a worker of a cluster. Raises SchedulerError if what it is made with has other versions."""
+    found = _versions()
     for name, wanted in versions.items():
-        found = platform.python_version() if name == "python" else version(name)
-        if found != wanted:
-            raise SchedulerError(f"a worker of the cluster has {name} {found}; here it is {wanted}")
+        if found[name] != wanted:
+            raise SchedulerError(f"a worker of the cluster has {name} {found[name]}; here it is {wanted}")
     return run_case(case, replication)
+
+
+def _versions() -> dict[str, str]:
+    """Return what the figures of a run depend on besides its case, for people to read."""
+    code = code_identity()
+    return {
+        "Python": platform.python_version(),
+        "simpy": version("simpy"),
+        "ktask-sim": f"{code['version']} (code {code['digest'][:12]})",
+    }

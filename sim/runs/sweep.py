@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-import inspect
 import json
 import shutil
 from collections.abc import Callable, Iterable
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
 from models.results import Results, may_replace, provenance_of
+from models.results.code import rule_identity
 from models.results.tables import make_results
 from models.scenario import Scenario
 from models.scenario.case import Case
@@ -97,9 +96,7 @@ def digest(cases: Iterable[Case]) -> str:
         others = (*case.background.values(), *case.groups.values())
         parts = [part.model_dump_json() for part in (case.task, case.kernel, *others)]
         for name, rule in sorted(case.rules.items()):
-            parts += [name, f"{rule.__module__}.{rule.__qualname__}"]
-            with suppress(OSError, TypeError):  # where it was typed in, and is kept nowhere
-                parts.append(inspect.getsource(rule))
+            parts += [name, *rule_identity(rule)]
         found.update(json.dumps(parts).encode())
     return found.hexdigest()
 

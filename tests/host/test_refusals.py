@@ -21,7 +21,7 @@ from real.limits import free_huge_pages, huge_page_sizes
 from real.zeroing import methods
 from tests.host.conftest import BUSY, CPU_IDS, SMALL
 from tests.host.test_huge_pages import PAGE_BYTES
-from tests.host.test_team import two_nodes
+from tests.host.test_workers import two_nodes
 
 pytestmark = [
     pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="needs Linux"),

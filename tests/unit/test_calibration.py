@@ -86,7 +86,7 @@ def guess(*shape: int, **rates: Any) -> Machine:
 
 def runs_of(scenario: Scenario, machine: Machine, seed: int = 1) -> pd.DataFrame:
     """Return the table that running a scenario on the host gives."""
-    here = scenario.on(machine).with_team_costs()
+    here = scenario.on(machine).with_worker_costs()
     cases = tuple(replace(case, seed=1000 * seed + number) for number, case in enumerate(here.cases))
     runs = run(replace(here, cases=cases)).runs
     costs = machine.worker_costs

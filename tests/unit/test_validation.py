@@ -25,7 +25,7 @@ def quiet_host(clear_rate: str = "4GiB/s") -> Machine:
 
 def runs_at(scenario: Scenario, machine: Machine, factors: list[list[float]], unstable: str = "") -> pd.DataFrame:
     """Return runs of each case that take these multiples of the predicted time; all unstable if a reason is given."""
-    predicted = run(scenario.on(machine).with_team_costs()).runs.groupby("case")["time_s"].median()
+    predicted = run(scenario.on(machine).with_worker_costs()).runs.groupby("case")["time_s"].median()
     rows = [
         {"case": case, "replication": i, "nthreads": scenario.cases[case].kernel.max_threads, "unstable": unstable}
         | {"time_s": factor * predicted[case]}

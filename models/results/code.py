@@ -1,0 +1,115 @@
+"""Which code makes results: version, commit, and a digest of every source file that is loaded."""
+
+from __future__ import annotations
+
+import hashlib
+import subprocess
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from types import CodeType
+from typing import Any
+
+_PACKAGES = ("models", "real", "sim")
+_HOME = Path(__file__).parents[2]  # of the three packages: a checkout, or site-packages
+
+
+@cache
+def code_identity(home: Path = _HOME) -> dict[str, Any]:
+    """Return what identifies the code of this program, or of another copy of it in the folder `home`.
+
+    Returns: ``version`` (as ``git describe`` has it in a checkout, else the installed one), ``commit`` (None outside a
+    checkout), ``changed`` (whether the checkout has changes that are not committed; None outside one) and ``digest``
+    (SHA-256 over the sources of sim, models and real, which tells any two codes apart).
+
+    Example:
+        >>> sorted(code_identity())
+        ['changed', 'commit', 'digest', 'version']
+    """
+    described = _git(home, "describe", "--tags", "--always", "--dirty", "--match", "v*")
+    commit = _git(home, "rev-parse", "HEAD")
+    return {
+        "version": _described_version(described),
+        "commit": commit,
+        "changed": None if described is None else described.endswith("-dirty"),
+        "digest": _digest(home),
+    }
+
+
+def installed_version() -> str:
+    """Return the version that was installed, "unknown" if nothing was."""
+    try:
+        return version("ktask-sim")
+    except PackageNotFoundError:
+        return "unknown"
+
+
+def rule_identity(rule: type[Any]) -> list[str]:
+    """Return what tells a user's own rule from others: its name, and a digest of what it and its own bases do.
+
+    It is made of the compiled code and the plain values of the classes, not of their source, which a notebook or a
+    prompt may not keep, and of which `inspect` finds the first of two classes of one name.
+    """
+    found = hashlib.sha256()
+    for each in rule.__mro__:
+        if each.__module__.partition(".")[0] in (*_PACKAGES, "builtins"):
+            continue
+        for name, value in sorted(vars(each).items()):
+            if name not in _NOT_BEHAVIOUR:
+                found.update(f"{name}={_behaviour(value)}\n".encode())
+    return [f"{rule.__module__}.{rule.__qualname__}", found.hexdigest()]
+
+
+_NOT_BEHAVIOUR = (
+    "__doc__",
+    "__module__",
+    "__dict__",
+    "__weakref__",
+    "__qualname__",
+    "__abstractmethods__",
+    "_abc_impl",
+)
+
+
+def _behaviour(value: Any) -> str:
+    """Return what a member of a class does, as text that is the same in every process."""
+    inner = getattr(value, "fget", None) or getattr(value, "__func__", None) or value
+    code = getattr(inner, "__code__", None)
+    if code is None:
+        return (
+            repr(inner) if isinstance(inner, (str, int, float, tuple, frozenset, type(None))) else type(inner).__name__
+        )
+    return f"{_code(code)} {getattr(inner, '__defaults__', None)!r}"
+
+
+def _code(code: CodeType) -> str:
+    consts = [_code(each) if isinstance(each, CodeType) else repr(each) for each in code.co_consts]
+    return f"{code.co_code.hex()} {code.co_names} {consts}"
+
+
+def _described_version(described: str | None) -> str:
+    """Return the version of a checkout: the tag and what came since, or the installed version and the commit."""
+    if described is None:
+        return installed_version()
+    if described.startswith("v"):
+        return described.removeprefix("v")
+    return f"{installed_version()}+{described}"
+
+
+def _git(home: Path, *arguments: str) -> str | None:
+    """Return what git says of the checkout in a folder, None if there is none or no git."""
+    if not (home / ".git").exists():
+        return None
+    try:
+        done = subprocess.run(["git", "-C", str(home), *arguments], capture_output=True, text=True, timeout=10)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None
+
+
+def _digest(home: Path) -> str:
+    found = hashlib.sha256()
+    for package in _PACKAGES:
+        for path in sorted((home / package).rglob("*.py")):
+            found.update(path.relative_to(home).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
+    return found.hexdigest()
