@@ -61,13 +61,8 @@ def rule_identity(rule: type[Any]) -> list[str]:
 
 
 _NOT_BEHAVIOUR = (
-    "__doc__",
-    "__module__",
-    "__dict__",
-    "__weakref__",
-    "__qualname__",
-    "__abstractmethods__",
-    "_abc_impl",
+    *("__doc__", "__module__", "__dict__", "__weakref__", "__qualname__", "__abstractmethods__", "_abc_impl"),
+    *("__firstlineno__", "__static_attributes__"),
 )
 
 
@@ -76,15 +71,22 @@ def _behaviour(value: Any) -> str:
     inner = getattr(value, "fget", None) or getattr(value, "__func__", None) or value
     code = getattr(inner, "__code__", None)
     if code is None:
-        return (
-            repr(inner) if isinstance(inner, (str, int, float, tuple, frozenset, type(None))) else type(inner).__name__
-        )
+        return _constant(inner)
     return f"{_code(code)} {getattr(inner, '__defaults__', None)!r}"
 
 
 def _code(code: CodeType) -> str:
-    consts = [_code(each) if isinstance(each, CodeType) else repr(each) for each in code.co_consts]
+    consts = [_code(each) if isinstance(each, CodeType) else _constant(each) for each in code.co_consts]
     return f"{code.co_code.hex()} {code.co_names} {consts}"
+
+
+def _constant(value: Any) -> str:
+    """Return a constant as text, sets in an order that no hash decides; of other things the name of their type."""
+    if isinstance(value, (set, frozenset)):
+        return f"{{{', '.join(sorted(map(_constant, value)))}}}"
+    if isinstance(value, (tuple, list)):
+        return f"({', '.join(map(_constant, value))})"
+    return repr(value) if isinstance(value, (str, bytes, int, float, complex, type(None))) else type(value).__name__
 
 
 def _described_version(described: str | None) -> str:
