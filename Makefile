@@ -5,13 +5,17 @@ BIN := .venv/bin
 export OMP_NUM_THREADS := 1
 export MPLBACKEND := Agg
 
-.PHONY: run test lint lab validate bench lock clean
+.PHONY: run test quick lint lab validate bench lock clean
 
 run: .venv/.installed
 	$(BIN)/ktask-sim run scenarios/clear_gigantic_page.yaml
 
 test: .venv/.installed lint
 	$(BIN)/pytest -n auto
+
+# While you write: lint, types, and the tests that start no process and need no network and no host.
+quick: .venv/.installed lint
+	$(BIN)/pytest -n auto -m "not slow and not host and not network"
 
 lint: .venv/.installed
 	$(BIN)/ruff check

@@ -19,6 +19,24 @@ from models.text.units import GIB
 
 ROOT = Path(__file__).parent.parent
 
+# What all tests of a folder are, so that `make quick` can leave them out.
+_FOLDER_MARKS = {
+    "emulated": "host",
+    "host": "host",
+    "install": "slow",
+    "notebooks": "slow",
+    "published": "slow",
+    "sweep": "slow",
+}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests of a folder by what they need."""
+    for item in items:
+        mark = _FOLDER_MARKS.get(item.path.parent.name)
+        if mark is not None:
+            item.add_marker(mark)
+
 
 @pytest.fixture(scope="session", autouse=True)
 def _can_be_interrupted() -> None:
