@@ -1,37 +1,49 @@
 # Two commands do everything on a fresh machine with Python 3.11+ and make: `make run` and `make test`.
 PYTHON ?= python3
-BIN := .venv/bin
+VENV ?= .venv
+BIN := $(VENV)/bin
 # Byte order and thread pools must not differ between machines; one process uses one core.
 export OMP_NUM_THREADS := 1
 export MPLBACKEND := Agg
 
-.PHONY: run test quick lint lab validate bench lock clean
+.PHONY: run test quick lint lab docs pythons validate bench lock clean
 
-run: .venv/.installed
+run: $(VENV)/.installed
 	$(BIN)/ktask-sim run scenarios/clear_gigantic_page.yaml
 
-test: .venv/.installed lint
+test: $(VENV)/.installed lint
 	$(BIN)/pytest -n auto
 
 # While you write: lint, types, and the tests that start no process and need no network and no host.
-quick: .venv/.installed lint
+quick: $(VENV)/.installed lint
 	$(BIN)/pytest -n auto -m "not slow and not host and not network"
 
-lint: .venv/.installed
+lint: $(VENV)/.installed
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check -q
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
 # Opens the notebooks in a browser.
-lab: .venv/.installed
+lab: $(VENV)/.installed
 	$(BIN)/jupyter lab notebooks
 
+# The reference of all public names, from their docstrings, into reference/.
+docs: $(VENV)/.installed
+	$(BIN)/pdoc -d google -o reference sim real models
+
+# All tests on each Python from 3.11 up that is on this machine.
+pythons:
+	@for version in 3.11 3.12 3.13 3.14; do \
+	  if command -v python$$version >/dev/null; then $(MAKE) test PYTHON=python$$version VENV=.venv-$$version || exit 1; \
+	  else echo "python$$version is not on this machine"; fi; \
+	done
+
 # Slow studies; their results are in VALIDATION.md.
-validate: .venv/.installed
+validate: $(VENV)/.installed
 	$(BIN)/python -m tests.validation.study
 
-bench: .venv/.installed
+bench: $(VENV)/.installed
 	$(BIN)/python -m tests.bench
 
 # Writes the two lock files anew; needs uv.
@@ -41,12 +53,12 @@ lock:
 	uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate \
 	  -q --extra dev -c requirements.lock pyproject.toml -o requirements-dev.lock
 
-.venv/.installed: requirements-dev.lock pyproject.toml
+$(VENV)/.installed: requirements-dev.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, found " + sys.version)'
-	$(PYTHON) -m venv .venv
+	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --disable-pip-version-check -q --require-hashes -r requirements-dev.lock
 	$(BIN)/pip install --disable-pip-version-check -q --no-deps --no-build-isolation -e .
 	touch $@
 
 clean:
-	rm -rf .venv results dist
+	rm -rf .venv .venv-* results reference dist
