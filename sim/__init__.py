@@ -9,31 +9,37 @@ results.summary  # a tidy DataFrame, one row for each case
 sim.trace(scenario, case=2)  # who worked on which chunk, where, from when to when
 """
 
-from models.files.machine import load_machine
-from models.measured.measurements import read_measurements
-from models.results import Results, load_results
-from models.results.regret_table import regret_table
-from models.scenario import Scenario
-from sim.compare.host import Validation, describe_validation, validate
-from sim.compare.published import compare as compare_published
-from sim.compare.published import describe_published
-from sim.figures import (
-    plot_heat_map,
-    plot_interference,
-    plot_loads,
-    plot_pareto,
-    plot_regret,
-    plot_speedup,
-    plot_timeline,
-)
-from sim.fit.host import Calibration, CalibrationError, calibrate, describe_calibration
-from sim.fit.table import describe_fit, figures_of, fit_table
-from sim.runs.experiment import load, run, trace
-from sim.runs.sweep import sweep
-from sim.search.advice import Advice, advise, describe_advice
-from sim.search.tuning import Tuning, describe_tuning, tune
-from sim.show.host_figure import plot_validation
-from sim.show.published_figure import plot_table
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from models.files.machine import load_machine
+    from models.measured.measurements import read_measurements
+    from models.results import Results, load_results
+    from models.results.regret_table import regret_table
+    from models.scenario import Scenario
+    from sim.compare.host import Validation, describe_validation, validate
+    from sim.compare.published import compare as compare_published
+    from sim.compare.published import describe_published
+    from sim.figures import (
+        plot_heat_map,
+        plot_interference,
+        plot_loads,
+        plot_pareto,
+        plot_regret,
+        plot_speedup,
+        plot_timeline,
+    )
+    from sim.fit.host import Calibration, CalibrationError, calibrate, describe_calibration
+    from sim.fit.table import describe_fit, figures_of, fit_table
+    from sim.runs.experiment import load, run, trace
+    from sim.runs.sweep import sweep
+    from sim.search.advice import Advice, advise, describe_advice
+    from sim.search.tuning import Tuning, describe_tuning, tune
+    from sim.show.host_figure import plot_validation
+    from sim.show.published_figure import plot_table
 
 __all__ = [
     "Advice",
@@ -74,3 +80,56 @@ __all__ = [
     "tune",
     "validate",
 ]
+
+_ROOMS = {  # where each public name is; a name is imported when it is asked for
+    "Advice": "sim.search.advice",
+    "Calibration": "sim.fit.host",
+    "CalibrationError": "sim.fit.host",
+    "Results": "models.results",
+    "Scenario": "models.scenario",
+    "Tuning": "sim.search.tuning",
+    "Validation": "sim.compare.host",
+    "advise": "sim.search.advice",
+    "calibrate": "sim.fit.host",
+    "compare_published": "sim.compare.published:compare",
+    "describe_advice": "sim.search.advice",
+    "describe_calibration": "sim.fit.host",
+    "describe_fit": "sim.fit.table",
+    "describe_published": "sim.compare.published",
+    "describe_tuning": "sim.search.tuning",
+    "describe_validation": "sim.compare.host",
+    "figures_of": "sim.fit.table",
+    "fit_table": "sim.fit.table",
+    "load": "sim.runs.experiment",
+    "load_machine": "models.files.machine",
+    "load_results": "models.results",
+    "plot_heat_map": "sim.figures",
+    "plot_interference": "sim.figures",
+    "plot_loads": "sim.figures",
+    "plot_pareto": "sim.figures",
+    "plot_regret": "sim.figures",
+    "plot_speedup": "sim.figures",
+    "plot_table": "sim.show.published_figure",
+    "plot_timeline": "sim.figures",
+    "plot_validation": "sim.show.host_figure",
+    "read_measurements": "models.measured.measurements",
+    "regret_table": "models.results.regret_table",
+    "run": "sim.runs.experiment",
+    "sweep": "sim.runs.sweep",
+    "trace": "sim.runs.experiment",
+    "tune": "sim.search.tuning",
+    "validate": "sim.compare.host",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name: pandas, Matplotlib and others take a second, which most uses don't need."""
+    if name not in _ROOMS:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module, _, own_name = _ROOMS[name].partition(":")
+    value = globals()[name] = getattr(import_module(module), own_name or name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -137,13 +137,13 @@ class Costs(BaseModel):
     The file of a machine may have other values (`clients:`), and so may a scenario (`task.costs`).
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, defer_build=True)
 
 
 class Client(BaseModel):
     """The job of a scenario."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, defer_build=True)
 
     baseline: ClassVar[Mapping[str, Any]] = {"kernel.max_threads": 1}  # a scenario's values for a kernel without help
     clears: ClassVar[bool] = False  # True: its work is clearing, at the machine's rates, in part or as a whole

@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import Any
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any
 
 from models.text.document import is_file
 from models.text.problems import did_you_mean
 from models.text.units import describe
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 _SOURCED = ("source", "client", "machine")
 _REQUIRED = (*_SOURCED, "time_s")
@@ -48,6 +49,8 @@ def load_table(name: str, base: Path, *, of_times: bool = True) -> PublishedTabl
             f"found {describe(name)}; allowed is a shipped table ({', '.join(names)}) or the path of a CSV file"
             f"{did_you_mean(stem, names)}"
         )
+    import pandas as pd  # takes a while, which most commands don't need
+
     try:
         cells = pd.read_csv(path)
     except (OSError, ValueError) as error:  # pandas' own errors are ValueErrors
@@ -71,4 +74,6 @@ def load_table(name: str, base: Path, *, of_times: bool = True) -> PublishedTabl
 
 
 def _are_numbers(cells: pd.Series[Any]) -> bool:
+    import pandas as pd
+
     return pd.api.types.is_numeric_dtype(cells) and not pd.api.types.is_bool_dtype(cells)

@@ -19,7 +19,7 @@ LEAST_QUOTA_S = 1e-3  # CPU time of a period; source: min_cfs_quota_period, kern
 class Group(BaseModel):
     """A cgroup: its quota (cpu.max) and its CPUs (cpuset.cpus). It has no weight of its own: threads compete singly."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, defer_build=True)
 
     quota: Annotated[
         float | None,

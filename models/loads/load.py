@@ -59,7 +59,7 @@ MOST_THREADS = 64  # for each CPU; with 16384 in a run queue a simulated second 
 class Load(BaseModel):
     """Other work in a scenario, from its start on: for ever, or an amount of it."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, defer_build=True)
 
     load: Annotated[str, Field(description="what kind of work it is")]
     threads: Annotated[

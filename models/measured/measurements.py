@@ -40,7 +40,7 @@ _WORDS_TRUE = ("true", "yes", "1", "1.0")
 
 
 class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, defer_build=True)
 
 
 class LeftOut(_Part):

@@ -95,7 +95,7 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
 class PolicyOptions(BaseModel):
     """The policy part of a kernel version's parameters. Parts that are not given are the preset's."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, defer_build=True)
 
     policy: PolicyName = "ktask-v1"
     max_threads: Annotated[

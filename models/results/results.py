@@ -13,14 +13,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pandas as pd
 import yaml
 
-from models.machine import Machine
 from models.results.code import code_identity, rule_identity
-from models.scenario import Scenario
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from models.machine import Machine
+    from models.scenario import Scenario
 
 SCHEMA_VERSION = 1
 _PACKAGES = ("simpy", "numpy", "pandas", "pyarrow")
@@ -91,6 +94,8 @@ _TABLES = ("summary", "runs", "workers", "resources", "traces", "loads")
 
 def load_results(folder: str | Path) -> Results:
     """Read a result folder. Raises FileNotFoundError or ValueError if it is none, or of another schema version."""
+    import pandas as pd  # takes a while, which most commands don't need
+
     folder = Path(folder)
     provenance = json.loads((folder / "provenance.json").read_text())
     if provenance["schema_version"] != SCHEMA_VERSION:

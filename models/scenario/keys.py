@@ -29,7 +29,7 @@ _NAME, _NAME_WORDS = (
 class ScenarioFile(BaseModel):
     """A scenario file."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, defer_build=True)
 
     title: Annotated[str, StringConstraints(strip_whitespace=True), Field(min_length=1, description="its heading")]
     question: Annotated[

@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import yaml
 from yaml.reader import ReaderError
 
@@ -312,7 +311,7 @@ def leaves(located: Located, path: KeyPath = ()) -> Iterator[tuple[KeyPath, Any]
 
 def locate(value: Any) -> Located:
     """Return a value from Python as if it were of a file, but without a place."""
-    if isinstance(value, (np.generic, np.ndarray)):
+    if hasattr(value, "tolist"):  # of NumPy, which is not imported here as it takes a while
         value = value.tolist()
     if isinstance(value, Mapping):
         return Located({str(k): locate(v) for k, v in value.items()}, 0, 0, {str(k): (0, 0) for k in value})

@@ -8,45 +8,63 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from importlib import import_module
 
 import click
 
 from models.results import FolderTakenError
 from models.text.problems import InputError
-from sim.cli import advice, hosts, plots, scenarios, sweeps, tuning
-from sim.runs.executors import LostWorkersError
+
+# Of each command: the module and the name of its function. A command is imported when it is asked for.
+_COMMANDS = {
+    "run": ("scenarios", "run"),
+    "sweep": ("sweeps", "sweep"),
+    "tune": ("tuning", "tune"),
+    "advise": ("advice", "advise"),
+    "show": ("scenarios", "show"),
+    "plot": ("plots", "plot"),
+    "describe": ("scenarios", "describe"),
+    "machines": ("scenarios", "machines"),
+    "policies": ("scenarios", "policies"),
+    "schema": ("scenarios", "schema"),
+    "host": ("hosts", "host"),
+    "import": ("hosts", "import_machine"),
+    "calibrate": ("hosts", "calibrate"),
+    "validate": ("hosts", "validate"),
+}
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+class _Commands(click.Group):
+    """The commands by name."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
+        return sorted(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        if cmd_name not in _COMMANDS:
+            return None
+        module, name = _COMMANDS[cmd_name]
+        command: click.Command = getattr(import_module(f"sim.cli.{module}"), name)
+        return command
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="ktask-sim")
 def cli() -> None:
     """Simulate how a kernel splits big jobs over many CPUs."""
 
 
-for command in (
-    scenarios.run,
-    sweeps.sweep,
-    tuning.tune,
-    advice.advise,
-    scenarios.show,
-    plots.plot,
-    scenarios.describe,
-    scenarios.machines,
-    scenarios.policies,
-    scenarios.schema,
-    hosts.host,
-    hosts.import_machine,
-    hosts.calibrate,
-    hosts.validate,
-):
-    cli.add_command(command)
+def _lost() -> type[Exception]:
+    """Return the error of runs that were lost; asked for only when something has failed."""
+    from sim.runs.executors import LostWorkersError
+
+    return LostWorkersError
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; the exit status is 0, 2 for bad input, 1 for a run that failed."""
     try:
         status = cli.main(list(arguments) if arguments is not None else None, standalone_mode=False)
-        sys.exit(status if isinstance(status, int) else 0)
     except InputError as error:
         for problem in error.problems:
             click.echo(str(problem), err=True)
@@ -65,6 +83,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
-    except (OSError, MemoryError, LostWorkersError) as error:
+    except (OSError, MemoryError, _lost()) as error:
         click.echo(f"error: {error}", err=True)
         sys.exit(1)
+    sys.exit(status if isinstance(status, int) else 0)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
-from typing import Any, TypeVar
+from typing import Any
 
 import click
 import pandas as pd
@@ -25,6 +25,7 @@ from models.results import Results
 from models.scenario import Scenario
 from models.text.document import locate
 from models.text.problems import InputError
+from sim.cli.host_options import HOST_OPTIONS, host_options
 from sim.cli.programs import COUNT, measure_page_faults, validate_programs
 from sim.cli.published import calibrate_table, validate_tables
 from sim.compare.host import describe_validation
@@ -34,24 +35,7 @@ from sim.fit.host import calibrate as fit
 from sim.fit.page_faults import with_page_faults
 from sim.show.host_figure import plot_validation
 
-F = TypeVar("F", bound=Callable[..., Any])
-
 _OF_CLEARING = 0.75  # of the time of a calibration; the rest is for page faults
-
-
-def host_options(command: F) -> F:
-    """Add the options that say how a host may be used."""
-    for option in (
-        click.option("--allow-hugepage-pool", is_flag=True, help="As root: grow the pool of huge pages meanwhile."),
-        click.option("--memory-share", type=click.FloatRange(0.01, 0.9), default=0.5, show_default=True,
-                     help="The most of the available memory that may be used."),
-        click.option("--method", help="How memory is cleared; default the best possible (`ktask-sim host`)."),
-    ):  # fmt: skip
-        command = option(command)
-    return command
-
-
-HOST_OPTIONS = ("method", "memory_share", "allow_hugepage_pool")
 
 
 def _refuse_given(names: Sequence[str], use: str) -> None:

@@ -5,28 +5,21 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
-from tabulate import tabulate
-from tqdm import tqdm
 
+import sim
 from models.files.machine import iter_shipped, load_machine, machine_schema
-from models.results import (
-    Results,
-    check_folder,
-    may_replace,
-    provenance_of,
-)
-from models.results.tables import unmatched_note
+from models.results import check_folder, may_replace, provenance_of
 from models.scenario import load_scenario
 from models.scenario.keys import scenario_schema
 from models.text.units import format_rate, format_size
-from sim.cli.hosts import host_options, real_backend, refused, stability
-from sim.cli.plots import read_folder
-from sim.figures import plot_speedup
+from sim.cli.host_options import host_options
 from sim.runs.experiment import available_cpus
-from sim.runs.experiment import run as run_scenario
-from sim.show.describe import describe_machine, describe_policies, describe_results, describe_scenario
+
+if TYPE_CHECKING:
+    from models.results import Results
 
 _FIGURE = "speedup.png"
 
@@ -56,6 +49,11 @@ def run(
     allow_hugepage_pool: bool,
 ) -> None:
     """Run SCENARIO, a YAML file: print its table, write its result folder and figure."""
+    from tqdm import tqdm
+
+    from models.results.tables import unmatched_note
+    from sim.cli.hosts import real_backend, refused, stability
+
     if backend == "sim":
         _refuse_host_options()
     loaded = load_scenario(scenario)
@@ -67,7 +65,7 @@ def run(
     if backend == "sim":
 
         def execute(on_done: Callable[[], object]) -> Results:
-            return run_scenario(loaded, jobs=jobs or available_cpus(), traces=trace, on_done=on_done)
+            return sim.run(loaded, jobs=jobs or available_cpus(), traces=trace, on_done=on_done)
     else:
         real = real_backend()
         with refused():
@@ -84,7 +82,7 @@ def run(
     with tqdm(total=total, desc=scenario.stem, bar_format=bar, disable=None, leave=False) as progress:
         results = execute(progress.update)
     results.save(folder)
-    plot_speedup(results, folder / _FIGURE)
+    sim.plot_speedup(results, folder / _FIGURE)
     print_results(results, style)
     note = unmatched_note(loaded, results.summary)
     if note:
@@ -100,8 +98,10 @@ def run(
 @click.option("--format", "style", type=click.Choice(["table", "csv", "json"]), default="table", show_default=True)
 def show(folder: Path, style: str) -> None:
     """Print the table of a result FOLDER again, and draw its figure anew."""
+    from sim.cli.plots import read_folder
+
     results = read_folder(folder)
-    plot_speedup(results, folder / _FIGURE)
+    sim.plot_speedup(results, folder / _FIGURE)
     print_results(results, style)
     click.echo(f"figure: {folder / _FIGURE}", err=True)
 
@@ -110,6 +110,8 @@ def show(folder: Path, style: str) -> None:
 @click.argument("scenario", type=click.Path(path_type=Path))
 def describe(scenario: Path) -> None:
     """Say in words what SCENARIO simulates: machine, topology, task, chunks, policy, what is random."""
+    from sim.show.describe import describe_scenario
+
     click.echo(describe_scenario(load_scenario(scenario)))
 
 
@@ -117,7 +119,11 @@ def describe(scenario: Path) -> None:
 @click.argument("name", required=False)
 def machines(name: str | None) -> None:
     """List the shipped machines; with NAME (or the path of a machine file), describe one with its sources."""
+    from tabulate import tabulate
+
     if name is not None:
+        from sim.show.describe import describe_machine
+
         try:
             click.echo(describe_machine(load_machine(name), with_sources=True))
         except ValueError as error:
@@ -142,6 +148,8 @@ def machines(name: str | None) -> None:
 @click.command()
 def policies() -> None:
     """List the policies: presets, the rules for each decision with their source, and their parameters."""
+    from sim.show.describe import describe_policies
+
     click.echo(describe_policies())
 
 
@@ -176,4 +184,6 @@ def print_results(results: Results, style: str) -> None:
     elif style == "json":
         click.echo(results.summary.to_json(orient="records", indent=1))
     else:
+        from sim.show.describe import describe_results
+
         click.echo(describe_results(results))

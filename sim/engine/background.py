@@ -6,7 +6,6 @@ import math
 from collections.abc import Generator, Iterator
 from typing import Any
 
-import numpy as np
 from simpy import AllOf, Event
 
 from models.loads import Compute, Load, LoadStep, Move, Request, SleepFor
@@ -53,6 +52,8 @@ class Neighbour:
     @property
     def mean_time_s(self) -> float:
         """From its start to the end of a thread, on average; NaN if it never ends."""
+        import numpy as np  # takes a while, which jobs without other work don't need
+
         return float(np.mean(self._ended_s)) - self.load.start if self._ended_s else math.nan
 
     @property
@@ -66,6 +67,8 @@ class Neighbour:
     def response_s(self, begin_s: float, end_s: float) -> dict[int, float]:
         """Return percentiles of the response time of requests that arrived in a stretch; NaN if there were none."""
         times = [took_s for arrived_s, took_s in self._answered if begin_s <= arrived_s < end_s]
+        import numpy as np
+
         return {p: float(np.percentile(times, p)) if times else math.nan for p in PERCENTILES}
 
     def has_answered(self, end_s: float) -> bool:

@@ -6,16 +6,17 @@ import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import as_completed
 from pathlib import Path
-
-import pandas as pd
+from typing import TYPE_CHECKING
 
 from models.results import Results, provenance_of
 from models.results.run import RunResult
-from models.results.tables import make_results, trace_frame
 from models.scenario import Scenario, load_scenario
 from models.scenario.case import Case
 from sim.engine.run import run_case
 from sim.runs.executors import processes
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 def available_cpus() -> int:
@@ -46,6 +47,8 @@ def run(
         found[key] = result
         if on_done is not None:
             on_done()
+    from models.results.tables import make_results  # pandas takes a while, which other processes don't need
+
     return make_results(
         scenario, [(*key, found[key]) for key in wanted], provenance_of(scenario, "sim", with_traces=traces)
     )
@@ -57,6 +60,8 @@ def trace(scenario: Scenario, case: int = 0, replication: int = 0) -> pd.DataFra
     Columns: kind (chunk; lock: wait and hold; queued: a helper not yet started; asleep: the caller), task, worker (0 is
     the caller), cpu, memory_node, start_bytes and size_bytes within the task, begin_s, end_s.
     """
+    from models.results.tables import trace_frame
+
     return trace_frame(run_case(scenario.cases[case], replication, with_slices=True))
 
 

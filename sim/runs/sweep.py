@@ -11,10 +11,8 @@ from pathlib import Path
 
 from models.results import Results, may_replace, provenance_of
 from models.results.code import rule_identity
-from models.results.tables import make_results
 from models.scenario import Scenario
 from models.scenario.case import Case
-from sim.figures import plot_speedup
 from sim.runs.executors import Executor, cluster, local
 from sim.runs.experiment import is_local
 from sim.runs.replications import Replications, RunningMean
@@ -67,6 +65,8 @@ def sweep(
             with cluster(scheduler) if scheduler is not None else local(n_processes) as executor:
                 _make(cases, runs, store, executor, on_done)
         provenance = identity | {"sweep": {"ci": ci, "max_replications": None if ci is None else max_replications}}
+        from models.results.tables import make_results  # pandas takes a while
+
         results = make_results(scenario, list(store.results(runs.final())), provenance)
         results = _with_intervals(results)
         if not may_replace(folder, provenance):  # not written yet
@@ -146,6 +146,8 @@ def _write(results: Results, folder: Path) -> None:
     scratch.mkdir()
     results.save(scratch / "result")
     if _n_lines(results) <= _MOST_LINES:
+        from sim.figures import plot_speedup
+
         plot_speedup(results, scratch / "result" / FIGURE)
     (folder / FIGURE).unlink(missing_ok=True)
     (folder / "provenance.json").unlink(missing_ok=True)
