@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 export OMP_NUM_THREADS := 1
 export MPLBACKEND := Agg
 
-.PHONY: run test quick lint lab docs pythons validate bench lock clean
+.PHONY: run test quick lint lab docs pythons validate transfer bench lock clean
 
 run: $(VENV)/.installed
 	$(BIN)/ktask-sim run scenarios/clear_gigantic_page.yaml
@@ -42,6 +42,11 @@ pythons:
 # Slow studies; their results are in VALIDATION.md.
 validate: $(VENV)/.installed
 	$(BIN)/python -m tests.validation.study
+
+bench: $(VENV)/.installed
+# Of that, each published table predicted without any row of it.
+transfer: $(VENV)/.installed
+	$(BIN)/python -m tests.validation.study transfer
 
 bench: $(VENV)/.installed
 	$(BIN)/python -m tests.bench

@@ -9,6 +9,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from models.files.families import families
 from models.files.machine_keys import (
     COST_NAMES,
     MAX_CPUS,
@@ -96,6 +97,10 @@ def _build(file: MachineFile, check: Checker) -> Machine:
     distances = _distances(file, nids, routes, check)
     rates = _rates(file, set(distances.values()), check)
     _check_fits(file, check)
+    if file.family is not None and file.family not in families():
+        known = tuple(families())
+        said = f"found {file.family!r}; allowed are {', '.join(known)}{did_you_mean(file.family, known)}"
+        check.problem(("family",), said)
     if file.workers is not None and not 0 <= file.workers.start_latency_cv.value <= 5:
         at = ("workers", "start_latency_cv", "value")
         check.problem(at, f"found {check.found(at)}; allowed is 0 to 5")
@@ -136,6 +141,7 @@ def _build(file: MachineFile, check: Checker) -> Machine:
         else {name: getattr(file.workers, name).value for name in WorkersPart.model_fields},
         clients=clients,
         power=None if file.power is None else _power(file.power),
+        family=file.family,
         fits=tuple(Fit(fit.table, tuple(fit.parameters), tuple(fit.cells)) for fit in file.fits),
     )
 
@@ -149,6 +155,13 @@ def _check_fits(file: MachineFile, check: Checker) -> None:
                 check.problem(
                     ("fits", i, "parameters", j),
                     f"found {parameter!r}; allowed are {', '.join(known)}{did_you_mean(parameter, known)}",
+                )
+        for figure in fit.otherwise:
+            if figure not in fit.parameters:
+                named = ", ".join(fit.parameters)
+                message = f"found {figure!r}; allowed are the parameters of this fit: {named}"
+                check.problem(
+                    ("fits", i, "otherwise", figure), message + did_you_mean(figure, fit.parameters), of_key=True
                 )
         if fit.table not in tables and not fit.table.endswith(".csv"):
             check.problem(

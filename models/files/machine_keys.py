@@ -203,6 +203,12 @@ class FitPart(_Part):
     table: Annotated[str, Field(description="name of the published table")]
     parameters: Annotated[list[str], Field(min_length=1, description="rates that were fitted")]
     cells: Annotated[list[dict[str, float | str]], Field(min_length=1, description="the cells used: column -> value")]
+    otherwise: Annotated[
+        dict[str, Sourced[Any]],
+        Field(
+            description="what stands for a parameter where this table is not to be used; default: its family's figure"
+        ),
+    ] = {}
 
 
 # Keys that machine files had before, and what they are called now.
@@ -221,6 +227,10 @@ class MachineFile(_Part):
     ]
     title: Annotated[str, StringConstraints(strip_whitespace=True), Field(min_length=3, description="what it is")]
     also_known_as: Annotated[list[str], Field(description="how published tables name this machine")] = []
+    family: Annotated[
+        str | None,
+        Field(description="kind of its processors (models/priors/families.yaml): whose figures may stand in"),
+    ] = None
     base_page: Annotated[Size, Field(gt=0, description="the processor's smallest page")] = 4 * KIB
     cpu_numbering: Annotated[
         Literal["siblings_last", "siblings_adjacent"],

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -105,17 +105,22 @@ def tables_with_cases() -> tuple[str, ...]:
     return tuple(sorted(item.name.removesuffix(".yaml") for item in folder.iterdir() if item.name.endswith(".yaml")))
 
 
-def load_measurements(name: str) -> Measurements:
-    """Return the reading of a shipped table. Raises ValueError for an unknown one, InputError for what is wrong."""
+def load_measurements(name: str, machine_of: Callable[[str], Machine] | None = None) -> Measurements:
+    """Return the reading of a shipped table, on shipped machines, or on what `machine_of` has for their names.
+
+    Raises ValueError for an unknown one, InputError for what is wrong.
+    """
     if name not in tables_with_cases():
         known = tables_with_cases()
         raise ValueError(f"found table {name!r}; allowed are {', '.join(known)}{did_you_mean(name, known)}")
     path = Path(str(resources.files("models") / "published" / f"{name}.yaml"))
     file = validate(MeasurementsFile, read(path), str(path))
-    return _read(file, load_table(file.table, path.parent, of_times=False), path)
+    return _read(file, load_table(file.table, path.parent, of_times=False), path, machine_of or load_machine)
 
 
-def _read(file: MeasurementsFile, table: PublishedTable, path: Path) -> Measurements:
+def _read(
+    file: MeasurementsFile, table: PublishedTable, path: Path, machine_of: Callable[[str], Machine]
+) -> Measurements:
     cells = table.cells
     left_out, used = [], pd.Series(True, index=cells.index)
     for part in file.left_out:
@@ -144,7 +149,7 @@ def _read(file: MeasurementsFile, table: PublishedTable, path: Path) -> Measurem
         if machine is None:
             raise ValueError(f"{path}: no shipped machine is known as {known_as!r}")
         values = _row_values(row, {**COLUMNS, **file.columns}, file.values)
-        parts.append(_case(file.scenario, values, machine, table.name, path))
+        parts.append(_case(file.scenario, values, machine_of(machine.name), table.name, path))
     scenario = Scenario.combine(table.name, file.notes or table.name, parts) if parts else None
     return Measurements(table.name, rows, scenario, tuple(file.parameters), tuple(left_out), tuple(doubts), file.notes)
 

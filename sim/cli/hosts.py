@@ -27,7 +27,7 @@ from models.text.document import locate
 from models.text.problems import InputError
 from sim.cli.host_options import HOST_OPTIONS, host_options
 from sim.cli.programs import COUNT, measure_page_faults, validate_programs
-from sim.cli.published import calibrate_table, validate_tables
+from sim.cli.published import calibrate_table, validate_tables, validate_transfer
 from sim.compare.host import describe_validation
 from sim.compare.host import validate as compare
 from sim.fit.host import Calibration, CalibrationError, describe_calibration
@@ -217,9 +217,13 @@ def calibrate(
 @click.option("--seconds", type=click.FloatRange(5, 3600), default=60.0, show_default=True,
               help="With real: time to measure for; five rounds of all cases at least.")  # fmt: skip
 @host_options
+@click.option(
+    "--transfer", "without", is_flag=True, help="Predict each table from what is known without any row of it."
+)
 def validate(
     tables: tuple[str, ...],
     backend: str,
+    without: bool,
     output: Path | None,
     jobs: int | None,
     machine_file: str | None,
@@ -236,9 +240,9 @@ def validate(
     """
     if backend == "published":
         _refuse_given(("machine_file", "seconds", *HOST_OPTIONS), "--backend real")
-        validate_tables(tables, output, jobs)
+        (validate_transfer if without else validate_tables)(tables, output, jobs)
         return
-    _refuse_given(("jobs",), "published tables")
+    _refuse_given(("jobs", "without"), "published tables")
     if tables:
         _refuse_given(("method",), "the clearing of pages, without programs")
     output = output or Path("results/validation")

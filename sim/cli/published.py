@@ -13,7 +13,8 @@ from models.files.machine import find_machine_file, load_machine
 from models.files.machine_writer import write_machine
 from models.measured.measurements import known_tables, read_measurements
 from models.text.problems import InputError
-from sim.compare.published import compare, describe_published, describe_table, summary
+from sim.compare.published import compare, describe_cells, describe_published, describe_table, summary
+from sim.compare.transfer import describe_transfer, transfer, transfer_summary, words_of_fallback
 from sim.fit.table import describe_fit, figures_of, fit_table, fitted_document
 from sim.runs.experiment import available_cpus
 from sim.show.published_figure import plot_table
@@ -42,6 +43,30 @@ def validate_tables(tables: Sequence[str], output: Path | None, jobs: int | None
             plot_table(result, output / f"{result.measured.name}.png")
     (output / "index.html").write_text(published_html(results), encoding="utf-8")
     click.echo(f"page: {output / 'index.html'}\ntables and figures: {output}", err=True)
+
+
+def validate_transfer(tables: Sequence[str], output: Path | None, jobs: int | None) -> None:
+    """Predict the published tables of these names, by default all, each from what is known without it."""
+    try:
+        names = known_tables(tables)
+        with tqdm(total=len(names), unit=" tables", disable=None, leave=False) as progress:
+            found = transfer(names, jobs=jobs or available_cpus(), on_table=lambda _name: progress.update())
+    except ValueError as error:
+        raise click.UsageError(str(error)) from None
+    if not found:
+        raise click.UsageError(f"nothing to predict: {', '.join(names)} tell of the work itself, or have no case")
+    click.echo(describe_transfer(found))
+    if len(found) <= 3:
+        for each in found:
+            told = [f"{m}: {words_of_fallback(one)}" for m, some in each.fallbacks.items() for one in some]
+            click.echo("\n" + "\n".join([each.result.measured.name, "", describe_cells(each.result), "", *told]))
+    if output is None:
+        return
+    output.mkdir(parents=True, exist_ok=True)
+    transfer_summary(found).to_csv(output / "transfer.csv", index=False)
+    for each in found:
+        each.result.cells.to_csv(output / f"{each.result.measured.name}.csv", index=False)
+    click.echo(f"tables: {output}", err=True)
 
 
 def calibrate_table(

@@ -89,11 +89,12 @@ def compare(
     for name in known_tables(names):
         if on_table is not None:
             on_table(name)
-        found.append(_compare(load_measurements(name), jobs))
+        found.append(compare_measurements(load_measurements(name), jobs))
     return found
 
 
-def _compare(measured: Measurements, jobs: int) -> TableResult:
+def compare_measurements(measured: Measurements, jobs: int = 1) -> TableResult:
+    """Simulate the cases of one table."""
     if measured.scenario is None:
         return TableResult(measured, measured.rows)
     cases: list[Case] = []  # each once: a row may be another measure of the same one

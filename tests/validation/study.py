@@ -1,12 +1,15 @@
-"""What each mechanism contributes: writes the tables of VALIDATION.md and README.md; `make validate`, takes minutes.
+"""Writes the tables of VALIDATION.md and README.md; `make validate`, takes minutes.
 
-Each row switches one mechanism off, leaves all else as fitted, and compares all 20 published cells.
+`python -m tests.validation.study published transfer` writes these sections alone: transfer (each table predicted
+without any row of it), published (all tables as they are), mechanisms (each row switches one mechanism off, leaves all
+else as fitted, and compares all 20 published cells of clear_gigantic_page).
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,6 +21,7 @@ from models.results import Results
 from models.scenario import Scenario, load_scenario
 from models.scenario.case import Case
 from sim.compare.published import compare, describe_cells, published_section
+from sim.compare.transfer import transfer, transfer_section
 from sim.runs.experiment import available_cpus, run
 from sim.show.describe import describe_results
 
@@ -85,7 +89,32 @@ def changed(scenario: Scenario, change: Change) -> Results:
     return run(replace(scenario, cases=cases), jobs=available_cpus())
 
 
-def main() -> None:
+def main(wanted: Sequence[str]) -> None:
+    sections = {"transfer": write_transfer, "published": write_published, "mechanisms": write_mechanisms}
+    unknown = [name for name in wanted if name not in sections]
+    if unknown:
+        sys.exit(f"found section {unknown[0]!r}; allowed are {', '.join(sections)}")
+    for name, write in sections.items():
+        if not wanted or name in wanted:
+            write()
+
+
+def write_transfer() -> None:
+    """Write how each published table is predicted without itself."""
+    write_section(GUIDE, "transfer", transfer_section(transfer(jobs=available_cpus())))
+
+
+def write_published() -> None:
+    """Write how each published table is met."""
+    results = compare(jobs=available_cpus())
+    write_section(GUIDE, "published", published_section(results))
+    for result in results:
+        if result.measured.name in BESIDE_OTHERS:
+            write_section(GUIDE, result.measured.name, describe_cells(result, style="github"))
+
+
+def write_mechanisms() -> None:
+    """Write what each mechanism contributes to clear_gigantic_page, and its cells."""
     scenario = load_scenario(ROOT / "scenarios" / "clear_gigantic_page.yaml")
     rows = []
     as_shipped = changed(scenario, lambda case: case)
@@ -106,11 +135,6 @@ def main() -> None:
             }
         )
         print(rows[-1], flush=True)
-    results = compare(jobs=available_cpus())
-    write_section(GUIDE, "published", published_section(results))
-    for result in results:
-        if result.reading.name in BESIDE_OTHERS:
-            write_section(GUIDE, result.reading.name, describe_cells(result, style="github"))
     write_section(GUIDE, "mechanisms", tabulate(rows, headers="keys", tablefmt="github", disable_numparse=True))
     write_section(GUIDE, "cells", cell_table(as_shipped.summary))
     write_section(ROOT / "README.md", "table", f"```text\n{describe_results(as_shipped)}\n```")
@@ -140,4 +164,4 @@ def write_section(guide: Path, section: str, text: str) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

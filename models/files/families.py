@@ -1,0 +1,171 @@
+"""Families of processors: what is known of a kind, for machines that nobody has measured (models/priors/families.yaml).
+
+Figures go by their paths in machine files; `sockets.memory_bandwidth` is that of all nodes of a socket together.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from models.files.machine_keys import Source
+from models.machine.topology import LOCAL_DISTANCE
+from models.text.checks import validate
+from models.text.document import read
+from models.text.problems import did_you_mean
+from models.text.units import format_rate, parse_rate
+
+UNKNOWN = "any"  # the family of a processor of which nothing is known
+OF_SOCKET = "sockets.memory_bandwidth"
+_RATES = "rates."
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class Prior(_Part):
+    """A figure of a family."""
+
+    value: Annotated[Any, Field(description="as a machine file has it")]
+    width: Annotated[float, Field(gt=0, le=3, description="how far off it may be, as a share of it: one deviation")]
+    source: Source
+    of: Annotated[list[str], Field(description="published tables that it comes from; it predicts none of them")] = []
+
+
+class FamilyPart(_Part):
+    """A family."""
+
+    family: str
+    parent: Annotated[str | None, Field(description="the family that says what this one doesn't")] = None
+    title: str
+    vendor: Annotated[str | None, Field(description="as the processor names it: GenuineIntel, AuthenticAMD, ARM")] = (
+        None
+    )
+    processors: Annotated[list[str], Field(description="regular expressions that find its models by name")] = []
+    channels: Annotated[str | None, Field(description="memory of a socket, in words")] = None
+    figures: Annotated[dict[str, Prior], Field(description="by their paths in machine files")] = {}
+
+
+class FamiliesFile(_Part):
+    """The file of families."""
+
+    families: list[FamilyPart]
+
+
+@dataclass(frozen=True)
+class Family:
+    """A family with all that it and its parents say; `parents` from the next one on."""
+
+    name: str
+    title: str
+    parents: tuple[str, ...]
+    figures: Mapping[str, Prior]
+
+    def prior(self, figure: str, without: Collection[str] = ()) -> Prior | None:
+        """Return a figure that comes from none of these tables: its own or the nearest parent's; None for none."""
+        for name in (self.name, *self.parents):
+            prior = _parts()[name].figures.get(figure)
+            if prior is not None and not set(prior.of) & set(without):
+                return prior
+        return None
+
+
+@cache
+def _parts() -> Mapping[str, FamilyPart]:
+    path = Path(str(resources.files("models") / "priors" / "families.yaml"))
+    file = validate(FamiliesFile, read(path), str(path))
+    return {part.family: part for part in file.families}
+
+
+@cache
+def families() -> Mapping[str, Family]:
+    """Return all families by name."""
+    found = {}
+    for name, part in _parts().items():
+        parents: list[str] = []
+        while part.parent is not None:
+            parents.append(part.parent)
+            part = _parts()[part.parent]
+        figures: dict[str, Prior] = {}
+        for each in (*reversed(parents), name):
+            figures |= _parts()[each].figures
+        found[name] = Family(name, _parts()[name].title, tuple(parents), figures)
+    return found
+
+
+def family_named(name: str) -> Family:
+    """Return a family by its name. Raises ValueError that says which there are."""
+    known = families()
+    if name not in known:
+        raise ValueError(f"found {name!r}; allowed are {', '.join(known)}{did_you_mean(name, tuple(known))}")
+    return known[name]
+
+
+def family_of(model_name: str | None, vendor: str | None = None) -> Family:
+    """Return the family of a processor: by its name, else its vendor's, else the one of which nothing is known.
+
+    >>> family_of("Intel(R) Xeon(R) Platinum 8160 CPU @ 2.10GHz").name
+    'skylake-sp'
+    """
+    for name, part in _parts().items():
+        if model_name and any(re.search(pattern, model_name, re.IGNORECASE) for pattern in part.processors):
+            return families()[name]
+    for name, part in _parts().items():
+        if vendor and part.vendor == vendor:
+            return families()[name]
+    return families()[UNKNOWN]
+
+
+def rates_of(
+    family: Family, distances: Collection[int], nodes_per_socket: int = 1, without: Collection[str] = ()
+) -> dict[str, Any]:
+    """Return the `rates` of a machine file by the family's figures alone, each with its width and source.
+
+    `distances` are those between its nodes; figures that come from the tables in `without` aren't taken.
+    """
+    found: dict[str, Any] = {}
+    for figure in family.figures:
+        prior = family.prior(figure, without)
+        if prior is None:
+            continue
+        if figure == OF_SOCKET:
+            value = per_node(prior.value, nodes_per_socket)
+            found["memory_bandwidth"] = {"value": value, "source": words_of(prior, family)}
+        elif figure == "rates.remote_factors":
+            far = sorted(set(distances) - {LOCAL_DISTANCE})
+            if far:
+                factors = {str(distance): remote_factor(prior.value, distance) for distance in far}
+                found["remote_factors"] = {"value": factors, "source": words_of(prior, family)}
+        elif figure.startswith(_RATES):
+            found[figure.removeprefix(_RATES)] = {"value": prior.value, "source": words_of(prior, family)}
+    return found
+
+
+def words_of(prior: Prior, family: Family) -> str:
+    """Return the source of a figure that a machine file takes from a family."""
+    return f"not measured, of the family {family.name}, within {prior.width:.0%}: {prior.source}"
+
+
+def per_node(socket_rate: str, nodes_per_socket: int) -> str:
+    """Return the share that one node of a socket has."""
+    return socket_rate if nodes_per_socket == 1 else format_rate(parse_rate(socket_rate) / nodes_per_socket)
+
+
+def remote_factor(factors: Mapping[str, float], distance: int) -> float:
+    """Return the factor of a distance: on straight lines between 1 for local memory and those known, then level."""
+    points: Sequence[tuple[int, float]] = sorted(
+        {LOCAL_DISTANCE: 1.0, **{int(text): factor for text, factor in factors.items()}}.items()
+    )
+    for (x0, y0), (x1, y1) in itertools.pairwise(points):
+        if distance <= x1:
+            return round(y0 + (y1 - y0) * (distance - x0) / (x1 - x0), 4)
+    return points[-1][1]

@@ -1,0 +1,187 @@
+"""A machine file without what published tables told: what was fitted to them falls back on what else is known.
+
+The rule, for each figure that was fitted to a table, in this order:
+
+1. what the file says stands for it `otherwise`: from other tables of the machine, other machines, or other sources;
+2. what was fitted to other tables on machines of its family, of its family's parent, and so on, the geometric mean;
+3. its family's figure, or its parents', if that comes from other sources than the table;
+4. the model's own default, where the file need not have the figure.
+
+A default of the model that was fitted on some machine counts, for machines whose files don't have the figure, as fitted
+to that table too.
+"""
+
+from __future__ import annotations
+
+import copy
+import statistics
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from models.files.families import OF_SOCKET, UNKNOWN, Family, families, per_node, remote_factor, words_of
+from models.files.machine import build_machine, find_machine_file, shipped_machines
+from models.machine import Machine
+from models.text.document import locate, read
+from models.text.units import GIB, parse_rate, parse_time
+
+_KERNEL = "kernel."
+_LINKS = "links.bandwidth"
+_FACTORS = "rates.remote_factors"
+# Where a family has no figure of its own: which of its figures stands for it.
+_SAME = {"rates.serial_clear_rate": "rates.clear_rate", "rates.memory_bandwidth": OF_SOCKET}
+DEFAULT = "the model's default"
+
+Document = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Fallback:
+    """What stands for a figure of a machine where a table isn't used (None: the model's default), and why."""
+
+    figure: str
+    value: Any
+    source: str
+
+
+@dataclass(frozen=True)
+class MachineWithout:
+    """A machine without some tables; `kernel` has parameters of the kernel that fall back as well."""
+
+    machine: Machine
+    fallbacks: tuple[Fallback, ...]
+    kernel: Mapping[str, Any]
+
+
+@cache
+def machine_without(name: str, tables: frozenset[str]) -> MachineWithout:
+    """Return a shipped machine as it would be had these tables never been published.
+
+    Raises ValueError for an unknown machine.
+    """
+    document = copy.deepcopy(_document(name))
+    fallbacks = tuple(_fallback(figure, name, tables) for figure in _fitted(name, tables))
+    for each in fallbacks:
+        _put(document, each)
+    document["fits"] = [fit for fit in document.get("fits", []) if fit["table"] not in tables]
+    machine = build_machine(locate(document), f"{name} without {', '.join(sorted(tables))}")
+    kernel = {each.figure.removeprefix(_KERNEL): each.value for each in fallbacks if each.figure.startswith(_KERNEL)}
+    return MachineWithout(machine, fallbacks, kernel)
+
+
+@cache
+def _document(name: str) -> Document:
+    plain: Document = read(find_machine_file(name, Path.cwd())).plain()
+    return plain
+
+
+def _fits(name: str) -> Iterator[tuple[str, str]]:
+    """Yield the figures that a machine's file says were fitted, each with its table."""
+    for fit in _document(name).get("fits", []):
+        for figure in fit["parameters"]:
+            yield (figure if "." in figure else f"rates.{figure}"), fit["table"]
+
+
+def _fitted(name: str, tables: frozenset[str]) -> list[str]:
+    """Return the figures of a machine that were fitted to tables: its own, and defaults that were, on any machine."""
+    own = [figure for figure, table in _fits(name) if table in tables]
+    shared = [
+        figure
+        for other in shipped_machines()
+        for figure, table in _fits(other)
+        if table in tables and _get(_document(name), figure) is None
+    ]
+    return list(dict.fromkeys([*own, *shared]))
+
+
+def _fallback(figure: str, name: str, tables: frozenset[str]) -> Fallback:
+    said = _otherwise(figure, name, tables)
+    if said is not None:
+        return Fallback(figure, said["value"], said["source"])
+    family = families()[_document(name).get("family") or UNKNOWN]
+    for kin in (family.name, *family.parents):
+        others = [other for other in _machines_of(kin) if other != name and _is_fitted_elsewhere(other, figure, tables)]
+        values = [_get(_document(other), figure)["value"] for other in others]
+        if values and all(not isinstance(value, Mapping) for value in values):
+            return Fallback(figure, _mean(values), f"fitted on {', '.join(others)}, of the family {kin}")
+    prior = family.prior(_SAME.get(figure, figure), tables)
+    if prior is None:
+        return Fallback(figure, None, DEFAULT)
+    value = prior.value
+    if figure == _FACTORS:
+        known = _get(_document(name), figure)
+        value = {text: remote_factor(prior.value, int(text)) for text in (known or {"value": {}})["value"]}
+    elif _SAME.get(figure) == OF_SOCKET:
+        value = per_node(prior.value, int(_document(name)["nodes"][0].get("nodes_per_socket", 1)))
+    return Fallback(figure, value, words_of(prior, family))
+
+
+def _otherwise(figure: str, name: str, tables: frozenset[str]) -> Mapping[str, Any] | None:
+    """Return what a machine's file says stands for a figure; if it says nothing, what others' say of a default."""
+    for each in (name, *(other for other in shipped_machines() if other != name)):
+        if each != name and _get(_document(name), figure) is not None:
+            break
+        for fit in _document(each).get("fits", []):
+            said: Mapping[str, Any] | None = fit.get("otherwise", {}).get(figure)
+            if fit["table"] in tables and said is not None:
+                return said
+    return None
+
+
+def _machines_of(family: str) -> list[str]:
+    """Return the shipped machines whose family this is, or is a parent of theirs."""
+    found = []
+    for name in shipped_machines():
+        own: Family = families()[_document(name).get("family") or UNKNOWN]
+        if family in (own.name, *own.parents):
+            found.append(name)
+    return found
+
+
+def _is_fitted_elsewhere(name: str, figure: str, tables: frozenset[str]) -> bool:
+    own = [table for each, table in _fits(name) if each == figure]
+    return bool(own) and not set(own) & tables and _get(_document(name), figure) is not None
+
+
+def _mean(values: Sequence[Any]) -> Any:
+    """Return the geometric mean of figures as files have them: plain numbers, rates or times."""
+    if len(set(values)) == 1:
+        return values[0]
+    if not isinstance(values[0], str):
+        return statistics.geometric_mean(values)
+    if str(values[0]).endswith("/s"):
+        return f"{statistics.geometric_mean(map(parse_rate, values)) / GIB:.4g}GiB/s"
+    return f"{statistics.geometric_mean(map(parse_time, values)) * 1e9:.4g}ns"
+
+
+def _get(document: Mapping[str, Any], figure: str) -> Any:
+    """Return what a machine file says of a figure, value and source; None if nothing."""
+    if figure == _LINKS:
+        links = document.get("links") or []
+        return {"value": links[0]["bandwidth"]} if links else None
+    here: Any = document
+    for key in figure.split("."):
+        if not isinstance(here, Mapping) or key not in here:
+            return None
+        here = here[key]
+    return here
+
+
+def _put(document: Document, fallback: Fallback) -> None:
+    """Put a fallback in place, or take the figure out where the model's default stands for it."""
+    if fallback.figure.startswith(_KERNEL):
+        return
+    if fallback.figure == _LINKS:
+        for group in document.get("links") or []:
+            group |= {"bandwidth": fallback.value, "source": fallback.source}
+        return
+    *outer, last = fallback.figure.split(".")
+    here = document
+    for key in outer:
+        here = here.setdefault(key, {})
+    if fallback.value is None:
+        here.pop(last, None)
+    else:
+        here[last] = {"value": fallback.value, "source": fallback.source}
