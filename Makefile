@@ -43,7 +43,6 @@ pythons:
 validate: $(VENV)/.installed
 	$(BIN)/python -m tests.validation.study
 
-bench: $(VENV)/.installed
 # Of that, each published table predicted without any row of it.
 transfer: $(VENV)/.installed
 	$(BIN)/python -m tests.validation.study transfer
