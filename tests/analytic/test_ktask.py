@@ -231,3 +231,17 @@ def test_the_caller_is_never_moved(case_of: MakeCase) -> None:
     helpers = [item for item in chunks if item.worker]
     assert all(item.cpu is not None and node_of[item.cpu] == item.memory_node for item in helpers)
     assert sum(item.size_bytes or 0 for item in chunks) == GIB
+
+
+def test_who_waited_for_the_tasks_lock_gets_it_a_handover_later(case_of: MakeCase) -> None:
+    """Two works, 8 chunks of T = 62.5 ms, a lock held for h = 2 ms and handed over in w = 5 ms.
+
+    Both ask at 0. The caller holds the lock until h; the helper gets it at h + w, and from then on is so much behind
+    that nobody waits again. It takes 4 chunks and asks a fifth time, in vain: (h + w) + 4 (h + T) + h = 267 ms.
+    """
+    with_handover = case_of(2, lock_hold_time=2e-3, lock_handover_time=5e-3)
+    result = run_case(with_handover, 0)
+    assert result.time_s == pytest.approx(0.267, rel=1e-9)
+    assert sum(worker.lock_wait_s for worker in result.workers) == pytest.approx(7e-3, rel=1e-9)
+    at_once = case_of(2, lock_hold_time=2e-3, lock_handover_time=0.0)
+    assert time_of(at_once) == pytest.approx(0.262, rel=1e-9)

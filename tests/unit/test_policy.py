@@ -290,3 +290,15 @@ def test_a_rule_of_a_script_runs_with_several_jobs(small_scenario: Scenario, mon
     scenario = small_scenario.with_values({"kernel.chunks": "fixed", "kernel.chunk_size": "64MiB", "replications": 1})
     mine = scenario.with_rules(chunks=EqualChunks)
     assert list(sim.run(mine, jobs=2).runs["time_s"]) == list(sim.run(scenario).runs["time_s"])
+
+
+def test_a_helper_that_moves_takes_a_place_and_leaves_one(quiet_machine: Machine) -> None:
+    """With one place on each node, a second helper finds a node full until the first has left it."""
+    places = Places(quiet_machine, "page", 1 / len(quiet_machine.cpus_of(0)))
+    entries = [NodeEntry(0, 0, 100), NodeEntry(2, 100, 100)]
+    assert places.place_helpers(entries, 3, 0) == [2, 0]
+    assert places.move(2, 1) == 1
+    assert places.move(0, 1) is None  # full; its place on node 0 is free now
+    assert places.move(None, 0) == 0
+    assert places.move(1, 2) == 2  # which leaves node 1
+    assert places.move(None, 1) == 1
