@@ -11,7 +11,10 @@ sim.trace(scenario, case=2)  # who worked on which chunk, where, from when to wh
 
 from __future__ import annotations
 
+import sys
 from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -80,6 +83,7 @@ __all__ = [
     "tune",
     "validate",
 ]
+__version__: str
 
 _ROOMS = {  # where each public name is; a name is imported when it is asked for
     "Advice": "sim.search.advice",
@@ -122,8 +126,28 @@ _ROOMS = {  # where each public name is; a name is imported when it is asked for
 }
 
 
+def _refuse_others(home: Path) -> None:
+    """Raise ImportError if Python would take somebody else's `models` or `real` for the packages beside this one."""
+    for name in ("models", "real"):
+        spec = sys.modules[name].__spec__ if name in sys.modules else find_spec(name)
+        places = [] if spec is None else [spec.origin, *(spec.submodule_search_locations or ())]
+        found = next((Path(place) for place in places if place), None)
+        if found is not None and home not in found.parents:
+            raise ImportError(
+                f"{found} is in the way: ktask-sim has a package `{name}` of its own; rename that one, or start Python "
+                "in another folder"
+            )
+
+
+_refuse_others(Path(__file__).resolve().parents[1])
+
+
 def __getattr__(name: str) -> Any:
     """Import a public name: pandas, Matplotlib and others take a second, which most uses don't need."""
+    if name == "__version__":
+        from models.results.code import code_identity
+
+        return code_identity()["version"]
     if name not in _ROOMS:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     module, _, own_name = _ROOMS[name].partition(":")

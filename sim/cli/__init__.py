@@ -48,8 +48,20 @@ class _Commands(click.Group):
         return command
 
 
+def _say_version(ctx: click.Context, _option: click.Parameter, wanted: bool) -> None:
+    """Print the version, and the digest of the code by which results know it."""
+    if wanted:
+        from models.results.code import code_identity
+
+        code = code_identity()
+        click.echo(f"ktask-sim {code['version']} (code {code['digest'][:12]})")
+        ctx.exit()
+
+
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(package_name="ktask-sim")
+@click.option(
+    "--version", is_flag=True, is_eager=True, expose_value=False, callback=_say_version, help="Say the version."
+)
 def cli() -> None:
     """Simulate how a kernel splits big jobs over many CPUs."""
 
