@@ -110,7 +110,7 @@ def load_results(folder: str | Path) -> Results:
     host = folder / "host.json"
     return Results(
         title=scenario["title"],
-        question=scenario["question"],
+        question=scenario.get("question", ""),
         **tables,
         scenario=scenario,
         machines=machines,

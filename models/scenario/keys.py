@@ -35,8 +35,8 @@ class ScenarioFile(BaseModel):
     question: Annotated[
         str,
         StringConstraints(strip_whitespace=True),
-        Field(min_length=1, description="what the scenario is to answer"),
-    ]
+        Field(min_length=1, description="what the scenario is to answer; may be left out"),
+    ] = ""
     machine: Annotated[str, Field(description="a shipped machine, or the path of a machine file")]
     task: Annotated[Client, Field(description="the job")]
     kernel: Annotated[Kernel, Field(description="a version, or a version and what differs from it")]

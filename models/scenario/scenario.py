@@ -110,8 +110,12 @@ def build_scenario(document: Located, path: Path, *, machine: Machine | None = N
         try:
             file = validate(_model_of(spelled), spelled, name)
         except InputError as error:
-            problems += [*error.problems, *check.problems]
-            continue
+            problems += error.problems
+            known = _despite(spelled, name)
+            if known is None:
+                problems += check.problems
+                continue
+            file = known
         first = first or file
         where = machines.get(file.machine)
         if where is not None:
@@ -135,6 +139,19 @@ def build_scenario(document: Located, path: Path, *, machine: Machine | None = N
         raise InputError(problems)
     assert first is not None
     return Scenario(first.title, first.question, _with_choices(cases, values), table, document, path)
+
+
+def _despite(document: Located, name: str) -> ScenarioFile | None:
+    """Return a document of which only keys of its top are missing, so that what else is wrong can be found."""
+    missing: dict[str, Any] = {key: "?" for key in ("title", "machine") if key not in document.value}
+    if "kernel" not in document.value:
+        missing["kernel"] = {"version": DEFAULT_VERSION}
+    filled = {**document.value, **{key: locate(value) for key, value in missing.items()}}
+    places = {**(document.keys or {}), **dict.fromkeys(missing, (document.line, document.column))}
+    try:
+        return validate(_model_of(document), replace(document, value=filled, keys=places), name)
+    except InputError:
+        return None
 
 
 def _find_machines(value: Located | None, path: Path, problems: list[Problem]) -> dict[str, Machine]:

@@ -12,6 +12,7 @@ from importlib import import_module
 
 import click
 
+from models.clients import CLIENTS
 from models.results import FolderTakenError
 from models.text.problems import InputError
 
@@ -24,6 +25,9 @@ _COMMANDS = {
     "show": ("scenarios", "show"),
     "plot": ("plots", "plot"),
     "describe": ("scenarios", "describe"),
+    "scenarios": ("shipped", "scenarios"),
+    "notebooks": ("shipped", "notebooks"),
+    "completion": ("shipped", "completion"),
     "machines": ("scenarios", "machines"),
     "policies": ("scenarios", "policies"),
     "schema": ("scenarios", "schema"),
@@ -73,6 +77,12 @@ def _lost() -> type[Exception]:
     return LostWorkersError
 
 
+def _asks_for_client(error: click.ClickException) -> bool:
+    """Whether a command had no value for --client."""
+    missing = isinstance(error, click.MissingParameter) and error.param is not None and error.param.name == "client"
+    return missing or (isinstance(error, click.BadOptionUsage) and error.option_name == "--client")
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; the exit status is 0, 2 for bad input, 1 for a run that failed."""
     try:
@@ -85,6 +95,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.exit(2)
     except click.ClickException as error:
         error.show()
+        if _asks_for_client(error):
+            click.echo(f"--client is one of: {', '.join(CLIENTS)}", err=True)
         sys.exit(error.exit_code)
     except FolderTakenError as error:
         click.echo(f"error: {error}", err=True)

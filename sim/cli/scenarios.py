@@ -12,9 +12,9 @@ import click
 import sim
 from models.files.machine import iter_shipped, load_machine, machine_schema
 from models.results import check_folder, may_replace, provenance_of
-from models.scenario import load_scenario
 from models.scenario.keys import scenario_schema
 from models.text.units import format_rate, format_size
+from sim.cli.given import complete_machine, read_scenario, scenario_arguments, stem_of
 from sim.cli.host_options import host_options
 from sim.runs.experiment import available_cpus
 
@@ -24,8 +24,15 @@ if TYPE_CHECKING:
 _FIGURE = "speedup.png"
 
 
-@click.command()
-@click.argument("scenario", type=click.Path(path_type=Path))
+@click.command(
+    epilog="""\b
+Examples:
+  ktask-sim run clear_gigantic_page
+  ktask-sim run clear_gigantic_page task.size=100GiB kernel.max_threads=1,2,4 --replications 3
+  ktask-sim run mine.yaml kernel.max_threads=1-16 machine=epyc-7742-2s-nps4 -o results/epyc
+  ktask-sim run mine.yaml --set other_kernel.yaml --format csv > table.csv"""
+)
+@scenario_arguments
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Result folder; default results/SCENARIO.")
 @click.option("--format", "style", type=click.Choice(["table", "csv", "json"]), default="table", show_default=True)
 @click.option("--replications", type=click.IntRange(min=1), help="Runs of each case, in place of the file's.")
@@ -36,7 +43,9 @@ _FIGURE = "speedup.png"
               help="real: clear memory of this host, in place of the scenario's machine.")  # fmt: skip
 @host_options
 def run(
-    scenario: Path,
+    scenario: str,
+    values: tuple[str, ...],
+    set_file: Path | None,
     output: Path | None,
     style: str,
     replications: int | None,
@@ -48,7 +57,10 @@ def run(
     memory_share: float,
     allow_hugepage_pool: bool,
 ) -> None:
-    """Run SCENARIO, a YAML file: print its table, write its result folder and figure."""
+    """Run SCENARIO, a YAML file or a shipped name: print its table, write its result folder and figure.
+
+    PATH=VALUE stands in place of the file's value: a list has commas, 1-16 is 1 to 16.
+    """
     from tqdm import tqdm
 
     from models.results.tables import unmatched_note
@@ -56,11 +68,11 @@ def run(
 
     if backend == "sim":
         _refuse_host_options()
-    loaded = load_scenario(scenario)
+    loaded = read_scenario(scenario, values, set_file)
     changes = {"replications": replications, "seed": seed}
     loaded = loaded.with_values({key: value for key, value in changes.items() if value is not None})
     provenance = provenance_of(loaded, backend, with_traces=trace)
-    folder = _free_folder(Path("results") / scenario.stem, provenance) if output is None else output
+    folder = _free_folder(Path("results") / stem_of(scenario), provenance) if output is None else output
     check_folder(folder, provenance)
     if backend == "sim":
 
@@ -79,7 +91,7 @@ def run(
 
     total = sum(case.replications for case in loaded.cases)
     bar = "{desc}: {percentage:3.0f}% |{bar}| {n_fmt}/{total_fmt} runs, {remaining} left"
-    with tqdm(total=total, desc=scenario.stem, bar_format=bar, disable=None, leave=False) as progress:
+    with tqdm(total=total, desc=stem_of(scenario), bar_format=bar, disable=None, leave=False) as progress:
         results = execute(progress.update)
     results.save(folder)
     sim.plot_speedup(results, folder / _FIGURE)
@@ -107,16 +119,16 @@ def show(folder: Path, style: str) -> None:
 
 
 @click.command()
-@click.argument("scenario", type=click.Path(path_type=Path))
-def describe(scenario: Path) -> None:
+@scenario_arguments
+def describe(scenario: str, values: tuple[str, ...], set_file: Path | None) -> None:
     """Say in words what SCENARIO simulates: machine, topology, task, chunks, policy, what is random."""
     from sim.show.describe import describe_scenario
 
-    click.echo(describe_scenario(load_scenario(scenario)))
+    click.echo(describe_scenario(read_scenario(scenario, values, set_file)))
 
 
 @click.command()
-@click.argument("name", required=False)
+@click.argument("name", required=False, shell_complete=complete_machine)
 def machines(name: str | None) -> None:
     """List the shipped machines; with NAME (or the path of a machine file), describe one with its sources."""
     from tabulate import tabulate

@@ -12,7 +12,7 @@ import click
 from tqdm import tqdm
 
 from models.results.tables import unmatched_note
-from models.scenario import load_scenario
+from sim.cli.given import read_scenario, scenario_arguments, stem_of
 from sim.cli.scenarios import print_results
 from sim.runs.executors import LostWorkersError, SchedulerError
 from sim.runs.experiment import available_cpus
@@ -21,8 +21,13 @@ from sim.runs.sweep import FIGURE
 from sim.runs.sweep import sweep as make_sweep
 
 
-@click.command()
-@click.argument("scenario", type=click.Path(path_type=Path))
+@click.command(
+    epilog="""\b
+Examples:
+  ktask-sim sweep factoring --ci 0.01
+  ktask-sim sweep mine.yaml kernel.max_threads=1-32 kernel.min_chunk=1MiB,2MiB,4MiB --jobs 8"""
+)
+@scenario_arguments
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Folder; default results/SCENARIO-sweep.")
 @click.option("--format", "style", type=click.Choice(["table", "csv", "json"]), default="table", show_default=True)
 @click.option("--jobs", type=click.IntRange(min=1), help="Processes; default the CPUs this process may use.")
@@ -32,7 +37,9 @@ from sim.runs.sweep import sweep as make_sweep
 @click.option("--max-replications", type=click.IntRange(min=2), default=100, show_default=True,
               help="With --ci, the most runs of a case.")  # fmt: skip
 def sweep(
-    scenario: Path,
+    scenario: str,
+    values: tuple[str, ...],
+    set_file: Path | None,
     output: Path | None,
     style: str,
     jobs: int | None,
@@ -41,10 +48,10 @@ def sweep(
     max_replications: int,
 ) -> None:
     """Run every case of SCENARIO, storing each run at once: the same command goes on where it was stopped."""
-    loaded = load_scenario(scenario)
-    folder = output or Path("results") / f"{scenario.stem}-sweep"
+    loaded = read_scenario(scenario, values, set_file)
+    folder = output or Path("results") / f"{stem_of(scenario)}-sweep"
     _refuse_idle_options(ci, jobs, scheduler)
-    with stoppable(folder), progress(scenario.stem) as show:
+    with stoppable(folder), progress(stem_of(scenario)) as show:
         try:
             results = make_sweep(
                 loaded,

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from models.scenario import load_scenario
+from sim.cli.given import read_scenario, scenario_arguments, stem_of
 from sim.cli.sweeps import go_on, progress, stoppable
 from sim.runs.executors import LostWorkersError
 from sim.runs.experiment import available_cpus
@@ -15,8 +15,13 @@ from sim.search.tuning import FIGURE, OBJECTIVES, Tuning, describe_tuning
 from sim.search.tuning import tune as search
 
 
-@click.command()
-@click.argument("scenario", type=click.Path(path_type=Path))
+@click.command(
+    epilog="""\b
+Examples:
+  ktask-sim tune tuning --trials 200
+  ktask-sim tune tuning task.size=64GiB --objective time"""
+)
+@scenario_arguments
 @click.option("--objective", default="time,cpu_seconds", show_default=True, metavar="NAME,...",
               help=f"What is to be least: {', '.join(OBJECTIVES)}; one, or several for a Pareto front.")  # fmt: skip
 @click.option("--trials", type=click.IntRange(min=1), default=100, show_default=True,
@@ -25,14 +30,23 @@ from sim.search.tuning import tune as search
 @click.option("--format", "style", type=click.Choice(["table", "csv", "json"]), default="table", show_default=True,
               help="csv: the front alone.")  # fmt: skip
 @click.option("--jobs", type=click.IntRange(min=1), help="Processes; default the CPUs this process may use.")
-def tune(scenario: Path, objective: str, trials: int, output: Path | None, style: str, jobs: int | None) -> None:
+def tune(
+    scenario: str,
+    values: tuple[str, ...],
+    set_file: Path | None,
+    objective: str,
+    trials: int,
+    output: Path | None,
+    style: str,
+    jobs: int | None,
+) -> None:
     """Search the policies that the lists of SCENARIO span for the best ones, and tell how far presets are from them.
 
     Each run is stored at once: the same command goes on where it was stopped, one with more --trials goes further.
     """
-    loaded = load_scenario(scenario)
-    folder = output or Path("results") / f"{scenario.stem}-tune"
-    with stoppable(folder), progress(scenario.stem) as show:
+    loaded = read_scenario(scenario, values, set_file)
+    folder = output or Path("results") / f"{stem_of(scenario)}-tune"
+    with stoppable(folder), progress(stem_of(scenario)) as show:
         try:
             tuning = search(
                 loaded,

@@ -27,7 +27,7 @@ def describe_scenario(scenario: Scenario) -> str:
     cases = scenario.cases
     n_runs = sum(case.replications for case in cases)
     parts = [
-        f"{scenario.title}\n{scenario.question}",
+        f"{scenario.title}\n{scenario.question}".rstrip(),
         f"{_n(len(cases), 'case')}, {_n(n_runs, 'run')} in all. Seed{'s' * (len({c.seed for c in cases}) > 1)} "
         f"{', '.join(str(seed) for seed in sorted({case.seed for case in cases}))}."
         + (f" Compared with the published table {scenario.compare_with.name}." if scenario.compare_with else ""),
