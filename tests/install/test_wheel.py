@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 import venv
+import zipfile
 from importlib.metadata import distribution
 from pathlib import Path
 
@@ -30,6 +31,8 @@ def test_wheel_works_in_an_empty_environment(tmp_path: Path, root: Path) -> None
     build = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(tmp_path), str(root)]
     subprocess.run(build, check=True, capture_output=True)
     (wheel,) = tmp_path.glob("*.whl")
+    inside = zipfile.ZipFile(wheel).namelist()
+    assert {"models/scenarios/clear_gigantic_page.yaml", "models/notebooks/sliders.ipynb"} <= set(inside)
     home = tmp_path / "env"
     venv.create(home, with_pip=False)
     (packages,) = home.glob("lib/python3*/site-packages")
