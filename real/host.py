@@ -29,7 +29,7 @@ def host_topology() -> Topology:
 
     Raises InputError if the system does not tell.
     """
-    found = sysfs.read_topology(SYSFS)
+    found = sysfs.read_folder(SYSFS)
     allowed = os.sched_getaffinity(0)
     cpus = tuple(cpu for cpu in found.cpus if cpu.cpu_id in allowed)
     remarks = tuple(remark for remark in found.remarks if remark not in (sysfs.MEMORY_REMARK, sysfs.PAGE_REMARK))

@@ -54,6 +54,18 @@ def machine_document(topology: Topology, name: str, rates_of: Machine | None = N
     return document | {"nodes": _one_by_one(topology)} | rest
 
 
+def valid_name(file_name: str) -> str:
+    """Return the name of a machine from that of a file: without endings, other characters as '-'.
+
+    >>> valid_name("topology (1).xml.gz")
+    'topology-1'
+    """
+    stem = re.sub(
+        r"(?:\.(?:xml|txt|log|tar|tgz|tbz2?|txz|gz|bz2|xz|json|csv|out|numactl|lscpu|md|html?))+$", "", file_name
+    )
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", stem).strip("._-")[:100] or "machine"
+
+
 def _gives(document: Document, topology: Topology) -> bool:
     """Return whether a document describes exactly these nodes and CPUs."""
     try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from models.machine import Cpu, Node
 from models.text.cpu_list import format_cpu_list
@@ -12,6 +12,7 @@ from models.text.units import format_size
 
 LOCAL_DISTANCE, REMOTE_DISTANCE = 10, 20  # what Linux takes without a SLIT (include/linux/topology.h)
 MAX_DISTANCE = 254  # a byte in the ACPI SLIT, in which 255 means no way there
+NO_MEMORY = "no memory is told"
 # Favoured cores of one kind differ by a few steps of 100 MHz (Turbo Boost Max 3.0); kinds of cores differ by more.
 _LEAST_DIFFERENCE_OF_KINDS = 0.1
 
@@ -32,6 +33,16 @@ class Topology:
     remarks: tuple[str, ...] = ()
     vendor: str | None = None  # as the processor names it: GenuineIntel, AuthenticAMD
     model_name: str | None = None
+
+    def with_memory(self, sizes_bytes: Sequence[int], remark: str) -> Topology:
+        """Return this topology with a size for each node, and a remark on where they come from.
+
+        Remarks that no memory is told go.
+        """
+        nodes = tuple(replace(node, memory_bytes=size) for node, size in zip(self.nodes, sizes_bytes, strict=True))
+        remarks = tuple(said for said in self.remarks if not said.startswith((NO_MEMORY, "the memory of node")))
+        title = title_of(self.model_name, nodes, len(self.cpus))
+        return replace(self, nodes=nodes, title=title, remarks=(*remarks, remark))
 
 
 @dataclass(frozen=True)
@@ -81,11 +92,14 @@ def distances_of(
     What firmware tells may be missing or impossible: another value than 10 for a node itself, 10 or 255 for others.
     """
     distances: dict[tuple[int, int], int] = {}
-    missing, changed = [], []
+    missing, changed, mirrored = [], [], []
     for a, b in itertools.product(nids, repeat=2):
         distance = told.get((a, b))
         if a == b:
             distances[a, b] = LOCAL_DISTANCE
+        elif distance is None and (b, a) in told:
+            distance = distances[a, b] = min(max(told[b, a], LOCAL_DISTANCE + 1), MAX_DISTANCE)
+            mirrored.append(f"{a} to {b}")
         elif distance is None:
             distances[a, b] = REMOTE_DISTANCE
             missing.append((a, b))
@@ -97,6 +111,9 @@ def distances_of(
     if missing:
         which = "distances" if len(missing) == len(nids) * (len(nids) - 1) else f"{len(missing)} of the distances"
         remarks.append(f"{which} between nodes are not told: {REMOTE_DISTANCE} taken, as Linux does")
+    if mirrored:
+        few = ", ".join(mirrored[:3]) + (f" and {len(mirrored) - 3} more" if len(mirrored) > 3 else "")
+        remarks.append(f"distances of one direction are not told (node {few}): those of the other taken")
     if changed:
         few = ", ".join(changed[:3]) + (f" and {len(changed) - 3} more" if len(changed) > 3 else "")
         remarks.append(f"impossible distances are told: node {few}")
@@ -104,19 +121,23 @@ def distances_of(
 
 
 def sockets_of(
-    nids: Sequence[int], packages: Mapping[int, Collection[int]], distances: Mapping[tuple[int, int], int]
+    nids: Sequence[int],
+    packages: Mapping[int, Collection[int]],
+    distances: Mapping[tuple[int, int], int],
+    told: Mapping[int, int] | None = None,
 ) -> tuple[dict[int, int], tuple[str, ...]]:
     """Return the socket of each node from the packages of its CPUs, and remarks.
 
-    A node without CPUs is taken to be in the socket of the nearest node that has some.
+    A node without CPUs is in the socket that is `told`, else taken to be in that of the nearest node that has some.
     """
     remarks = []
     sockets = {nid: min(packages[nid]) for nid in nids if packages.get(nid)}
     several = [nid for nid in sockets if len(set(packages[nid])) > 1]
     if several:
         remarks.append(f"some nodes span several sockets ({format_cpu_list(several)}): the first taken as the node's")
-    bare = [nid for nid in nids if nid not in sockets]
     with_cpus = list(sockets)
+    sockets |= {nid: (told or {})[nid] for nid in nids if nid not in sockets and nid in (told or {})}
+    bare = [nid for nid in nids if nid not in sockets]
     for nid in bare:
         nearest = min(with_cpus, key=lambda other: (distances[nid, other], other), default=None)
         sockets[nid] = 0 if nearest is None else sockets[nearest]

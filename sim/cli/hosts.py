@@ -15,9 +15,9 @@ import yaml
 from tabulate import tabulate
 from tqdm import tqdm
 
-from models.files.importers import import_topology
+from models.files.importers import import_topology, with_memory
 from models.files.machine import build_machine, load_machine
-from models.files.machine_writer import machine_document, machine_yaml, write_machine
+from models.files.machine_writer import machine_document, machine_yaml, valid_name, write_machine
 from models.machine import Machine
 from models.machine.topology import Topology
 from models.measured.designs import calibration_design, method_design, thread_counts, validation_design
@@ -25,6 +25,7 @@ from models.results import Results
 from models.scenario import Scenario
 from models.text.document import locate
 from models.text.problems import InputError
+from models.text.units import parse_size
 from sim.cli.host_options import HOST_OPTIONS, host_options
 from sim.cli.programs import COUNT, measure_page_faults, validate_programs
 from sim.cli.published import calibrate_table, validate_tables, validate_transfer
@@ -89,20 +90,43 @@ def host(output: Path | None, name: str | None, clean: bool, force: bool) -> Non
 
 
 @click.command("import")
-@click.argument("file", type=click.Path(exists=True, path_type=Path))
+@click.argument("files", nargs=-1, required=True, metavar="FILE...", type=click.Path(exists=True, path_type=Path))
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Machine file to write; default stdout.")
 @click.option("--name", help="Name of the machine; default the file's.")
+@click.option(
+    "--memory", metavar="SIZE[,SIZE...]", help="Memory of the whole machine (64GiB), or of each node in order."
+)
 @click.option("--rates-of", help="Machine whose rates are taken over; default one of the same maker.")
 @click.option("--force", is_flag=True, help="Overwrite the file.")
-def import_machine(file: Path, output: Path | None, name: str | None, rates_of: str | None, force: bool) -> None:
-    """Make a machine file of FILE: a copied /sys tree (folder or tar), `numactl -H` text, or hwloc XML."""
-    topology = import_topology(file)
+def import_machine(
+    files: tuple[Path, ...],
+    output: Path | None,
+    name: str | None,
+    memory: str | None,
+    rates_of: str | None,
+    force: bool,
+) -> None:
+    """Make a machine file of FILE: a copied /sys tree (folder or tar), hwloc XML, or text of numactl -H or lscpu.
+
+    Several files are texts about one machine: lscpu and numactl -H. Mail quotes, comments and web pages around a text
+    and packed files (gzip, bzip2, xz) do no harm.
+    """
+    topology = import_topology(*files)
+    if memory is not None:
+        try:
+            topology = with_memory(topology, [parse_size(text) for text in memory.split(",")])
+        except ValueError as error:
+            raise click.UsageError(f"--memory: {error}") from None
+    elif not any(node.memory_bytes for node in topology.nodes):
+        raise click.UsageError(
+            f"{files[0]} tells no memory; give it with --memory SIZE, of the whole machine (--memory 64GiB), or a size "
+            f"for each of its {len(topology.nodes)} nodes (--memory 32GiB,32GiB)"
+        )
     try:
         reference = None if rates_of is None else load_machine(rates_of)
     except ValueError as error:
         raise click.UsageError(str(error)) from None
-    stem = file.resolve().name.partition(".")[0]
-    _write_topology(topology, name or stem, reference, output, force)
+    _write_topology(topology, name or valid_name(files[0].resolve().name), reference, output, force)
 
 
 def _write_topology(topology: Topology, name: str, rates_of: Machine | None, output: Path | None, force: bool) -> None:

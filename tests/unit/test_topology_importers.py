@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from models.files.importers import import_topology, importers, sysfs
+from models.files.importers import Source, import_topology, importers, sysfs
 from models.machine import Node
 from models.machine.topology import layout
 from models.text.units import KIB, MIB
@@ -46,7 +46,7 @@ from tests.topologies import DATA, built, caches, cores, files_in, read, remarke
             128,
             128,
             2,
-            6,
+            2,
             {0: 130210, 8: 130784, 252: 0, 253: 0, 254: 0, 255: 0},
             [10, 40, 80, 80, 80, 80],
         ),
@@ -178,8 +178,8 @@ def test_nodes_that_share_cpus_in_hwloc(tmp_path: Path) -> None:
 
 def test_formats() -> None:
     """Every format has its name, and only /sys is a folder."""
-    assert [importer.NAME.split()[0] for importer in importers()] == ["XML", "the", "a"]
-    assert [importer.recognises(Path("x"), None) for importer in importers()] == [False, False, True]
+    assert [importer.NAME.split()[-1] for importer in importers()] == ["file.xml)", "it)", "-H", "it)"]
+    assert [importer.recognises(Source(Path("x"), None)) for importer in importers()] == [False, False, False, True]
     assert sysfs in importers()
 
 

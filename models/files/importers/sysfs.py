@@ -8,16 +8,24 @@ from __future__ import annotations
 import posixpath
 import re
 import tarfile
-import zlib
-from collections.abc import Iterable
-from io import BytesIO
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Protocol
+from typing import IO, Protocol, cast
 
-from models.files.importers import read_content
+from models.files.content import MAX_ARCHIVE_BYTES, Unpacked, refusal
+from models.files.importers import Source
 from models.files.machine_keys import MAX_NID
 from models.machine import Node
-from models.machine.topology import FoundCpu, Topology, distances_of, number_cpus, sockets_of, speeds_of, title_of
+from models.machine.topology import (
+    NO_MEMORY,
+    FoundCpu,
+    Topology,
+    distances_of,
+    number_cpus,
+    sockets_of,
+    speeds_of,
+    title_of,
+)
 from models.text.cpu_list import MAX_CPU_ID, format_cpu_list, parse_cpu_list
 from models.text.document import is_file, is_folder
 from models.text.problems import InputError, Problem
@@ -28,28 +36,30 @@ NAME = "a /sys folder (or a tar archive of it)"
 _SYSTEM = "devices/system"
 MEMORY_REMARK = "a node's memory is what the kernel manages, a little below what is built in"
 PAGE_REMARK = "the size of a page is not told: 4 KiB taken"
+_MAX_BITS = 65_536  # of a mask: more than any system has
 _MAX_FILE_BYTES = 1_048_576  # cpuinfo of the largest machines is about this long; all others are a page
 _MAX_LINKS = 8  # from one link to the next
+_MAX_MEMBERS = 1_000_000
 
 
-def recognises(path: Path, content: bytes | None) -> bool:  # noqa: ARG001 - the same for all formats
-    """Return whether this is a folder, or an archive of any kind."""
-    if content is None:
-        return True
-    packed = content.startswith((b"\x1f\x8b", b"BZh", b"\xfd7zXZ\x00"))
-    return packed or content[257:262] == b"ustar"
+def recognises(source: Source) -> bool:
+    """Return whether this is a folder, or an archive."""
+    return source.content is None or source.archive
 
 
-def read_topology(path: Path) -> Topology:
+def read_topology(source: Source) -> Topology:
     """Return the topology of a machine from its /sys tree. Raises InputError."""
-    if is_folder(path):
-        # The model is in /proc, beside /sys.
-        whole = path.name == "sys" and is_folder(path / _SYSTEM)
-        tree: _Tree = _Folder(path.parent if whole else path)
-        first = "sys/devices/system" if whole else None
-    else:
-        tree, first = _Archive(path), None
-    return _Reader(tree, path, first).topology()
+    if source.content is None:
+        return read_folder(source.path)
+    return _Reader(_Archive(source), source.path, None).topology()
+
+
+def read_folder(path: Path) -> Topology:
+    """Return the topology of a machine from a folder, such as /sys. Raises InputError."""
+    # The model is in /proc, beside /sys.
+    whole = path.name == "sys" and is_folder(path / _SYSTEM)
+    tree = _Folder(path.parent if whole else path)
+    return _Reader(tree, path, "sys/devices/system" if whole else None).topology()
 
 
 class _Tree(Protocol):
@@ -100,35 +110,45 @@ class _Folder:
 
 
 class _Archive:
-    def __init__(self, path: Path) -> None:
+    def __init__(self, source: Source) -> None:
         self._files: dict[str, str] = {}
         self._links: dict[str, str] = {}
         self._names: dict[str, set[str]] = {}
+        self._path = source.path
+        unpacked = cast(IO[bytes], Unpacked(source.content or b"", source.path, MAX_ARCHIVE_BYTES))
+        count = 0
         try:
-            with tarfile.open(fileobj=BytesIO(read_content(path)), mode="r:*") as archive:
+            with tarfile.open(fileobj=unpacked, mode="r|") as archive:
                 for member in archive:
-                    self._take(archive, member, str(path))
-        except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
+                    count += 1
+                    if count > _MAX_MEMBERS:
+                        raise refusal(self._path, f"has more than {_MAX_MEMBERS} files; allowed are at most so many")
+                    self._take(archive, member)
+                    archive.members.clear()  # type: ignore[attr-defined] # which it would keep for seeking back
+        except (tarfile.TarError, EOFError, OSError, ValueError, OverflowError) as error:
             message = f"is an archive that can't be read to its end ({error}); allowed is a tar file, maybe packed"
-            raise InputError([Problem(str(path), 0, 0, "", message)]) from None
+            raise refusal(self._path, message) from None
 
-    def _take(self, archive: tarfile.TarFile, member: tarfile.TarInfo, file: str) -> None:
+    def _take(self, archive: tarfile.TarFile, member: tarfile.TarInfo) -> None:
         if ".." in member.name.split("/"):
-            message = (
-                f"found {member.name[:80]!r} in the archive, which leads out of it; allowed are paths without '..'"
+            found = member.name[:80]
+            raise refusal(
+                self._path, f"found {found!r} in the archive, which leads out of it; allowed are paths without '..'"
             )
-            raise InputError([Problem(file, 0, 0, "", message)])
         name = posixpath.normpath(member.name).lstrip("/")
         if member.issym():
             self._links[name] = posixpath.normpath(posixpath.join(posixpath.dirname(name), member.linkname))
-        elif member.isfile() and member.size <= _MAX_FILE_BYTES and _WANTED.search(name):
+        elif member.isfile() and member.size <= _MAX_FILE_BYTES and len(name) < 500 and _WANTED.search(name):
             content = archive.extractfile(member)
             self._files[name] = _clean(content.read() if content else b"")
-        elif not member.isdir():
+        elif not (member.isdir() and _FOLDER.search(name)):
             return
         while name:
             parent, _, last = name.rpartition("/")
-            self._names.setdefault(parent, set()).add(last)
+            seen = self._names.setdefault(parent, set())
+            if last in seen:
+                return
+            seen.add(last)
             name = parent
 
     def _follow(self, path: str) -> str:
@@ -155,9 +175,20 @@ class _Archive:
         return sorted(found, key=lambda name: (name.count("/"), name))
 
 
+def _shared(caches: Mapping[int, _Cache | None]) -> dict[int, _Cache | None]:
+    """Return caches with those of CPUs that tell none, but are among the CPUs behind one that others tell."""
+    told = {cache for cache in caches.values() if cache is not None}
+    found: dict[int, _Cache] = {}
+    for cache in sorted(told, key=lambda cache: (cache[0], sorted(cache[1]))):
+        found |= dict.fromkeys(cache[1], cache)
+    return {cpu_id: found.get(cpu_id) if cache is None else cache for cpu_id, cache in caches.items()}
+
+
+_Cache = tuple[int, frozenset[int]]  # its level, and the CPUs behind it
+_FOLDER = re.compile(r"(^|/)(cpu/cpu[0-9]{1,9}|node/node[0-9]{1,9})$")
 _WANTED = re.compile(
     r"(^|/)(cpu/(online|cpu\d+/(online|cpu_capacity|topology/\w+|cache/index\d+/\w+|cpufreq/cpuinfo_max_freq))"
-    r"|cpufreq/policy\d+/cpuinfo_max_freq|node/(online|node\d+/(cpulist|distance|meminfo))"
+    r"|cpufreq/policy\d+/cpuinfo_max_freq|node/(online|has_memory|node\d+/(cpulist|cpumap|distance|meminfo))"
     r"|devices/cpu_(core|atom)/cpus|proc/(cpuinfo|meminfo))$"
 )
 
@@ -179,7 +210,7 @@ class _Reader:
                 f"found no {_SYSTEM}/cpu/cpu0 and the like; allowed is /sys of a Linux machine, a copy of it, "
                 "or a tar archive of either"
             )
-            raise InputError([Problem(str(path), 0, 0, "", message)])
+            raise refusal(path, message)
         # What holds `devices`, and what holds `sys` and `proc`.
         self._sys = self._system.removesuffix(_SYSTEM).rstrip("/") if self._system.endswith(_SYSTEM) else None
         top = (
@@ -206,11 +237,11 @@ class _Reader:
 
     def _number(self, name: str) -> int | None:
         text = self._text(name)
-        return int(text) if text is not None and re.fullmatch(r"\d{1,18}", text) else None
+        return int(text) if text is not None and re.fullmatch(r"[0-9]{1,18}", text) else None
 
     def _ids(self, folder: str, kind: str) -> list[int]:
         names = self._tree.names(folder)
-        return sorted(int(match[1]) for name in names if (match := re.fullmatch(rf"{kind}(\d{{1,9}})", name)))
+        return sorted(int(match[1]) for name in names if (match := re.fullmatch(rf"{kind}([0-9]{{1,9}})", name)))
 
     def _cpu_ids(self, system: str) -> list[int]:
         return self._ids(posixpath.join(system, "cpu"), "cpu")
@@ -220,14 +251,15 @@ class _Reader:
         online = self._online()
         nids = self._nids()
         nid_of = self._nid_of(nids, online)
-        caches = {cpu_id: self._cache(cpu_id, online) for cpu_id in online}
+        present = frozenset(online)
+        caches = _shared({cpu_id: self._cache(cpu_id, present) for cpu_id in online})
         if None in caches.values():
             self._remarks.append("caches are not told of all CPUs: one last-level cache taken for each node")
         speeds = self._speeds(online)
         found = {}
         for cpu_id in online:
             nid, cache = nid_of[cpu_id], caches[cpu_id]
-            core = (nid, self._core(cpu_id, online))
+            core = (nid, self._core(cpu_id, present))
             found[cpu_id] = FoundCpu(nid, core, ("node", nid) if cache is None else cache, speeds[cpu_id])
         packages: dict[int, set[int]] = {}
         for cpu_id in online:
@@ -240,6 +272,8 @@ class _Reader:
         self._remarks += remarks if packages else ["sockets are not told: one taken"]
         nodes = tuple(Node(nid, sockets[nid], self._memory(nid, len(nids))) for nid in nids)
         self._remarks += [MEMORY_REMARK, PAGE_REMARK]
+        if not any(node.memory_bytes for node in nodes):
+            self._remarks.append(NO_MEMORY)
         vendor, model_name = self._processor()
         return Topology(
             title=title_of(model_name, nodes, len(found)),
@@ -283,7 +317,7 @@ class _Reader:
         nid_of: dict[int, int] = {}
         several = set()
         for nid in nids:
-            for cpu_id in self._list(f"node/node{nid}/cpulist") or ():
+            for cpu_id in self._set(f"node/node{nid}/cpulist", f"node/node{nid}/cpumap") or ():
                 if nid_of.setdefault(cpu_id, nid) != nid:
                     several.add(cpu_id)
         if several:  # emulated nodes (numa=fake) share CPUs
@@ -293,35 +327,57 @@ class _Reader:
             self._remarks.append(f"the node of CPUs {format_cpu_list(lost)} is not told: node {nids[0]} taken")
         return dict.fromkeys(lost, nids[0]) | nid_of
 
-    def _mates(self, names: Iterable[str], online: Iterable[int]) -> frozenset[int] | None:
-        """Return the online CPUs in the first of some files that is there; None if none is."""
+    def _set(self, *names: str) -> tuple[int, ...] | None:
+        """Return the numbers in the first of some files that is there, a list or (a name without "list") a mask."""
         for name in names:
-            numbers = self._list(name)
-            if numbers:
-                return frozenset(numbers).intersection(online)
+            text = self._text(name)
+            if text:
+                return self._parse(name, text) if name.endswith("list") else self._mask(name, text)
         return None
 
-    def _core(self, cpu_id: int, online: Iterable[int]) -> object:
+    def _mask(self, name: str, text: str) -> tuple[int, ...]:
+        """Return the numbers in a mask as Linux writes it, "00000000,0000000f": 32 bits a word, the highest first."""
+        words = text.split(",")
+        if len(words) * 32 > _MAX_BITS or not all(re.fullmatch(r"(?:0x)?[0-9a-fA-F]{1,16}", word) for word in words):
+            raise self._error(name, f"found {text[:40]!r}; allowed is a mask of CPUs as Linux writes it")
+        bits = int("".join(word.removeprefix("0x").rjust(8, "0") for word in words), 16)
+        return tuple(i for i in range(bits.bit_length()) if bits >> i & 1)
+
+    def _mates(self, cpu_id: int, names: Iterable[str], online: frozenset[int]) -> frozenset[int] | None:
+        """Return the online CPUs in the first of some files that has this CPU among them; None if none has."""
+        for name in names:
+            numbers = self._set(name)
+            if numbers and cpu_id in numbers:
+                return online.intersection(numbers)
+            if numbers:
+                self._remark("some sets of CPUs in the tree lack the CPU whose they are: passed over")
+        return None
+
+    def _remark(self, text: str) -> None:
+        if text not in self._remarks:
+            self._remarks.append(text)
+
+    def _core(self, cpu_id: int, online: frozenset[int]) -> object:
         folder = f"cpu/cpu{cpu_id}/topology"
-        mates = self._mates((f"{folder}/core_cpus_list", f"{folder}/thread_siblings_list"), online)
-        if mates and cpu_id in mates:
+        names = ("core_cpus_list", "core_cpus", "thread_siblings_list", "thread_siblings")
+        mates = self._mates(cpu_id, (f"{folder}/{name}" for name in names), online)
+        if mates:
             return mates
-        place = (self._text(f"{folder}/physical_package_id"), self._text(f"{folder}/core_id"))
+        place = (self._number(f"{folder}/physical_package_id"), self._number(f"{folder}/core_id"))
         if None not in place:
             return place
-        remark = "hardware threads are not told of all CPUs: each such CPU taken as a core of its own"
-        if remark not in self._remarks:
-            self._remarks.append(remark)
+        self._remark("hardware threads are not told of all CPUs: each such CPU taken as a core of its own")
         return cpu_id
 
-    def _cache(self, cpu_id: int, online: Iterable[int]) -> object:
+    def _cache(self, cpu_id: int, online: frozenset[int]) -> _Cache | None:
         """Return the level of the last data or unified cache and the CPUs behind it; None if it is not told."""
         folder = f"cpu/cpu{cpu_id}/cache"
         found: list[tuple[int, frozenset[int]]] = []
         for index in self._ids(posixpath.join(self._system, folder), "index"):
             level = self._number(f"{folder}/index{index}/level")
-            mates = self._mates((f"{folder}/index{index}/shared_cpu_list",), online)
-            if level and mates and cpu_id in mates and self._text(f"{folder}/index{index}/type") != "Instruction":
+            names = (f"{folder}/index{index}/shared_cpu_{form}" for form in ("list", "map"))
+            mates = self._mates(cpu_id, names, online)
+            if level and mates and self._text(f"{folder}/index{index}/type") != "Instruction":
                 found.append((level, mates))
         return max(found, key=lambda entry: entry[0], default=None)
 
@@ -359,23 +415,28 @@ class _Reader:
         distances: dict[tuple[int, int], int] = {}
         for nid in nids:
             words = (self._text(f"node/node{nid}/distance") or "").split()
-            if words and (len(words) != len(nids) or not all(re.fullmatch(r"\d{1,3}", word) for word in words)):
+            if words and (len(words) != len(nids) or not all(re.fullmatch(r"[0-9]{1,3}", word) for word in words)):
                 message = f"found {' '.join(words)[:60]!r}; allowed are {len(nids)} distances, one for each online node"
                 raise self._error(f"node/node{nid}/distance", message)
             distances |= {(nid, other): int(word) for other, word in zip(nids, words, strict=False)}
         return distances
 
     def _memory(self, nid: int, n_nodes: int) -> int:
-        match = re.search(r"MemTotal:\s+(\d{1,15}) kB", self._text(f"node/node{nid}/meminfo") or "")
+        match = re.search(r"MemTotal:\s+([0-9]{1,15}) kB", self._text(f"node/node{nid}/meminfo") or "")
         if match is None and n_nodes == 1 and self._proc is not None:
-            match = re.search(r"MemTotal:\s+(\d{1,15}) kB", self._tree.text(f"{self._proc}/meminfo") or "")
+            match = re.search(r"MemTotal:\s+([0-9]{1,15}) kB", self._tree.text(f"{self._proc}/meminfo") or "")
         if match is None:
-            self._remarks.append(f"the memory of node {nid} is not told: none taken, write it in")
+            self._remarks.append(f"the memory of node {nid} is not told: none taken")
         return int(match[1]) * KIB if match else 0
 
     def _processor(self) -> tuple[str | None, str | None]:
         """Return vendor and model, as far as they are told."""
         text = None if self._proc is None else self._tree.text(posixpath.join(self._proc, "cpuinfo"))
+        if text == "":
+            self._remarks.append(
+                "proc/cpuinfo is empty (tar stores it so): copy it with cp first; vendor and model are not told"
+            )
+            return None, None
         if text is None:
             self._remarks.append(
                 "vendor and model of the processor are not told (they are in proc/cpuinfo, beside sys)"

@@ -1,0 +1,115 @@
+"""What is in a file that somebody gives: read up to a limit, unpacked up to a limit, and as text."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import lzma
+import stat
+import zlib
+from collections.abc import Callable
+from io import BytesIO
+from pathlib import Path
+from typing import BinaryIO, cast
+
+from models.text.problems import InputError, Problem
+from models.text.units import MIB, format_size
+
+MAX_FILE_BYTES = 64 * MIB  # the topology of the largest machines, packed, is a few MiB
+MAX_TEXT_BYTES = 64 * MIB
+MAX_ARCHIVE_BYTES = 512 * MIB  # a whole /sys tree of a server is some 100 MiB
+_BLOCK = 1 << 20
+_Opener = Callable[[BinaryIO], BinaryIO]
+_PACKED: tuple[tuple[bytes, str, _Opener], ...] = (
+    (b"\x1f\x8b", "gzip", lambda file: cast(BinaryIO, gzip.GzipFile(fileobj=file))),
+    (b"BZh", "bzip2", lambda file: cast(BinaryIO, bz2.BZ2File(file))),
+    (b"\xfd7zXZ\x00", "xz", lambda file: cast(BinaryIO, lzma.LZMAFile(file))),  # noqa: SIM115
+)
+_UNREADABLE = (OSError, EOFError, zlib.error, lzma.LZMAError)
+
+
+def refusal(path: Path | str, message: str, line: int = 0, column: int = 0) -> InputError:
+    """Return the error that a file as a whole, or a place in it, can't be used."""
+    name = str(path)
+    return InputError([Problem(name if name.isprintable() else ascii(name), line, column, "", message)])
+
+
+def read_content(path: Path, limit_bytes: int = MAX_FILE_BYTES) -> bytes:
+    """Return what is in a regular file of at most so many bytes. Raises InputError."""
+    try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise refusal(path, "is a folder, a device or a pipe; allowed is a file")
+        with path.open("rb") as file:
+            content = file.read(limit_bytes + 1)
+    except FileNotFoundError:
+        raise refusal(path, "there is no such file or folder") from None
+    except OSError as error:
+        raise refusal(path, f"can't be read: {error.strerror}") from None
+    except ValueError as error:
+        raise refusal(path, f"can't be read: {error}") from None
+    if len(content) > limit_bytes:
+        raise refusal(path, f"is larger than {format_size(limit_bytes)}; allowed is at most that")
+    return content
+
+
+class Unpacked:
+    """A packed content as a file to read from, up to a limit. Raises InputError beyond it and for damage."""
+
+    def __init__(self, content: bytes, path: Path, limit_bytes: int) -> None:
+        opener = next((opener for magic, _, opener in _PACKED if content.startswith(magic)), None)
+        self._file = BytesIO(content) if opener is None else opener(BytesIO(content))
+        self._path = path
+        self._limit_bytes = self._left_bytes = limit_bytes
+
+    def read(self, size: int = -1) -> bytes:
+        """Return the next bytes, fewer than asked for only at the end."""
+        parts = []
+        wanted = self._left_bytes + 1 if size < 0 else size
+        while wanted:
+            try:
+                part = self._file.read(min(wanted, _BLOCK))
+            except _UNREADABLE as error:
+                why = " ".join(str(error).split()) or type(error).__name__
+                raise refusal(self._path, f"is packed and can't be read to its end ({why}); pack it again") from None
+            if not part:
+                break
+            parts.append(part)
+            wanted -= len(part)
+            self._left_bytes -= len(part)
+            if self._left_bytes < 0:
+                limit = format_size(self._limit_bytes)
+                raise refusal(self._path, f"unpacks to more than {limit}; allowed is at most that")
+        return b"".join(parts)
+
+
+def is_packed(content: bytes) -> bool:
+    """Return whether a content is packed by gzip, bzip2 or xz."""
+    return any(content.startswith(magic) for magic, _, _ in _PACKED)
+
+
+def is_archive(content: bytes, path: Path) -> bool:
+    """Return whether a content is a tar archive, packed or not."""
+    head = Unpacked(content, path, MAX_ARCHIVE_BYTES).read(512)
+    return head[257:262] == b"ustar" or (len(head) == 512 and _is_old_tar(head))
+
+
+def _is_old_tar(head: bytes) -> bool:
+    """Return whether a block is the head of a member of a tar archive as Unix 7 wrote it, by its checksum."""
+    field = head[148:156].strip(b" \0")
+    if not field or not all(byte in b"01234567" for byte in field):
+        return False
+    return int(field, 8) == 256 + sum(head[:148]) + sum(head[156:])
+
+
+def text_of(content: bytes) -> str:
+    """Return a content as text: UTF-8, UTF-16 as Windows writes it, or one byte a character."""
+    if content.startswith((b"\xff\xfe", b"\xfe\xff")):
+        return content.decode("utf-16", "replace")
+    if b"\0" in content[:200]:
+        for encoding, zeros in (("utf-16-le", content[1:200:2]), ("utf-16-be", content[0:200:2])):
+            if zeros.count(0) > 0.8 * len(zeros):
+                return content.decode(encoding, "replace")
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        return content.decode("latin-1")

@@ -1,0 +1,113 @@
+"""Topologies as people have them: old, odd and pasted. What each is read as stands in tests/data/foreign/right.tsv.
+
+Sources: the test data of hwloc (tests/hwloc) and util-linux (tests/ts/lscpu/dumps), machines of flux-framework and
+mailing lists, cut down to what each shows; the texts of lscpu follow its message catalogues.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from models.files.importers import import_topology, with_memory
+from models.files.machine_writer import valid_name
+from models.machine.topology import NO_MEMORY, Topology, layout
+from models.text.cpu_list import format_cpu_list
+from models.text.problems import InputError
+from models.text.units import GIB, MIB
+from sim.cli import main
+from tests.topologies import built, caches, cores
+
+FOREIGN = Path(__file__).parent.parent / "data" / "foreign"
+RIGHT = [line.split("\t") for line in (FOREIGN / "right.tsv").read_text(encoding="utf-8").splitlines()[1:]]
+
+
+def words(topology: Topology) -> list[str]:
+    """Return a topology as a row of the table."""
+    nodes = "; ".join(
+        f"{node.nid}: {format_cpu_list(cpu.cpu_id for cpu in topology.cpus if cpu.nid == node.nid) or 'none'}, "
+        f"socket {node.socket_id}, {node.memory_bytes // MIB} MiB"
+        for node in topology.nodes
+    )
+    row = " ".join(str(topology.distances[topology.nodes[0].nid, node.nid]) for node in topology.nodes)
+    speeds = " ".join(f"{speed:g}" for speed in sorted({cpu.speed for cpu in topology.cpus}))
+    counts = [str(len(cores(topology))), str(len(caches(topology)))]
+    return [nodes, *counts, row, speeds, topology.vendor or "-", topology.model_name or "-"]
+
+
+@pytest.mark.parametrize("right", RIGHT, ids=lambda row: row[0])
+def test_foreign_topology(right: list[str]) -> None:
+    """Each file is read as its row says, with the remark there, or refused with the message there."""
+    name, remark, *rest = right
+    path = FOREIGN / name
+    if rest[0] == "refused":
+        with pytest.raises(InputError) as error:
+            import_topology(path)
+        assert str(error.value).replace(str(path), "FILE").startswith(remark)
+        assert len(error.value.problems) == 1
+        return
+    topology = import_topology(path)
+    assert words(topology) == rest
+    assert remark == "-" or any(remark in said for said in topology.remarks), topology.remarks
+    memory = topology if any(n.memory_bytes for n in topology.nodes) else with_memory(topology, [64 * GIB])
+    machine = built(memory)
+    assert machine.nodes == memory.nodes
+    assert layout(machine.cpus) == layout(topology.cpus)
+
+
+def test_every_file_is_in_the_table() -> None:
+    """No file of the data is left out."""
+    names = sorted(path.name for path in FOREIGN.iterdir() if path.name != "right.tsv")
+    assert names == sorted(row[0] for row in RIGHT)
+
+
+def test_two_files_of_one_machine(tmp_path: Path) -> None:
+    """lscpu tells cores and sockets, numactl memory and distances: both together more than either."""
+    both = import_topology(FOREIGN / "lscpu_plain.txt", FOREIGN / "name with space+plus (1).txt")
+    assert words(both) == words(import_topology(FOREIGN / "lscpu_and_numactl.txt"))
+    text = (FOREIGN / "lscpu_french.txt").read_text(encoding="utf-8")
+    (tmp_path / "lscpu.txt").write_text(text.replace("0-7", "8-11"), encoding="utf-8")
+    with pytest.raises(InputError, match="lscpu tells CPUs 8-11, numactl 0-7; allowed are texts of one machine"):
+        import_topology(FOREIGN / "quoted.txt", tmp_path / "lscpu.txt")
+    with pytest.raises(InputError, match="is not a text; several files are texts about one machine"):
+        import_topology(FOREIGN / "lscpu_plain.txt", FOREIGN / "no_memory.v2.xml")
+
+
+def test_memory_that_is_given() -> None:
+    """Where no memory is told it is given: of the whole machine, shared by nodes with CPUs, or node by node."""
+    topology = import_topology(FOREIGN / "xeon_6230_masks.tar.gz")
+    whole = with_memory(topology, [256 * GIB])
+    assert [node.memory_bytes // GIB for node in whole.nodes] == [64, 64, 64, 64, 0, 0, 0, 0, 0, 0, 0]
+    each = with_memory(import_topology(FOREIGN / "lscpu_plain.txt"), [GIB, 2 * GIB])
+    assert [node.memory_bytes // GIB for node in each.nodes] == [1, 2]
+    assert NO_MEMORY not in each.remarks
+    with pytest.raises(ValueError, match="found 3 sizes; allowed are 1, of the whole machine, or 2, one for each node"):
+        with_memory(each, [GIB] * 3)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "said"),
+    [
+        (["lscpu_plain.txt"], 2, "tells no memory; give it with --memory SIZE"),
+        (["lscpu_plain.txt", "--memory", "64GiB"], 0, "machine: lscpu_plain"),
+        (["lscpu_plain.txt", "--memory", "64"], 2, "--memory: found '64', a number without a unit"),
+        (["name with space+plus (1).txt"], 0, "machine: name-with-space-plus-1"),
+    ],
+)
+def test_import_at_the_prompt(arguments: list[str], status: int, said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """The command asks for memory where none is told, and makes a name of any file's."""
+    with pytest.raises(SystemExit) as end:
+        main(["import", str(FOREIGN / arguments[0]), *arguments[1:]])
+    assert (end.value.code or 0) == status
+    printed = capsys.readouterr()
+    assert said in " ".join((printed.out + printed.err).split())
+
+
+@pytest.mark.parametrize(
+    ("file_name", "name"),
+    [("topology (1).xml.gz", "topology-1"), ("Größe.txt", "Gr-e"), ("...", "machine"), ("a.b.tar.xz", "a.b")],
+)
+def test_names_are_made_valid(file_name: str, name: str) -> None:
+    """A file name becomes a name of a machine."""
+    assert valid_name(file_name) == name
