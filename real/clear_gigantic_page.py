@@ -1,4 +1,4 @@
-"""The client of the published table on this host: each page is one task, as in `sim.clear_gigantic_page`."""
+"""The client of the published table on this host: each page is one task, as `models.clients.clear_gigantic_page` has it."""
 
 from __future__ import annotations
 

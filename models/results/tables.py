@@ -160,8 +160,8 @@ def _column(path: str) -> str:
     return path.replace(".", "_") if own_name else name
 
 
-_ENERGIES = ("energy_j", "energy_added_j")  # where they can be told; see sim.run
-STARTS = ("kernel_share", "speedup_limit")  # of jobs that are only in part the kernel's; see sim.run
+_ENERGIES = ("energy_j", "energy_added_j")  # where they can be told (`sim.engine.simulation`)
+STARTS = ("kernel_share", "speedup_limit")  # of jobs that are only in part the kernel's (`sim.engine.simulation`)
 _SLOWDOWN = "slowdown"  # of the job; NAME_slowdown of other work
 _OF_OTHERS = (_SLOWDOWN, *(f"{what}_s" for what in ("time", "mean", "alone", "p50", "p95", "p99")))
 
