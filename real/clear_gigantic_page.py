@@ -1,4 +1,4 @@
-"""The client of the published table on this host: each page is one task, as `models.clients.clear_gigantic_page` has it."""
+"""The client of the published table on this host: each page is one task (`models.clients.clear_gigantic_page`)."""
 
 from __future__ import annotations
 
