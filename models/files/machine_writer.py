@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from models.files.families import UNKNOWN, Family, family_of, rates_of
 from models.files.machine import build_machine, load_machine
 from models.machine import Cpu, Machine, Node
 from models.machine.topology import LOCAL_DISTANCE, Topology, layout
@@ -19,11 +20,9 @@ from models.text.document import number_in, parse
 from models.text.problems import InputError
 from models.text.units import GIB, KIB, MIB, parse_rate
 
-_DEFAULT_REFERENCE = "xeon-platinum-8160-2s"
-_REFERENCE_OF_VENDOR = {"AuthenticAMD": "epyc-7742-2s-nps4", "GenuineIntel": _DEFAULT_REFERENCE}
 # Whose factors of remote streams stand for a machine that has none of its own, or only borrowed ones.
 _MEASURED_FACTORS = "xeon-e7-8895v3-8s"
-_BORROWED_FACTORS = (_DEFAULT_REFERENCE,)
+_BORROWED_FACTORS = ("xeon-platinum-8160-2s",)
 _ADVICE = "calibrate on the machine itself, or give your own"
 _WIDTH = 118
 _FLOW_WIDTH = 100
@@ -31,13 +30,13 @@ _FLOW_WIDTH = 100
 Document = dict[str, Any]
 
 
-def machine_document(topology: Topology, name: str, rates_of: Machine | None = None) -> Document:
+def machine_document(topology: Topology, name: str, reference: Machine | None = None) -> Document:
     """Return the machine file of a topology, as plain data.
 
     Nodes and CPUs are in groups that are alike where that gives the same numbers, else one by one. Rates are those of
-    `rates_of`, by default of the shipped machine of the same vendor, and say that they are not measured.
+    the processor's family (models/priors/families.yaml), or of a machine as `reference`; each says how it was got.
+    The bandwidth of a socket is shared by its nodes that have CPUs and memory.
     """
-    reference = rates_of or load_machine(_REFERENCE_OF_VENDOR.get(topology.vendor or "", _DEFAULT_REFERENCE))
     document: Document = {"machine": name, "title": _one_line(topology.title)}
     if topology.base_page_bytes != 4 * KIB:
         document["base_page"] = _size(topology.base_page_bytes)
@@ -46,7 +45,12 @@ def machine_document(topology: Topology, name: str, rates_of: Machine | None = N
         nids = [node.nid for node in topology.nodes]
         matrix = [[topology.distances[a, b] for b in nids] for a in nids]
         rest["distance_matrix"] = {"value": matrix, "source": _one_line(topology.source)}
-    rest["rates"] = _rates(topology, reference)
+    if reference is not None:
+        rest["rates"] = _rates(topology, reference)
+    else:
+        family = family_of(topology.model_name, topology.vendor)
+        document |= {"family": family.name} if family.name != UNKNOWN else {}
+        rest["rates"] = _rates_of_family(topology, family)
     for layout_part in _grouped(topology):
         candidate = document | layout_part | rest
         if _gives(candidate, topology):
@@ -153,12 +157,59 @@ def _source(topology: Topology, *, first: bool) -> str:
     return _one_line("; ".join([topology.source, *(topology.remarks if first else ())]))
 
 
+def nodes_per_socket(nodes: Sequence[Node], cpus: Sequence[Cpu]) -> int:
+    """Return how many nodes share the memory bandwidth of a socket: those with CPUs and memory, where most are.
+
+    Memory of nodes without CPUs is of another kind: of a GPU, HBM, CXL or persistent memory.
+    """
+    with_cpus = {cpu.nid for cpu in cpus}
+    sharing = [node.socket_id for node in nodes if node.memory_bytes and node.nid in with_cpus]
+    sharing = sharing or [node.socket_id for node in nodes if node.memory_bytes]
+    return max((sharing.count(socket_id) for socket_id in set(sharing)), default=1)
+
+
+def rate_remarks(topology: Topology) -> tuple[str, ...]:
+    """Return what the rates of a machine file can't say of a topology."""
+    with_cpus = {cpu.nid for cpu in topology.cpus}
+    sharing = [node.socket_id for node in topology.nodes if node.memory_bytes and node.nid in with_cpus]
+    other = [node.nid for node in topology.nodes if node.memory_bytes and node.nid not in with_cpus]
+    remarks = []
+    if other and sharing:
+        remarks.append(
+            f"nodes {format_cpu_list(other)} have memory and no CPUs (of a GPU, HBM, CXL or persistent memory): how "
+            "fast it is, is not known, and memory_bandwidth, of nodes with CPUs, is a guess for it"
+        )
+    if len({sharing.count(socket_id) for socket_id in sharing}) > 1:
+        remarks.append("sockets have different numbers of nodes with memory: all get the share of the smallest")
+    return tuple(remarks)
+
+
+def _rates_of_family(topology: Topology, family: Family) -> Document:
+    """Return rates of a family, each with whether it is derived from measurements of others, or guessed."""
+    share = nodes_per_socket(topology.nodes, topology.cpus)
+    document: Document = rates_of(family, set(topology.distances.values()), share)
+    for key, part in document.items():
+        guessed = family.name == UNKNOWN or re.search(r"\b(assumption|guess|estimate)", part["source"])
+        told = f"{'guessed' if guessed else 'derived'}, {part['source']}"
+        if key == "memory_bandwidth":
+            told += _shared(share) + "".join(f"; {remark}" for remark in rate_remarks(topology))
+        document[key] = {"value": part["value"], "source": _one_line(f"{told}; {_ADVICE}")}
+    return document
+
+
+def _shared(share: int) -> str:
+    return f"; a socket's, shared by {share} nodes" if share > 1 else ""
+
+
 def _rates(topology: Topology, reference: Machine) -> Document:
     rates, curve = reference.rates, reference.rates.memory_curve
     values: Document = {"clear_rate": _rate(rates.clear_bytes_per_s)}
     if rates.serial_clear_bytes_per_s != rates.clear_bytes_per_s:
         values["serial_clear_rate"] = _rate(rates.serial_clear_bytes_per_s)
-    values |= {"clear_traffic": rates.clear_traffic, "memory_bandwidth": _rate(rates.memory_bytes_per_s)}
+    share = nodes_per_socket(topology.nodes, topology.cpus)
+    of_reference = nodes_per_socket(reference.nodes, reference.cpus)
+    bandwidth = rates.memory_bytes_per_s if share == of_reference else rates.memory_bytes_per_s * of_reference / share
+    values |= {"clear_traffic": rates.clear_traffic, "memory_bandwidth": _rate(bandwidth)}
     values |= {"memory_knee": curve.knee} if curve.knee is not None else {}
     values |= {"memory_decline": curve.decline} if curve.decline else {}
     values["core_throughput"] = rates.core_throughput
@@ -170,6 +221,9 @@ def _rates(topology: Topology, reference: Machine) -> Document:
         key: {"value": value, "source": _not_measured(reference, key)}
         for key, value in (values | {"chunk_noise": rates.chunk_noise}).items()
     }
+    if share != of_reference or rate_remarks(topology):
+        told = "".join([_shared(share), *(f"; {remark}" for remark in rate_remarks(topology))])
+        document["memory_bandwidth"]["source"] = _one_line(f"{document['memory_bandwidth']['source']}{told}")
     distances = sorted({distance for (a, b), distance in topology.distances.items() if a != b})
     if distances:
         document["remote_factors"] = _remote_factors(distances, reference)

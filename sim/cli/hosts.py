@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from models.files.importers import import_topology, with_memory
 from models.files.machine import build_machine, load_machine
-from models.files.machine_writer import machine_document, machine_yaml, valid_name, write_machine
+from models.files.machine_writer import machine_document, machine_yaml, rate_remarks, valid_name, write_machine
 from models.machine import Machine
 from models.machine.topology import Topology
 from models.measured.designs import calibration_design, method_design, thread_counts, validation_design
@@ -96,7 +96,7 @@ def host(output: Path | None, name: str | None, clean: bool, force: bool) -> Non
 @click.option(
     "--memory", metavar="SIZE[,SIZE...]", help="Memory of the whole machine (64GiB), or of each node in order."
 )
-@click.option("--rates-of", help="Machine whose rates are taken over; default one of the same maker.")
+@click.option("--rates-of", help="Machine whose rates are taken over; default: figures of the processor's family.")
 @click.option("--force", is_flag=True, help="Overwrite the file.")
 def import_machine(
     files: tuple[Path, ...],
@@ -138,7 +138,7 @@ def _write_topology(topology: Topology, name: str, rates_of: Machine | None, out
         _refuse_existing(output, force)
         write_machine(document, output)
         click.echo(f"machine file: {output}", err=True)
-    for remark in topology.remarks:
+    for remark in (*topology.remarks, *rate_remarks(topology)):
         click.echo(f"note: {remark}", err=True)
     click.echo("note: the rates are not measured; `ktask-sim calibrate` measures them on the machine itself", err=True)
 

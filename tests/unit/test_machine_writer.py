@@ -10,11 +10,13 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from models.files.families import OF_SOCKET, UNKNOWN, families
 from models.files.machine import iter_shipped, load_machine
-from models.files.machine_writer import machine_document, machine_yaml, write_machine
+from models.files.machine_writer import machine_document, machine_yaml, nodes_per_socket, rate_remarks, write_machine
 from models.machine import Machine
 from models.machine.topology import Topology, layout
 from models.text.document import parse
+from models.text.units import parse_rate
 from tests.topologies import built, read
 
 
@@ -42,23 +44,55 @@ def test_shipped_machines_are_written_as_groups(machine: Machine) -> None:
 def test_rates_are_those_of_the_reference(reference: Machine, tmp_path: Path) -> None:
     """All rates but those of remote streams are the reference's, to the last bit, and name it."""
     machine = built(read("xeon_cluster_on_die_4nodes.v1.xml", tmp_path), reference)
-    assert replace(machine.rates, remote_factors={}) == replace(reference.rates, remote_factors={})
+    # Two nodes a socket share what the reference's nodes of a socket have.
+    n_nodes = {"epyc-7742-2s-nps4": 4}.get(reference.name, 1)
+    shared = replace(reference.rates, memory_bytes_per_s=reference.rates.memory_bytes_per_s * n_nodes / 2)
+    assert machine.rates.memory_bytes_per_s == pytest.approx(shared.memory_bytes_per_s, rel=1e-5)
+    same = {"remote_factors": {}, "memory_bytes_per_s": 1.0}
+    assert replace(machine.rates, **same) == replace(reference.rates, **same)
     assert f"taken from {reference.name} (" in machine.sources["rates.clear_rate"]
 
 
 @pytest.mark.parametrize(
-    ("vendor", "reference"),
+    ("vendor", "model", "family"),
     [
-        ("AuthenticAMD", "epyc-7742-2s-nps4"),
-        ("GenuineIntel", "xeon-platinum-8160-2s"),
-        ("IBM", "xeon-platinum-8160-2s"),
-        (None, "xeon-platinum-8160-2s"),
+        ("AuthenticAMD", "AMD EPYC 7742 64-Core Processor", "zen2"),
+        ("AuthenticAMD", None, "amd"),
+        ("GenuineIntel", "Intel(R) Xeon(R) Platinum 8160 CPU @ 2.10GHz", "skylake-sp"),
+        ("IBM", None, None),
+        (None, None, None),
     ],
 )
-def test_reference_by_vendor(vendor: str | None, reference: str, tmp_path: Path) -> None:
-    """Rates come from a shipped machine of the same vendor."""
-    topology = replace(read("opteron_2nodes.numactl", tmp_path), vendor=vendor)
-    assert built(topology).rates.clear_bytes_per_s == load_machine(reference).rates.clear_bytes_per_s
+def test_rates_by_family(vendor: str | None, model: str | None, family: str | None, tmp_path: Path) -> None:
+    """Rates are those of the processor's family, and each says whether it is derived or guessed."""
+    topology = replace(read("opteron_2nodes.numactl", tmp_path), vendor=vendor, model_name=model)
+    document = machine_document(topology, "test")
+    assert document.get("family") == family
+    expected = families()[family or UNKNOWN].figures["rates.clear_rate"].value
+    assert document["rates"]["clear_rate"]["value"] == expected
+    for part in document["rates"].values():
+        assert part["source"].startswith(("derived, not measured", "guessed, not measured"))
+
+
+def test_nodes_of_a_socket_share_its_bandwidth() -> None:
+    """An EPYC 7742 has 160 GB/s a socket (zen2): with one node a socket (NPS1) 160 a node, with four (NPS4) 40."""
+    epyc = of_machine(load_machine("epyc-7742-2s-nps4"))
+    model = "AMD EPYC 7742 64-Core Processor"
+    of_socket = parse_rate(families()["zen2"].figures[OF_SOCKET].value)
+    four = built(replace(epyc, model_name=model))
+    one = built(replace(epyc, model_name=model, nodes=tuple(replace(n, socket_id=n.nid) for n in epyc.nodes)))
+    assert one.rates.memory_bytes_per_s == pytest.approx(of_socket)
+    assert four.rates.memory_bytes_per_s == pytest.approx(of_socket / 4, rel=1e-3)
+    assert "a socket's, shared by 4 nodes" in four.sources["rates.memory_bandwidth"]
+
+
+def test_memory_without_cpus_is_said_to_be_guessed(tmp_path: Path) -> None:
+    """Persistent memory, in nodes without CPUs, takes no share of a socket's bandwidth, and a remark names it."""
+    topology = read("xeon_pmem_4nodes.tree", tmp_path)
+    (remark,) = rate_remarks(topology)
+    assert remark.startswith("nodes 2,3 have memory and no CPUs")
+    assert remark in built(topology).sources["rates.memory_bandwidth"]
+    assert nodes_per_socket(topology.nodes, topology.cpus) == 1
 
 
 def test_remote_factors_are_interpolated(tmp_path: Path) -> None:
@@ -69,14 +103,14 @@ def test_remote_factors_are_interpolated(tmp_path: Path) -> None:
     """
     xeon = load_machine("xeon-e7-8895v3-8s").rates.remote_factors
     topology = read("xeon_pmem_4nodes.tree", tmp_path)
-    factors = built(topology).rates.remote_factors
+    factors = built(topology, load_machine("xeon-platinum-8160-2s")).rates.remote_factors
     assert factors[17] == pytest.approx(1 - (1 - xeon[21]) * 7 / 11, abs=1e-4)
     assert factors[21] == pytest.approx(xeon[21], abs=1e-4)
     assert factors[28] == pytest.approx(xeon[21] + (xeon[31] - xeon[21]) * 7 / 10, abs=1e-4)
     epyc = load_machine("epyc-7742-2s-nps4")
     near, far = (epyc.rates.remote_factors[distance] for distance in (12, 32))
     assert built(topology, epyc).rates.remote_factors[28] == pytest.approx(near + (far - near) * 16 / 20, abs=1e-4)
-    power9 = built(read("power9_sparse_6nodes.numactl", tmp_path))
+    power9 = built(read("power9_sparse_6nodes.numactl", tmp_path), load_machine("xeon-platinum-8160-2s"))
     assert power9.rates.remote_factors == {40: pytest.approx(xeon[31], abs=1e-4), 80: pytest.approx(xeon[31], abs=1e-4)}
     assert "xeon-e7-8895v3-8s" in power9.sources["rates.remote_factors"]
 
