@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from models.results.code import code_identity, rule_identity
+from models.results.differences import in_words, what_differs
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -64,7 +65,7 @@ class Results:
 
         Raises FolderTakenError if `folder` holds anything else, OSError if it can't be written.
         """
-        check_folder(folder, self.provenance)
+        check_folder(folder, self.provenance, self.scenario)
         new = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
         try:
             new.chmod(0o755)
@@ -119,16 +120,28 @@ def load_results(folder: str | Path) -> Results:
     )
 
 
-def check_folder(folder: Path, provenance: Mapping[str, Any]) -> None:
+def check_folder(folder: Path, provenance: Mapping[str, Any], scenario: Mapping[str, Any] | None = None) -> None:
     """Make sure, best before a long run, that results can be saved to `folder`; makes the folders above it.
 
-    Raises FolderTakenError if it holds anything else, OSError if nothing can be written there.
+    Raises FolderTakenError if it holds anything else, with what differs, and OSError if nothing can be written there.
     """
     if not may_replace(folder, provenance):
-        raise FolderTakenError(f"{folder} holds something else; give another folder (-o) or remove it")
+        what = _what_it_holds(folder, provenance, scenario)
+        raise FolderTakenError(f"{folder} holds something else{what}; give another folder (-o) or remove it")
     folder.parent.mkdir(parents=True, exist_ok=True)
     if not os.access(folder.parent, os.W_OK):
         raise PermissionError(f"nothing can be written to {folder.parent}; give another folder (-o)")
+
+
+def _what_it_holds(folder: Path, provenance: Mapping[str, Any], scenario: Mapping[str, Any] | None) -> str:
+    """Return in words how the results in a folder differ from these: in the scenario, else in how they were made."""
+    try:
+        found = json.loads((folder / "provenance.json").read_text())
+        other = yaml.safe_load((folder / "scenario.yaml").read_text())
+        differences = what_differs(other, scenario) if scenario is not None else []
+        return f": {in_words(differences or what_differs(found, provenance))}"
+    except (OSError, ValueError, AttributeError, yaml.YAMLError):
+        return ""
 
 
 def may_replace(folder: Path, provenance: Mapping[str, Any]) -> bool:

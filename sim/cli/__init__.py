@@ -24,6 +24,7 @@ _COMMANDS = {
     "advise": ("advice", "advise"),
     "show": ("scenarios", "show"),
     "plot": ("plots", "plot"),
+    "diff": ("differences", "diff"),
     "describe": ("scenarios", "describe"),
     "scenarios": ("shipped", "scenarios"),
     "notebooks": ("shipped", "notebooks"),

@@ -73,7 +73,7 @@ def run(
     loaded = loaded.with_values({key: value for key, value in changes.items() if value is not None})
     provenance = provenance_of(loaded, backend, with_traces=trace)
     folder = _free_folder(Path("results") / stem_of(scenario), provenance) if output is None else output
-    check_folder(folder, provenance)
+    check_folder(folder, provenance, loaded.document.plain())
     if backend == "sim":
 
         def execute(on_done: Callable[[], object]) -> Results:
