@@ -8,7 +8,9 @@ Why it is fast. Flows with the same binding resources, cap and weight have the s
 class, with one virtual clock (work done by each flow of the class so far), one heap of finish marks and one deadline.
 A flow that ends and is followed at once by another on the same route leaves every rate as it is, so nothing is solved
 again. A resource that could not bind even if all its flows ran at their caps is left out of the classes: a core used
-by one thread needs no class of its own. The engine keeps one SimPy event armed, at the earliest deadline.
+by one thread needs no class of its own. A `private` resource, such as a core, whose flows are all alike gives each the
+same share: that is a ceiling on their rates, as a cap is, so that all cores with two busy threads are one class. The
+engine keeps one SimPy event armed, at the earliest deadline.
 
 The engine knows nothing of kernels, threads or pages.
 """
@@ -18,6 +20,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Sequence
 from heapq import heapify, heappop, heappush, heapreplace
+from typing import Any
 
 from simpy import Environment, Event
 from simpy.core import StopSimulation
@@ -34,7 +37,24 @@ _TIE = 1e-12  # relative: finish marks or fill levels this close are the same in
 class Resource:
     """Something that flows share: `capacity` units per second, shaped by `curve`. Made by `FlowNetwork.resource`."""
 
-    __slots__ = ("_active", "_demand", "_index", "_limit", "_pinned", "_routes", "_tight", "capacity", "curve", "name")
+    __slots__ = (
+        "_active",
+        "_binds",
+        "_demand",
+        "_foldable",
+        "_folded",
+        "_index",
+        "_limit",
+        "_n_flows",
+        "_on",
+        "_pinned",
+        "_routes",
+        "_share",
+        "_tight",
+        "capacity",
+        "curve",
+        "name",
+    )
 
     def __init__(self, name: str, capacity: float, curve: Curve, index: int) -> None:
         self.name = name
@@ -47,6 +67,13 @@ class Resource:
         self._demand = 0.0  # while not tight: what its flows take, all at their caps
         self._routes: list[Route] = []
         self._active: list[_FlowClass] = []  # while tight: the classes that use it and have flows
+        self._foldable = False  # private: folded into the ceilings of its flows while these are alike
+        self._folded = False
+        # While folded: its flows by route, how many, whether they would take more than there is, the share of each.
+        self._on: dict[Route, int] = {}
+        self._n_flows = 0
+        self._binds = False
+        self._share = _INF
 
     def __repr__(self) -> str:
         return f"Resource({self.name!r}, {self.capacity:g}/s)"
@@ -54,12 +81,12 @@ class Resource:
     @property
     def load(self) -> float:
         """Units per second in use now."""
-        return sum(r.flows * r._class.rate * usage for r in self._routes for q, usage in r.uses if q is self)
+        return _total(r.flows * r._class.rate * r._usage(self) for r in self._routes)
 
     @property
     def served(self) -> float:
         """Units used so far."""
-        return sum(r.served * usage for r in self._routes for q, usage in r.uses if q is self)
+        return _total(r.served * r._usage(self) for r in self._routes)
 
     @property
     def granted(self) -> float:
@@ -67,7 +94,7 @@ class Resource:
         if not self._pinned or not self._active:
             return 1.0
         uses = [(cls, usage) for cls in self._active for q, usage in cls.uses if q is self]
-        offered = sum(cls.count * cls.cap * usage for cls, usage in uses)
+        offered = _total(cls.count * cls.cap * usage for cls, usage in uses)
         limit = self.curve.effective(self.capacity, offered, sum(cls.count for cls, _ in uses))
         return min(1.0, limit / offered)
 
@@ -75,35 +102,42 @@ class Resource:
 class Route:
     """What a flow passes through, how fast it could go alone and its weight. Made by `FlowNetwork.route`."""
 
-    __slots__ = ("_class", "_slack", "_started", "cap", "uses", "weight")
+    __slots__ = ("_ceiling", "_class", "_flows", "_folds", "_kind", "_slack", "_started", "cap", "uses", "weight")
 
     def __init__(self, uses: tuple[tuple[Resource, float], ...], cap: float, weight: float) -> None:
         self.uses = uses
         self.cap = cap
         self.weight = weight
         self._started = 0.0  # work of all flows so far
+        self._flows: dict[Flow, int] = {}  # those under way, and their place in the order of starts
+        self._ceiling = _INF  # the least share of a folded resource, if below the cap
+        self._folds: tuple[tuple[Resource, float], ...] = ()  # resources that are folded, and a flow's demand on each
+        self._kind: tuple[Any, ...]  # what must be equal for flows to be alike
         self._class: _FlowClass
         self._slack: tuple[tuple[Resource, float], ...]  # resources that can't bind now, and a flow's demand on each
 
     @property
     def served(self) -> float:
         """Work done so far on this route, that of flows under way up to now included."""
-        cls = self._class
-        own = [entry for entry in cls.heap if entry[3] is self]
-        if not own:
+        if not self._flows:
             return self._started
-        clock = cls.clock + cls.rate * (own[0][2].env.now - cls.since)
-        return self._started - sum(mark - clock for mark, *_ in own)
+        cls = self._class
+        now: float = next(iter(self._flows)).env.now
+        clock = cls.clock + cls.rate * (now - cls.since)
+        return self._started - _total(flow.mark - clock for flow in self._flows)
 
     @property
     def flows(self) -> int:
         """Number of flows on this route now."""
-        return sum(entry[3] is self for entry in self._class.heap)
+        return len(self._flows)
 
     @property
     def rate(self) -> float:
         """Work per second of each flow on this route now; 0 if it has none."""
-        return self._class.rate if self.flows else 0.0
+        return self._class.rate if self._flows else 0.0
+
+    def _usage(self, resource: Resource) -> float:
+        return next(usage for used, usage in self.uses if used is resource)
 
 
 class Flow(Event):
@@ -115,6 +149,7 @@ class Flow(Event):
     _ok = True
     _value = None
     left = 0.0
+    mark = 0.0  # the value of its class's clock at its end
 
 
 class _FlowClass:
@@ -134,22 +169,28 @@ class _FlowClass:
         "number",
         "rate",
         "since",
+        "stale",
+        "top",
         "uses",
         "weight",
     )
 
-    def __init__(self, number: int, uses: tuple[tuple[Resource, float], ...], cap: float, weight: float) -> None:
+    def __init__(
+        self, number: int, uses: tuple[tuple[Resource, float], ...], cap: float, weight: float, top: float
+    ) -> None:
         self.number = number
         self.uses = uses  # only the resources that can bind
         self.fair = uses[0][0].capacity / uses[0][1] if len(uses) == 1 else 0.0
-        self.alone = False  # its one resource is flat, and no other class uses it: its rate is min(cap, fair / count)
+        self.alone = False  # its one resource is flat, and no other class uses it: its rate is min(top, fair / count)
         self.cap = cap
+        self.top = top  # the most that a flow gets: its cap, or less where a folded resource binds
         self.weight = weight
         self.count = 0
         self.rate = 0.0
         self.clock = 0.0  # work done by each flow since the class was last empty
         self.since = 0.0  # when `clock` was last brought up to date
-        self.heap: list[tuple[float, int, Flow, Route]] = []  # (value of `clock` at its end, order, flow, route)
+        self.heap: list[tuple[float, int, Flow, Route]] = []  # (mark, order, flow, route)
+        self.stale = 0  # entries of the heap whose flows have left the class, or are in it anew
         self.deadline = _INF  # when the next flow ends, at the present rate
         self.entry_at = _INF  # when its entry in the heap of deadlines says so: never later
         self.entry_id = -1
@@ -162,7 +203,8 @@ class FlowNetwork:
     def __init__(self, env: Environment) -> None:
         self.env = env
         self.resources: list[Resource] = []
-        self._classes: dict[tuple[tuple[tuple[int, float], ...], float, float], _FlowClass] = {}
+        self.routes: list[Route] = []
+        self._classes: dict[tuple[tuple[tuple[int, float], ...], float, float, float], _FlowClass] = {}
         self._dirty: list[_FlowClass] = []
         self._deadlines: list[tuple[float, int, _FlowClass]] = []
         self._solved: dict[tuple[tuple[int, int], ...], list[float]] = {}  # populations seen before, and their rates
@@ -173,17 +215,27 @@ class FlowNetwork:
         self._completing = False
         self._vacated: Route | None = None  # the route of the flow that is just ending, until its place is taken
 
-    def resource(self, name: str, capacity: float, curve: Curve | None = None, *, often_full: bool = False) -> Resource:
+    def resource(
+        self,
+        name: str,
+        capacity: float,
+        curve: Curve | None = None,
+        *,
+        often_full: bool = False,
+        private: bool = False,
+    ) -> Resource:
         """Add a resource of `capacity` units per second (> 0, finite).
 
-        One that is `often_full`, and as often not, costs less if that is known; no rate depends on it. Raises
-        ValueError for a capacity that is not positive and finite.
+        One that is `often_full`, and as often not, costs less if that is known. So does one that is `private` to few
+        flows, nearly always of one kind, as a core is to its threads. No rate depends on either. Raises ValueError for
+        a capacity that is not positive and finite.
         """
         if not 0 < capacity < math.inf:
             raise ValueError(f"resource {name!r}: capacity must be positive and finite; found {capacity!r}")
         resource = Resource(name, float(capacity), curve or CapacityCurve(), len(self.resources))
         if often_full:
             resource._pinned = resource._tight = True
+        resource._foldable = resource._folded = private and not resource._pinned
         self.resources.append(resource)
         return resource
 
@@ -204,15 +256,28 @@ class FlowNetwork:
         route = Route(pairs, float(cap), float(weight))
         for resource, _ in pairs:
             if math.isinf(cap) and not resource._pinned:
+                self._unfold(resource)
+                resource._foldable = False
                 resource._pinned = True
                 if not resource._tight:
                     self._set_tight(resource, True)
+        self.routes.append(route)
+        self._split(route)
         self._classify(route)
         for resource, _ in pairs:
             resource._routes.append(route)
         if self._dirty and not self._completing:
             self._settle()  # a resource with flows became tight
         return route
+
+    def served(self) -> dict[Resource, float]:
+        """Return the units of each resource that were used so far: `Resource.served` of all of them at once."""
+        found = dict.fromkeys(self.resources, 0.0)
+        for route in self.routes:
+            done = route.served
+            for resource, usage in route.uses:
+                found[resource] += done * usage
+        return found
 
     def start(self, route: Route, work: float) -> Flow:
         """Start `work` units (> 0) on `route`; yield the returned event to wait for their end.
@@ -227,10 +292,14 @@ class FlowNetwork:
         if self._vacated is route:  # the next chunk of the same worker: nobody's rate changes
             self._vacated = None
             cls = route._class
-            heappush(cls.heap, (cls.clock + work, order, flow, route))
+            flow.mark = mark = cls.clock + work
+            heappush(cls.heap, (mark, order, flow, route))
+            route._flows[flow] = order
             return flow
         if route._slack:
             self._demand(route)
+        if route._folds:
+            self._join(route)
         cls = route._class
         now = self.env._now
         if cls.count:
@@ -238,7 +307,9 @@ class FlowNetwork:
                 cls.clock += cls.rate * (now - cls.since)
                 cls.since = now
             cls.count += 1
-            heappush(cls.heap, (cls.clock + work, order, flow, route))
+            flow.mark = mark = cls.clock + work
+            heappush(cls.heap, (mark, order, flow, route))
+            route._flows[flow] = order
             if cls.alone:
                 self._pace(cls, now)
             elif not cls.dirty:
@@ -246,16 +317,19 @@ class FlowNetwork:
                 self._dirty.append(cls)
         else:
             self._wake(cls, 1)
-            heappush(cls.heap, (cls.clock + work, order, flow, route))
+            flow.mark = mark = cls.clock + work
+            heappush(cls.heap, (mark, order, flow, route))
+            route._flows[flow] = order
         if not self._completing:
             self._settle()
         return flow
 
     def work_left(self, route: Route, flow: Flow) -> float:
         """Return how much work of a flow on a route is still to be done. Raises ValueError for one that has ended."""
+        if flow not in route._flows:
+            raise ValueError("the flow has ended")
         cls = route._class
-        mark = cls.heap[self._place(cls, flow)][0]
-        return max(0.0, mark - cls.clock - cls.rate * (self.env.now - cls.since))
+        return max(0.0, flow.mark - cls.clock - cls.rate * (self.env.now - cls.since))
 
     def stop(self, route: Route, flow: Flow) -> None:
         """End a flow on a route before its work is done; `flow.left` says what is left. Who waits for it goes on now.
@@ -263,11 +337,9 @@ class FlowNetwork:
         Raises ValueError for a flow that has ended.
         """
         left = self.work_left(route, flow)
-        heap = route._class.heap
-        place = self._place(route._class, flow)
-        heap[place] = heap[-1]
-        heap.pop()
-        heapify(heap)
+        del route._flows[flow]
+        flow.mark = -_INF  # so that its entry is of no flow any more
+        self._leave_entries(route._class, 1)
         route._started -= left
         flow.left = left
         self._leave(route)
@@ -276,13 +348,6 @@ class FlowNetwork:
         callbacks, flow.callbacks = flow.callbacks, None  # type: ignore[assignment]  # as SimPy does
         for callback in callbacks:
             callback(flow)
-
-    @staticmethod
-    def _place(cls: _FlowClass, flow: Flow) -> int:
-        for place, entry in enumerate(cls.heap):
-            if entry[2] is flow:
-                return place
-        raise ValueError("the flow has ended")
 
     # -- population of the classes
 
@@ -299,6 +364,8 @@ class FlowNetwork:
             resource._demand -= demand
         cls = route._class
         self._shrink(cls, 1)
+        if route._folds:
+            self._part(route)
         if cls.count <= 1:
             # A tight resource stays tight until nearly empty: always right, and cheaper than going back and forth.
             for resource, _ in cls.uses:
@@ -306,15 +373,114 @@ class FlowNetwork:
                     self._loosen(resource)
 
     def _loosen(self, resource: Resource) -> None:
-        demand = sum(r.flows * r.cap * usage for r in resource._routes for q, usage in r.uses if q is resource)
-        if demand <= resource._limit:
+        if _total(r.flows * r.cap * r._usage(resource) for r in resource._routes) <= resource._limit:
             self._set_tight(resource, False)
+
+    # -- folded resources
+
+    def _join(self, route: Route) -> None:
+        """Count a new flow on the folded resources of its route; ceilings may fall."""
+        changed = False
+        for resource, demand in route._folds:
+            on = resource._on
+            on[route] = on.get(route, 0) + 1
+            resource._n_flows += 1
+            resource._demand = total = resource._demand + demand
+            changed = changed or total > resource._limit
+        if changed or route._ceiling < _INF:
+            self._refold(route)
+
+    def _part(self, route: Route) -> None:
+        """Take a flow that has ended off the folded resources of its route; ceilings may rise."""
+        changed = False
+        for resource, demand in route._folds:
+            changed = changed or resource._binds
+            on = resource._on
+            left = on[route] - 1
+            if left:
+                on[route] = left
+            else:
+                del on[route]
+            resource._n_flows -= 1
+            resource._demand = resource._demand - demand if resource._n_flows else 0.0
+        if changed:
+            self._refold(route)
+
+    def _refold(self, route: Route) -> None:
+        """Give the flows on the folded resources of a route their ceilings, or unfold those whose flows are not alike.
+
+        Where all flows on a resource are alike, in their cap, weight and all else that may hold them up, they get the
+        same rate, so that it is to each what a cap is: an equal share.
+        """
+        resources = [resource for resource, _ in route._folds]
+        for resource in resources:
+            resource._binds = resource._demand > resource._limit
+            resource._share = _INF
+            if resource._binds:
+                resource._share = resource.capacity / (resource._n_flows * next(iter(resource._on))._usage(resource))
+        reached = dict.fromkeys(resources)  # whose flows may be alike no longer
+        for resource in resources:
+            for other in resource._on:
+                reached.update((also, None) for also, _ in other._folds)
+        for resource in reached:
+            self._check(resource)
+        for other in dict.fromkeys((route, *(other for resource in resources for other in resource._on))):
+            self._set_ceiling(other)
+
+    def _check(self, resource: Resource) -> None:
+        """Unfold a resource that holds up flows which are not alike."""
+        if resource._binds and len(resource._on) > 1 and not self._are_alike(resource):
+            self._unfold(resource)
+
+    @staticmethod
+    def _are_alike(resource: Resource) -> bool:
+        kinds = (
+            (route._kind, min((q._share for q, _ in route._folds if q is not resource), default=_INF))
+            for route in resource._on
+        )
+        first = next(kinds)
+        return all(kind == first for kind in kinds)
+
+    def _unfold(self, resource: Resource) -> None:
+        """Make a resource one like others, which is part of the classes of its flows where it is tight."""
+        if not resource._folded:
+            return
+        resource._folded = resource._binds = False
+        resource._share = _INF
+        resource._on = {}
+        resource._n_flows = 0
+        resource._tight = resource._demand > resource._limit
+        for route in resource._routes:
+            self._split(route)
+            self._set_ceiling(route, always=True)
+        for other in dict.fromkeys(q for route in resource._routes for q, _ in route._folds):
+            self._check(other)
+
+    def _set_ceiling(self, route: Route, *, always: bool = False) -> None:
+        ceiling = min([resource._share for resource, _ in route._folds], default=_INF)
+        if ceiling >= route.cap:
+            ceiling = _INF
+        if always or ceiling != route._ceiling:
+            route._ceiling = ceiling
+            self._move(route)
+
+    @staticmethod
+    def _split(route: Route) -> None:
+        """Note which resources of a route are folded, and what its flows are like apart from those."""
+        route._folds = tuple((q, route.cap * usage) for q, usage in route.uses if q._folded)
+        others = tuple((q._index, usage) for q, usage in route.uses if not q._folded)
+        route._kind = (route.cap, route.weight, others, tuple(demand for _, demand in route._folds))
+
+    # -- classes
 
     def _wake(self, cls: _FlowClass, flows: int) -> None:
         """Give flows to a class that has none."""
         cls.clock = 0.0
         cls.since = self.env.now
         cls.count = flows
+        if cls.heap:
+            cls.heap.clear()
+            cls.stale = 0
         for resource, _ in cls.uses:
             resource._active.append(cls)
         self._pair(cls)
@@ -347,39 +513,69 @@ class FlowNetwork:
     def _classify(self, route: Route) -> None:
         """Find the class of a route: the flows with the same tight resources, cap and weight."""
         uses = tuple((resource, usage) for resource, usage in route.uses if resource._tight)
-        key = (tuple((resource._index, usage) for resource, usage in uses), route.cap, route.weight)
+        key = (tuple((q._index, usage) for q, usage in uses), route.cap, route.weight, route._ceiling)
         found = self._classes.get(key)
         if found is None:
-            found = self._classes[key] = _FlowClass(len(self._classes), uses, route.cap, route.weight)
+            top = min(route.cap, route._ceiling)
+            found = self._classes[key] = _FlowClass(len(self._classes), uses, route.cap, route.weight, top)
         route._class = found
-        route._slack = tuple((q, route.cap * usage) for q, usage in route.uses if not q._tight)
+        route._slack = tuple((q, route.cap * usage) for q, usage in route.uses if not (q._tight or q._folded))
 
     def _set_tight(self, resource: Resource, tight: bool) -> None:
         """Let a resource enter or leave the classes of its flows."""
         resource._tight = tight
         resource._demand = 0.0
-        now = self.env.now
+        resource._folded = resource._foldable and not tight
         for route in resource._routes:
-            old = route._class
-            self._classify(route)
-            new = route._class
-            moved = [entry for entry in old.heap if entry[3] is route]
-            n_flows = len(moved) + (self._vacated is route)
-            if not tight:
-                resource._demand += n_flows * route.cap * next(u for q, u in route.uses if q is resource)
-            if not n_flows:
-                continue
-            if new.count:
-                self._shrink(new, -n_flows)
-            else:
-                self._wake(new, n_flows)
-            if moved:
-                old.heap[:] = [entry for entry in old.heap if entry[3] is not route]
-                heapify(old.heap)
-                clock = old.clock + old.rate * (now - old.since)
-                for mark, order, flow, _ in moved:
-                    heappush(new.heap, (new.clock + max(0.0, mark - clock), order, flow, route))
-            self._shrink(old, n_flows)
+            if resource._foldable:
+                self._split(route)
+            n_flows = self._move(route)
+            if n_flows and not tight:
+                resource._demand += n_flows * route.cap * route._usage(resource)
+                if resource._folded:
+                    resource._on[route] = n_flows
+                    resource._n_flows += n_flows
+
+    def _move(self, route: Route) -> int:
+        """Take the flows of a route to the class that it has now; return how many it has."""
+        old = route._class
+        self._classify(route)
+        new = route._class
+        n_flows = len(route._flows) + (self._vacated is route)
+        if not n_flows or new is old:
+            return n_flows
+        now = self.env.now
+        if new.count:
+            self._shrink(new, -n_flows)
+        else:
+            self._wake(new, n_flows)
+        if route._flows:
+            clock = old.clock + old.rate * (now - old.since)
+            for flow, order in route._flows.items():
+                flow.mark = mark = new.clock + max(0.0, flow.mark - clock)
+                heappush(new.heap, (mark, order, flow, route))
+            self._leave_entries(old, len(route._flows))
+        self._shrink(old, n_flows)
+        return n_flows
+
+    def _leave_entries(self, cls: _FlowClass, n_entries: int) -> None:
+        """Count entries of a class's heap whose flows have left it; they are taken out when they come to the top."""
+        cls.stale += n_entries
+        if cls.stale > 64 and 2 * cls.stale > len(cls.heap):
+            left = {entry[2]: entry for entry in cls.heap if _is_valid(cls, entry)}
+            cls.heap[:] = left.values()
+            heapify(cls.heap)
+            cls.stale = 0
+        else:
+            self._trim(cls)
+
+    @staticmethod
+    def _trim(cls: _FlowClass) -> None:
+        """Take entries of flows that have left a class off the top of its heap."""
+        heap = cls.heap
+        while cls.stale and heap and not _is_valid(cls, heap[0]):
+            heappop(heap)
+            cls.stale -= 1
 
     # -- rates
 
@@ -413,8 +609,8 @@ class FlowNetwork:
     def _pace(self, cls: _FlowClass, now: float) -> None:
         """Give a class that is alone its rate and its deadline: by far the most frequent case."""
         rate = cls.fair / cls.count
-        if rate > cls.cap:
-            rate = cls.cap
+        if rate > cls.top:
+            rate = cls.top
         cls.rate = rate
         heap = cls.heap
         if heap:
@@ -490,7 +686,7 @@ class FlowNetwork:
         """Progressive filling: raise all rates in proportion to weight until a cap or a capacity stops some; repeat."""
         if len(classes) == 1:
             only = classes[0]
-            rate = only.cap
+            rate = only.top
             for resource, usage in only.uses:
                 load = only.count * usage
                 limit = resource.capacity
@@ -513,7 +709,7 @@ class FlowNetwork:
         rates = [0.0] * len(classes)
         rising = list(range(len(classes)))
         while rising:
-            level = min(classes[i].cap / classes[i].weight for i in rising)
+            level = min(classes[i].top / classes[i].weight for i in rising)
             for resource, weight in weights.items():
                 if weight > 0.0:
                     level = min(level, left[resource] / weight)
@@ -522,8 +718,8 @@ class FlowNetwork:
             still: list[int] = []
             for i in rising:
                 cls = classes[i]
-                if cls.cap / cls.weight <= ceiling:
-                    rates[i] = cls.cap
+                if cls.top / cls.weight <= ceiling:
+                    rates[i] = cls.top
                 elif any(resource in full for resource, _ in cls.uses):
                     rates[i] = level * cls.weight
                 else:
@@ -567,8 +763,13 @@ class FlowNetwork:
             cls.since = now
             mark += mark * _TIE
             while heap and heap[0][0] <= mark:
-                _, _, flow, route = heappop(heap)
+                entry = heappop(heap)
+                _, _, flow, route = entry
+                if cls.stale and not _is_valid(cls, entry):
+                    cls.stale -= 1
+                    continue
                 self._vacated = route
+                del route._flows[flow]
                 callbacks, flow.callbacks = flow.callbacks, None  # type: ignore[assignment]  # as SimPy does
                 for callback in callbacks:
                     try:
@@ -577,7 +778,7 @@ class FlowNetwork:
                         stopped = stop
                 if self._vacated is route:
                     self._vacated = None
-                    if cls.count <= 2 or route._slack or route._class is not cls:
+                    if cls.count <= 2 or route._slack or route._folds or route._class is not cls:
                         self._leave(route)
                     else:
                         cls.count -= 1
@@ -586,6 +787,8 @@ class FlowNetwork:
                             dirty.append(cls)
                 if cls.clock != clock:
                     break  # emptied and begun anew since, with another clock: `mark` says nothing about its flows
+            if cls.stale:
+                self._trim(cls)
             if cls.count and not cls.dirty:
                 if cls.alone:
                     self._pace(cls, now)
@@ -607,3 +810,17 @@ class FlowNetwork:
         if at < _INF:
             alarm.callbacks = self._on_ring
             env.schedule(alarm, NORMAL, at - now)
+
+
+def _is_valid(cls: _FlowClass, entry: tuple[float, int, Flow, Route]) -> bool:
+    """Whether an entry of the heap of a class is of a flow that is in it, and has not ended."""
+    mark, _, flow, route = entry
+    return route._class is cls and flow.mark == mark and flow in route._flows
+
+
+def _total(values: Iterable[float]) -> float:
+    """Add up in order, plainly: the built-in sum gives other last digits from Python 3.12 on."""
+    total = 0.0
+    for value in values:
+        total += value
+    return total

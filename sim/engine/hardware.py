@@ -50,15 +50,13 @@ class Hardware:
         self.machine = machine
         self.network = network = FlowNetwork(env)
         rates = machine.rates
-        self._cpu = {cpu.cpu_id: network.resource(f"cpu{cpu.cpu_id}", 1.0) for cpu in machine.cpus}
+        self._is_shared = is_shared
+        self._cpu: dict[int, Resource] = {}  # of the CPUs and cores that have been used
+        self._core: dict[int, Resource] = {}
         threads: dict[int, int] = {}
         for cpu in machine.cpus:
             threads[cpu.core_id] = threads.get(cpu.core_id, 0) + 1
-        self._core = {
-            core: network.resource(f"core{core}", rates.core_throughput, often_full=is_shared)
-            for core, n in sorted(threads.items())
-            if n > 1
-        }
+        self._n_threads = threads  # by core
         self._cache: dict[int, Resource] = {}
         if rates.cache_bytes_per_s is not None:
             for cache in sorted({cpu.cache_id for cpu in machine.cpus}):
@@ -73,7 +71,7 @@ class Hardware:
         self.placement = Placement(machine)
         self._socket_of = {node.nid: node.socket_id for node in machine.nodes}
         # By threads of the job, without other work.
-        self.busy_cpus = Busy(env, self._cpu)
+        self.busy_cpus = Busy(env, (cpu.cpu_id for cpu in machine.cpus))
         self.busy_cores = Busy(env, threads)
         self.busy_sockets = Busy(env, self._socket_of.values())
 
@@ -123,12 +121,37 @@ class Hardware:
         """Return the route of a thread that computes on `cpu`, and uses no memory; its work is in seconds."""
         route = self._spin_routes.get(cpu.cpu_id)
         if route is None:
-            uses = [(self._cpu[cpu.cpu_id], 1.0)]
-            if cpu.core_id in self._core:
-                uses.append((self._core[cpu.core_id], 1.0))
+            uses = [(resource, 1.0) for resource in self._places_of(cpu)]
             weight = 1.0 / self.machine.rates.clear_bytes_per_s
             route = self._spin_routes[cpu.cpu_id] = self.network.route(uses, cap=1.0, weight=weight)
         return route
+
+    def served(self) -> dict[str, tuple[float, float]]:
+        """Return what each resource has done so far, and its capacity: CPUs, then cores, then all others, in order."""
+        cpus = [self._cpu[cpu.cpu_id] for cpu in self.machine.cpus if cpu.cpu_id in self._cpu]
+        cores = [core for _, core in sorted(self._core.items())]
+        own = {*cpus, *cores}
+        others = (resource for resource in self.network.resources if resource not in own)
+        done = self.network.served()
+        return {q.name: (done[q], q.capacity) for q in (*cpus, *cores, *others)}
+
+    def _places_of(self, cpu: Cpu) -> list[Resource]:
+        """Return a CPU, and its core if that has several, as resources; made here, as few of a wide machine are used.
+
+        Where other work comes and goes their flows are of many kinds, and a core is as often full as not.
+        """
+        network, alone = self.network, not self._is_shared
+        if cpu.cpu_id not in self._cpu:
+            self._cpu[cpu.cpu_id] = network.resource(f"cpu{cpu.cpu_id}", 1.0, private=alone)
+        found = [self._cpu[cpu.cpu_id]]
+        if self._n_threads[cpu.core_id] > 1:
+            if cpu.core_id not in self._core:
+                throughput = self.machine.rates.core_throughput
+                self._core[cpu.core_id] = network.resource(
+                    f"core{cpu.core_id}", throughput, often_full=self._is_shared, private=alone
+                )
+            found.append(self._core[cpu.core_id])
+        return found
 
     def _places(self, cpu: Cpu) -> tuple[tuple[Busy, int], ...]:
         socket_id = self._socket_of[cpu.nid]
@@ -139,9 +162,7 @@ class Hardware:
         local = stream.rate_bytes_per_s * cpu.speed
         far = sum(1.0 / machine.remote_factor(cpu.nid, nid) - 1.0 for nid in nids) / len(nids)
         cap = local / (1.0 + stream.memory_share * far)
-        uses = [(self._cpu[cpu.cpu_id], 1.0 / cap)]
-        if cpu.core_id in self._core:
-            uses.append((self._core[cpu.core_id], 1.0 / local))
+        uses = list(zip(self._places_of(cpu), (1.0 / cap, 1.0 / local), strict=False))
         if self._cache and stream.traffic:
             uses.append((self._cache[cpu.cache_id], stream.traffic / rates.clear_traffic))
         uses += [(self._moved_through[name], usage) for name, usage in machine.traffic(cpu.nid, nids, stream.traffic)]

@@ -36,7 +36,7 @@ class Simulation:
         ktask = Ktask(hardware, cpus, case.kernel, policy, streams, self.record, nice=task.nice, group=task.group)
         env.run(until=env.timeout(task.start))  # other work that starts by then is there first
         self.began_s = float(env.now)
-        self._served_before = {resource.name: resource.served for resource in hardware.network.resources}
+        self._served_before = {name: served for name, (served, _) in hardware.served().items()}
         before = {neighbour.name: neighbour.progress for neighbour in self.neighbours}
         callers = []
         for caller in task.callers(case.machine, case.kernel, streams["caller_node"]):
@@ -55,10 +55,11 @@ class Simulation:
     def _mean_utilisation(self) -> dict[str, float]:
         """Return how busy everything was, from the start to the end of the job."""
         time_s = self.time_s
+        before = self._served_before
         found = {
-            resource.name: served / resource.capacity / time_s
-            for resource in self._hardware.network.resources
-            if (served := resource.served - self._served_before.get(resource.name, 0.0)) > 0.0
+            name: share / capacity / time_s
+            for name, (served, capacity) in self._hardware.served().items()
+            if (share := served - before.get(name, 0.0)) > 0.0
         }
         occupied = self._hardware.busy_cpus.seconds.items()
         return found | {f"cpu{cpu_id}": busy_s / time_s for cpu_id, busy_s in occupied if busy_s > 0.0}

@@ -33,13 +33,19 @@ def flat(ends: tuple[list[float], list[list[float]], list[float]]) -> list[float
 class Play:
     """A scenario on the engine, ready to run: the network's parts and, as they come, the ends of its flows."""
 
-    def __init__(self, scenario: Scenario, late_routes: bool = False, own_routes: bool = False) -> None:
-        """Make the network; `late_routes`: each route when first needed; `own_routes`: one for each single flow."""
+    def __init__(
+        self, scenario: Scenario, late_routes: bool = False, own_routes: bool = False, private: int = 0
+    ) -> None:
+        """Make the network; `late_routes`: each route when first needed; `own_routes`: one for each single flow.
+
+        The bits of `private` say which resources are.
+        """
         self.scenario = scenario
         self.env = Environment()
         self.network = FlowNetwork(self.env)
         self.resources: list[Resource] = [
-            self.network.resource(f"r{i}", capacity, curve) for i, (capacity, curve) in enumerate(scenario.resources)
+            self.network.resource(f"r{i}", capacity, curve, private=bool(private >> i & 1))
+            for i, (capacity, curve) in enumerate(scenario.resources)
         ]
         self.routes: list[tuple[int, Route]] = []  # (index in the scenario, route)
         self._late = late_routes
@@ -192,4 +198,31 @@ def machines(draw: st.DrawFn) -> Scenario:
     flows = draw(st.lists(st.tuples(starts, index, works), min_size=1, max_size=3))
     leaders = st.integers(0, len(flows) - 1)
     followers = draw(st.lists(st.tuples(leaders, index, works), max_size=4))
+    return Scenario(resources, routes, flows, workers, followers)
+
+
+@st.composite
+def threads(draw: st.DrawFn) -> Scenario:
+    """Cores of two or three CPUs each, and workers on them, some on one CPU: all alike, or of two kinds.
+
+    The resources are the CPUs, then the cores, then a memory node.
+    """
+    n_cores, per_core = draw(st.integers(1, 3)), draw(st.integers(2, 3))
+    n_cpus = n_cores * per_core
+    throughput = draw(st.sampled_from([1.0, 1.3, 1.9, 2.0]))
+    memory = draw(st.sampled_from([1.0, 2.5, 100.0]))
+    resources = [PlainResource(1.0)] * n_cpus + [PlainResource(throughput)] * n_cores
+    resources.append(PlainResource(memory, draw(_CURVES)))
+    kinds = draw(st.sampled_from([((1.0, 1.0),), ((1.0, 1.0), (0.5, 1.0)), ((1.0, 1.0), (1.0, 0.5))]))  # cap, weight
+    routes = [
+        PlainRoute(((cpu, 1.0 / cap), (n_cpus + cpu // per_core, 1.0 / cap), (n_cpus + n_cores, 1.0)), cap, weight)
+        for cpu in range(n_cpus)
+        for cap, weight in kinds
+    ]
+    works = _numbers(0.1, 3.0, 0.5, 1.0, 1.0, 2.0)
+    index = st.integers(0, len(routes) - 1)
+    starts = _numbers(0.0, 6.0, 1.0, 2.0)
+    flows = draw(st.lists(st.tuples(starts, index, works), min_size=1, max_size=6))
+    workers = draw(st.lists(st.lists(st.tuples(index, works), min_size=1, max_size=4), max_size=5))
+    followers = draw(st.lists(st.tuples(st.integers(0, len(flows) - 1), index, works), max_size=4))
     return Scenario(resources, routes, flows, workers, followers)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.reference import Play, Scenario, flat, machines, scenarios
+from tests.reference import Play, Scenario, flat, machines, scenarios, threads
 from tests.reference.plain_flows import PlainResource, PlainRoute, fair_rates, finish_times
 
 RELATIVE = 1e-7  # the engine counts a load within 1e-9 of a capacity as within it
@@ -36,6 +36,21 @@ def test_ends_agree_on_cores_and_nodes(scenario: Scenario) -> None:
 def test_ends_agree_if_routes_are_made_during_the_run(scenario: Scenario, own_routes: bool) -> None:
     """Routes made only when first needed, or one for each single flow, leave all ends as the reference says."""
     _assert_same_ends(scenario, Play(scenario, late_routes=True, own_routes=own_routes))
+
+
+@settings(deadline=None, derandomize=True, max_examples=400)
+@given(scenario=scenarios() | machines() | threads(), private=st.integers(1, 15), own_routes=st.booleans())
+def test_ends_agree_if_resources_are_private(scenario: Scenario, private: int, own_routes: bool) -> None:
+    """Resources folded into the ceilings of their flows, all or some, leave all ends as the reference says."""
+    _assert_same_ends(scenario, Play(scenario, own_routes=own_routes, private=private))
+
+
+@settings(deadline=None, derandomize=True, max_examples=400)
+@given(scenario=threads(), memory_too=st.booleans())
+def test_ends_agree_on_cpus_of_cores(scenario: Scenario, memory_too: bool) -> None:
+    """CPUs and cores, each private to its threads, leave all ends as the reference says."""
+    private = (1 << len(scenario.resources)) - 1
+    _assert_same_ends(scenario, Play(scenario, private=private if memory_too else private >> 1))
 
 
 @settings(deadline=None, derandomize=True, max_examples=60)
