@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 export OMP_NUM_THREADS := 1
 export MPLBACKEND := Agg
 
-.PHONY: run test quick lint lab docs pythons validate transfer bench lock clean
+.PHONY: run test quick lint lab docs pythons validate transfer bench compare lock clean
 
 run: $(VENV)/.installed
 	$(BIN)/ktask-sim run scenarios/clear_gigantic_page.yaml
@@ -49,6 +49,10 @@ transfer: $(VENV)/.installed
 
 bench: $(VENV)/.installed
 	$(BIN)/python -m tests.bench
+
+# Every run of the published table and 500 random ones against the plain engine of the tests, one by one.
+compare: $(VENV)/.installed
+	$(BIN)/python -m tests.reference.whole 500 100
 
 # Writes the two lock files anew; needs uv.
 lock:
