@@ -1,4 +1,4 @@
-"""Times on a machine without other work, as they were when the simulator had no scheduler: none has changed but for rounding.
+"""Times on a machine without other work are what they were without a scheduler, but for rounding.
 
 Computed with the commit "sim.show.published_figure: cells that are not counted look so, and the label fits" (2256ef9).
 """
