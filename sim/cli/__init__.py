@@ -12,7 +12,6 @@ from importlib import import_module
 
 import click
 
-from models.clients import CLIENTS
 from models.results import FolderTakenError
 from models.text.problems import InputError
 
@@ -97,6 +96,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except click.ClickException as error:
         error.show()
         if _asks_for_client(error):
+            from models.clients import CLIENTS  # takes a while, which the start of other commands doesn't need
+
             click.echo(f"--client is one of: {', '.join(CLIENTS)}", err=True)
         sys.exit(error.exit_code)
     except FolderTakenError as error:
