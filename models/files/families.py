@@ -169,3 +169,54 @@ def remote_factor(factors: Mapping[str, float], distance: int) -> float:
         if distance <= x1:
             return round(y0 + (y1 - y0) * (distance - x0) / (x1 - x0), 4)
     return points[-1][1]
+
+
+def machine_of(
+    family: Family,
+    name: str,
+    *,
+    sockets: int,
+    cores: int,
+    threads_per_core: int = 2,
+    memory: str,
+    nodes_per_socket: int = 1,
+    caches_per_socket: int = 1,
+    source: str,
+) -> dict[str, Any]:
+    """Return a machine file of so many sockets of a family, alike and all connected, by the family's figures alone.
+
+    `cores` and `memory` are those of one node; `source` says where these numbers are from.
+
+    >>> machine_of(family_of("EPYC 7763"), "two", sockets=2, cores=64, memory="1TiB", source="a guess")["family"]
+    'zen3'
+    """
+    count = sockets * nodes_per_socket
+    kind = {"count": cores, "threads_per_core": threads_per_core}
+    caches = caches_per_socket // nodes_per_socket
+    group = {
+        "count": count,
+        "nodes_per_socket": nodes_per_socket,
+        "memory": memory,
+        "cores": [kind | ({"cache_domains": caches} if caches > 1 else {})],
+        "source": source,
+    }
+    near, far = (12, 32) if "amd" in (family.name, *family.parents) else (12, 21)
+    socket = [i // nodes_per_socket for i in range(count)]
+    rows = [[10 if i == j else near if socket[i] == socket[j] else far for j in range(count)] for i in range(count)]
+    document: dict[str, Any] = {
+        "machine": name,
+        "title": f"{sockets} x {cores * nodes_per_socket} cores, {family.title}",
+        "family": family.name,
+        "nodes": [group],
+    }
+    link = family.prior("links.bandwidth")
+    if sockets > 1 and nodes_per_socket == 1 and link is not None:
+        share = 1 if sockets == 2 else 3  # the links of a socket go to one other, or to three
+        pairs = [list(pair) for pair in itertools.combinations(range(sockets), 2)]
+        document["links"] = [
+            {"between": pairs, "bandwidth": per_node(link.value, share), "source": words_of(link, family)}
+        ]
+    if count > 1:
+        document["distance_matrix"] = {"value": rows, "source": "an assumption: distances as such servers have them"}
+    document["rates"] = rates_of(family, {distance for row in rows for distance in row}, nodes_per_socket)
+    return document

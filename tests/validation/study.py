@@ -1,8 +1,8 @@
 """Writes the tables of VALIDATION.md and README.md; `make validate`, takes minutes.
 
 `python -m tests.validation.study published transfer` writes these sections alone: transfer (each table predicted
-without any row of it), published (all tables as they are), mechanisms (each row switches one mechanism off, leaves all
-else as fitted, and compares all 20 published cells of clear_gigantic_page).
+without any row of it), reports (what people told), published (all tables as they are), mechanisms (each row switches
+one mechanism off, leaves all else as fitted, and compares all 20 published cells of clear_gigantic_page).
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from models.results import Results
 from models.scenario import Scenario, load_scenario
 from models.scenario.case import Case
 from sim.compare.published import compare, describe_cells, published_section
+from sim.compare.reports import compare_reports, reports_section
 from sim.compare.transfer import transfer, transfer_section
 from sim.runs.experiment import available_cpus, run
 from sim.show.describe import describe_results
@@ -90,7 +91,12 @@ def changed(scenario: Scenario, change: Change) -> Results:
 
 
 def main(wanted: Sequence[str]) -> None:
-    sections = {"transfer": write_transfer, "published": write_published, "mechanisms": write_mechanisms}
+    sections = {
+        "transfer": write_transfer,
+        "reports": write_reports,
+        "published": write_published,
+        "mechanisms": write_mechanisms,
+    }
     unknown = [name for name in wanted if name not in sections]
     if unknown:
         sys.exit(f"found section {unknown[0]!r}; allowed are {', '.join(sections)}")
@@ -102,6 +108,11 @@ def main(wanted: Sequence[str]) -> None:
 def write_transfer() -> None:
     """Write how each published table is predicted without itself."""
     write_section(GUIDE, "transfer", transfer_section(transfer(jobs=available_cpus())))
+
+
+def write_reports() -> None:
+    """Write how what people told is met."""
+    write_section(GUIDE, "reports", reports_section(compare_reports(jobs=available_cpus())))
 
 
 def write_published() -> None:
