@@ -24,6 +24,7 @@ _COMMANDS = {
     "show": ("scenarios", "show"),
     "plot": ("plots", "plot"),
     "diff": ("differences", "diff"),
+    "perfetto": ("traces", "perfetto"),
     "describe": ("scenarios", "describe"),
     "scenarios": ("shipped", "scenarios"),
     "notebooks": ("shipped", "notebooks"),

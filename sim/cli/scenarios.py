@@ -38,7 +38,11 @@ Examples:
 @click.option("--replications", type=click.IntRange(min=1), help="Runs of each case, in place of the file's.")
 @click.option("--seed", type=click.IntRange(min=0), help="Seed of all random streams, in place of the file's.")
 @click.option("--jobs", type=click.IntRange(min=1), help="Processes; default the CPUs this process may use.")
-@click.option("--trace", is_flag=True, help="Keep who did what when, of replication 0 of each case.")
+@click.option(
+    "--trace",
+    is_flag=True,
+    help="Keep who did what when, of replication 0 of each case; a file for Perfetto too.",
+)
 @click.option("--backend", type=click.Choice(["sim", "real"]), default="sim", show_default=True,
               help="real: clear memory of this host, in place of the scenario's machine.")  # fmt: skip
 @host_options
@@ -102,6 +106,8 @@ def run(
     if results.host is not None:
         click.echo(stability(results.runs, results), err=True)
     click.echo(f"figure: {folder / _FIGURE}", err=True)
+    if trace:
+        _write_trace(folder, results)
     click.echo(f"results: {folder}", err=True)
 
 
@@ -170,6 +176,16 @@ def policies() -> None:
 def schema(what: str) -> None:
     """Print the JSON Schema of a scenario or machine file, for completion and checks in an editor."""
     click.echo(json.dumps(scenario_schema() if what == "scenario" else machine_schema(), indent=2))
+
+
+def _write_trace(folder: Path, results: Results) -> None:
+    """Write who did what when for a viewer, of as many cases as it takes."""
+    from sim.cli.traces import FILE
+    from sim.show.trace_file import MOST_EVENTS, write_trace
+
+    n = write_trace(folder / FILE, [(folder.resolve().name, results)], most=MOST_EVENTS)
+    left = "" if n == len(results.summary) else f", the first {n} of {len(results.summary)} cases; `perfetto` has all"
+    click.echo(f"trace: {folder / FILE}, for ui.perfetto.dev{left}", err=True)
 
 
 def _refuse_host_options() -> None:

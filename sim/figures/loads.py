@@ -40,7 +40,7 @@ def plot_loads(
         interpolation="none",
         extent=(0.0, end_s, len(table) - 0.5, -0.5),
     )
-    axis.set_yticks(range(len(table)), [_name(resource) for resource in table.index])
+    axis.set_yticks(range(len(table)), [resource_name(resource) for resource in table.index])
     means = axis.secondary_yaxis("right")
     means.set_yticks(range(len(table)), [f"{mean:.0%}" for mean in table.mean(axis="columns")])
     means.set_ylabel("mean")
@@ -57,7 +57,7 @@ def _order(resource: str) -> tuple[bool, list[int]]:
     return not resource.startswith("memory"), [int(number) for number in re.findall(r"\d+", resource)]
 
 
-def _name(resource: str) -> str:
+def resource_name(resource: str) -> str:
     """Return 'memory of node 4' for memory4; any other name as it is."""
     for pattern, words in _NAMES:
         if pattern.fullmatch(resource):
