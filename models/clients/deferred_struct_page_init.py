@@ -13,14 +13,14 @@ from itertools import accumulate
 from random import Random
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from models.clients.client import Caller, Client, Costs, Step, Stream, Task, Thread
 from models.machine import Machine, Node
 from models.memory.locks import Lock
 from models.policies import NodeEntry
 from models.text.problems import Finding
-from models.text.units import MIB, Rate, Time, format_size
+from models.text.units import MIB, Rate, Size, Time, format_size
 
 if TYPE_CHECKING:
     from models.kernels import Kernel
@@ -63,8 +63,18 @@ class DeferredInitCosts(Costs):
     ] = 90e-9
 
 
+class DeferredJob(BaseModel):
+    """A stretch of a node's memory whose struct pages are initialised in one task (`models.memory.deferred`)."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    node: Annotated[int, Field(ge=0, description="whose memory it is")]
+    start: Annotated[Size, Field(ge=0, description="its first physical address, from which chunks have their edges")]
+    size: Annotated[Size, Field(gt=0, description="how much memory")]
+
+
 class DeferredInit(Client):
-    """Initialise the struct pages of all memory."""
+    """Initialise the struct pages of all memory, or of what boot leaves for later."""
 
     on_every_node: ClassVar[bool] = True
 
@@ -75,16 +85,36 @@ class DeferredInit(Client):
         int | None,
         Field(ge=1, le=2, description="over the struct pages: default 2 in ktask-v3 and ktask-v4, else 1"),
     ] = None
+    jobs: Annotated[
+        tuple[DeferredJob, ...] | None,
+        Field(
+            strict=False,
+            min_length=1,
+            description="the tasks, those of a node one after the other; default one for all memory of each node. A "
+            "kernel leaves out what boot needed first; `ktask-sim trace` tells the jobs of a boot",
+        ),
+    ] = None
     costs: Annotated[DeferredInitCosts, Field(description="what it costs")] = DeferredInitCosts()
 
+    def jobs_on(self, machine: Machine) -> tuple[DeferredJob, ...]:
+        """Return the tasks on a machine, those that are given or one for all memory of each node."""
+        if self.jobs is not None:
+            return self.jobs
+        nodes = _with_memory(machine)
+        starts = accumulate((node.memory_bytes for node in nodes), initial=0)
+        return tuple(
+            DeferredJob(node=node.nid, start=start, size=node.memory_bytes)
+            for node, start in zip(nodes, starts, strict=False)
+        )
+
     def size_bytes(self, machine: Machine) -> int:
-        return machine.memory_bytes
+        return sum(job.size for job in self.jobs_on(machine))
 
     def task_bytes(self, machine: Machine) -> int:
-        return _with_memory(machine)[0].memory_bytes
+        return self.jobs_on(machine)[0].size
 
     def data_nid(self, machine: Machine) -> int:
-        return _with_memory(machine)[0].nid
+        return self.jobs_on(machine)[0].node
 
     def callers(self, machine: Machine, kernel: Kernel, random: Random) -> Sequence[Caller]:  # noqa: ARG002
         costs: DeferredInitCosts = self.costs_on(machine)
@@ -96,18 +126,26 @@ class DeferredInit(Client):
         last = Stream("free" if passes == 2 else "initialise and free", costs.rate, traffic, (zone,))
         streams = (Stream("initialise", costs.rate, traffic), last)[2 - passes :]
 
-        def caller_of(node: Node, start: int) -> Caller:
+        def caller_of(nid: int, jobs: Sequence[DeferredJob]) -> Caller:
             def steps(caller: Thread) -> Iterator[Step]:  # noqa: ARG001
                 for stream in streams:
-                    yield Task([NodeEntry(node.nid, start // base, node.memory_bytes // base)], stream)
+                    for job in jobs:
+                        yield Task([NodeEntry(nid, job.start // base, job.size // base)], stream)
 
-            return Caller(node.nid, steps, is_kthread=True)
+            return Caller(nid, steps, is_kthread=True)
 
-        nodes = _with_memory(machine)
-        starts = accumulate((node.memory_bytes for node in nodes), initial=0)
-        return [caller_of(node, start) for node, start in zip(nodes, starts, strict=False)]
+        of_node: dict[int, list[DeferredJob]] = {}
+        for job in self.jobs_on(machine):
+            of_node.setdefault(job.node, []).append(job)
+        return [caller_of(nid, jobs) for nid, jobs in of_node.items()]
 
     def words(self, machine: Machine) -> str:
+        if self.jobs is not None:
+            n_nodes = len({job.node for job in self.jobs})
+            return (
+                f"It initialises the struct pages of {format_size(self.size_bytes(machine))} in {len(self.jobs)} "
+                f"task{'s' * (len(self.jobs) != 1)}, with {n_nodes} thread{'s' * (n_nodes != 1)} at once."
+            )
         sizes = sorted(node.memory_bytes for node in _with_memory(machine))
         each = " to ".join(dict.fromkeys(format_size(size) for size in (sizes[0], sizes[-1])))
         who = "a thread" if len(sizes) == 1 else f"{len(sizes)} threads at once, each"
@@ -117,6 +155,15 @@ class DeferredInit(Client):
         for name in ("caller_node", "cpus"):
             if getattr(self, name) is not None:
                 yield ((name,), f"found {{{name}}}; allowed is none: each node has a calling thread of its own")
+        base, nids = machine.base_page_bytes, machine.memory_nids
+        for i, job in enumerate(self.jobs or ()):
+            if job.node not in nids:
+                allowed = f"the nodes with memory of machine {machine.name}: {', '.join(map(str, nids))}"
+                yield (("jobs", i, "node"), f"found node {job.node}; allowed are {allowed}")
+            for name in ("start", "size"):
+                if getattr(job, name) % base:
+                    message = f"found {format_size(getattr(job, name))}; allowed is a multiple of {format_size(base)}"
+                    yield (("jobs", i, name), message)
         costs: DeferredInitCosts = self.costs_on(machine)
         if costs.zone_hold * costs.rate >= PAGEBLOCK:
             yield (

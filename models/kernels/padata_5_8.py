@@ -4,7 +4,7 @@ Source: kernel/padata.c and mm/page_alloc.c of Linux 5.8; msgid 20200527173608.2
 its patches. What tells it from ktask: the works a job can feed are rounded down, chunks up to a multiple of `align`,
 with absolute edges; a job has one range and no nodes, helpers run near the caller; each client gives max_threads (here,
 where there is none, all CPUs); helpers of all jobs come from a pool of as many as there are CPUs; a spinlock; the
-function of a client returns no error. A job has at most as many works as CPUs here, in the kernel one more.
+function of a client returns no error.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from models.policies.chunks import CHUNKS, ChunkRule, SplitEnd, TaskShape
+from models.policies.chunks import CHUNKS, ChunkRule, Hugetlb, SplitEnd, TaskShape
 from models.policies.options import PolicyOptions
 from models.policies.places import Places, next_entry_rule
 from models.policies.priorities import Priorities
@@ -56,6 +56,7 @@ class Policy:
             options.share("node_share"),
             options.share("system_share"),
             callers_count=options.counts_callers(),
+            pool=options.helper_pool,
         )
         stay = options.rule("helper_node") == "caller-cpus"
         self.helper_cpus = caller_cpus if stay else None  # the ids of those that helpers may use, None if all
@@ -64,7 +65,7 @@ class Policy:
         self.cancels = options.rule("end") == "cancel"  # helpers that have not started are not waited for
         self.priorities = Priorities(options.rule("priority"), options.helper_nice)
         self.helper_group = options.rule("helper_group")
-        self._most_works = len(machine.cpus)
+        self._most_works: float = math.inf
         if self.helper_group == "charged" and caller_quota is not None:
             self._most_works = max(1, math.floor(caller_quota))
 
@@ -75,7 +76,7 @@ class Policy:
     def n_works(self, size: int, nid: int | None) -> int:
         """Return the number of works for a task of `size` client units whose data are on a node."""
         least = max(self.min_chunk, self._align) if self._works.counts_align else self.min_chunk
-        works = min(self._works.n_works(size, least, nid), self._most_works)
+        works = int(min(self._works.n_works(size, least, nid), self._most_works))
         return works if self.helper_cpus is None else min(works, len(self.helper_cpus))
 
     def limit(self, size: int, nid: int | None) -> str:
@@ -95,10 +96,11 @@ class Policy:
 
     def queue(self, entries: Sequence[NodeEntry], works: int) -> ChunkQueue:
         """Return the chunks of a task with so many works; entries are in client units."""
-        return ChunkQueue(entries, self.chunk_rule(sum(entry.size for entry in entries), works), self._next_entry)
+        size = sum(entry.size for entry in entries)
+        return ChunkQueue(entries, self.chunk_rule(size, works, entries[0].nid), self._next_entry)
 
-    def chunk_rule(self, size: int, works: int) -> ChunkRule:
-        """Return the rule for the chunks of a task."""
+    def chunk_rule(self, size: int, works: int, nid: int | None = None) -> ChunkRule:
+        """Return the rule for the chunks of a task whose data are on a node."""
         options, unit = self._options, self.unit_bytes
         task = TaskShape(
             size=size,
@@ -107,6 +109,7 @@ class Policy:
             align=self._align,
             chunks_per_work=options.chunks_per_work,
             chunk_size=None if options.chunk_size is None else max(1, options.chunk_size // unit),
+            asked=self.n_works(size, nid) if self._chunk_rule is Hugetlb else None,
         )
         rule = self._chunk_rule(task)
         return SplitEnd(task, rule) if self._splits else rule

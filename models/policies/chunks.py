@@ -7,7 +7,7 @@ left. Sizes are in client units; all but the last chunk are whole multiples of `
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True)
@@ -20,6 +20,7 @@ class TaskShape:
     align: int = 1
     chunks_per_work: int = 4
     chunk_size: int | None = None  # what the user asked for
+    asked: int | None = None  # works before what the pool of helpers has; default `works`
 
 
 class ChunkRule:
@@ -74,6 +75,17 @@ class Padata(ChunkRule):
 
     def next_size(self, left: int, work: int, start: int) -> int:  # noqa: ARG002
         return self.chunk if self.task.works == 1 else (start // self.chunk + 1) * self.chunk - start
+
+
+class Hugetlb(Padata):
+    """As padata, with at least the share of each thread that was asked for: one chunk a thread, and a rest.
+
+    Where the pool has fewer helpers, a quarter of a work's share may be more. Source: mm/hugetlb.c (Linux 6.9),
+    hugetlb_pages_alloc_boot: min_chunk = pages / max_threads.
+    """
+
+    def __init__(self, task: TaskShape) -> None:
+        super().__init__(replace(task, min_chunk=max(task.min_chunk, task.size // (task.asked or task.works))))
 
 
 class OnePerWork(ChunkRule):
@@ -197,6 +209,7 @@ class SplitEnd(ChunkRule):
 CHUNKS: Mapping[str, type[ChunkRule]] = {
     "ktask": Ktask,
     "padata": Padata,
+    "hugetlb": Hugetlb,
     "one-per-work": OnePerWork,
     "even": Even,
     "fixed": Fixed,

@@ -26,7 +26,18 @@ Works = Literal[
     "qemu",
     "jvm",
 ]
-Chunks = Literal["ktask", "padata", "one-per-work", "even", "fixed", "guided", "factoring", "trapezoid", "weighted"]
+Chunks = Literal[
+    "ktask",
+    "padata",
+    "hugetlb",
+    "one-per-work",
+    "even",
+    "fixed",
+    "guided",
+    "factoring",
+    "trapezoid",
+    "weighted",
+]
 HelperNode = Literal["page", "caller", "any", "round-robin", "caller-cpus"]
 NextEntryName = Literal["random", "nearest", "most", "none"]
 End = Literal["as-is", "split", "cancel"]
@@ -136,6 +147,15 @@ class PolicyOptions(BaseModel):
     system_share: Annotated[
         float | None,
         Field(gt=0, le=1, description="most of all CPUs that helpers of all tasks take; there are no more then"),
+    ] = None
+    helper_pool: Annotated[
+        int | None,
+        Field(
+            ge=1,
+            le=65536,
+            description="most helpers of all tasks at once: padata's pool has as many as CPUs that could be online; "
+            "default what system_share says",
+        ),
     ] = None
     callers_count: Annotated[
         bool | None,

@@ -22,7 +22,8 @@ class Places:
       itself may not, as on the unbound workqueue of ktask v1 to v4.
 
     `node_share`: most of a node's CPUs that helpers of all tasks take at once; the rest go anywhere. `system_share`:
-    most of all CPUs; there are no more helpers then (ktask v3: 0.8 each; first come, first served, until a task ends).
+    most of all CPUs; there are no more helpers then (ktask v3: 0.8 each; first come, first served, until a task ends);
+    `pool`: so many helpers, in place of that (padata: as many as CPUs that could be online).
     With `callers_count` the callers are among those (padata RFC of 2022).
     """
 
@@ -34,12 +35,16 @@ class Places:
         system_share: float | None = None,
         *,
         callers_count: bool = False,
+        pool: int | None = None,
     ) -> None:
         self._machine = machine
         self._rule = rule
         self._callers = int(callers_count)
-        self._round = count(1)  # next_node_in(last_used_nid), which is 0 at first
+        # next_node_in(last_used_nid), which is 0 at first: the first node with CPUs above it
+        self._round = count(next((i for i, nid in enumerate(machine.cpu_nids) if nid), 0))
         self._left = math.inf if system_share is None else _floor(system_share * len(machine.cpus))
+        if pool is not None:
+            self._left = pool
         self._left_on: dict[int, float] = {
             nid: math.inf if node_share is None else _floor(node_share * len(machine.cpus_of(nid)))
             for nid in machine.nids

@@ -19,6 +19,9 @@ class WorksRule:
     """
 
     default_cap: int | None = None  # where the file gives no max_threads
+    within_cpus = (
+        True  # False: what limits the works beside max_threads is the pool of helpers (models.policies.places)
+    )
     counts_align = False  # True: a work gets at least `align`, which then comes as min_chunk if it is more
 
     def __init__(self, machine: Machine, max_threads: int | None = None, threshold: float = 0.05) -> None:
@@ -30,7 +33,9 @@ class WorksRule:
 
     def n_works(self, size: int, min_chunk: int, nid: int | None) -> int:
         """Return the number of works for a task of `size` client units, with data on node `nid` (None: anywhere)."""
-        most = min(self.feeds(size, min_chunk), len(self.machine.cpus))
+        most = self.feeds(size, min_chunk)
+        if self.within_cpus or self.max_threads is None:
+            most = min(most, len(self.machine.cpus))
         if self.max_threads is not None:
             most = min(most, self.max_threads)
         if self.keep_idle:
@@ -68,6 +73,8 @@ class KtaskV3(Ktask):
 class Padata(WorksRule):
     """floor(size / min_chunk), at least 1, and max_threads. Source: kernel/padata.c (Linux 5.8)."""
 
+    within_cpus = False
+
     def feeds(self, size: int, min_chunk: int) -> int:
         return max(1, size // min_chunk)
 
@@ -82,10 +89,13 @@ class PadataAligned(Padata):
 
 
 class PadataNode(Padata):
-    """As padata, with all CPUs of the page's node as max_threads. Source: deferred_init_memmap (Linux 5.8, on x86)."""
+    """As padata, with all online CPUs of the page's node as max_threads, one for a node without CPUs.
+
+    Source: deferred_init_memmap and deferred_page_init_max_threads (Linux 5.8, on x86).
+    """
 
     def wanted(self, size: int, min_chunk: int, nid: int | None) -> int:  # noqa: ARG002
-        return len(self.machine.cpus_near(nid))
+        return len(self.machine.cpus if nid is None else self.machine.cpus_of(nid))
 
 
 class NodeCpus(WorksRule):
@@ -103,14 +113,16 @@ class QuarterOfNode(WorksRule):
 
 
 class Quarter(WorksRule):
-    """A quarter of all CPUs, as hugetlb takes them at boot since 2025 (hugetlb_pages_alloc_boot)."""
+    """A quarter of all CPUs, as hugetlb takes them at boot since Linux 6.15 (hugetlb_pages_alloc_boot)."""
 
     def wanted(self, size: int, min_chunk: int, nid: int | None) -> int:  # noqa: ARG002
         return len(self.machine.cpus) // 4
 
 
 class TwiceNodes(WorksRule):
-    """Twice the nodes with memory, as hugetlb took them at boot in 2024."""
+    """Twice the nodes with memory, as hugetlb took them at boot from Linux 6.9 to 6.14."""
+
+    within_cpus = False
 
     def wanted(self, size: int, min_chunk: int, nid: int | None) -> int:  # noqa: ARG002
         return 2 * sum(node.memory_bytes > 0 for node in self.machine.nodes)
@@ -166,7 +178,9 @@ class IdleCpus(WorksRule):
 
 
 class Qemu(Padata):
-    """As padata, and at most 16. Source: QEMU, get_memset_num_threads; so has Cloud Hypervisor."""
+    """As padata, and at most 16 and the CPUs. Source: QEMU, get_memset_num_threads; so has Cloud Hypervisor."""
+
+    within_cpus = True
 
     def wanted(self, size: int, min_chunk: int, nid: int | None) -> int:
         return min(super().wanted(size, min_chunk, nid), 16)  # MAX_MEM_PREALLOC_THREAD_COUNT

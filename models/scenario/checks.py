@@ -131,8 +131,8 @@ def _check_group(
 # Options of a policy, and the rules that use them.
 _USED_BY = {
     "chunk_size": ("chunks", ("fixed",)),
-    "align": ("chunks", ("padata",)),
-    "chunks_per_work": ("chunks", ("ktask", "padata")),
+    "align": ("chunks", ("padata", "hugetlb")),
+    "chunks_per_work": ("chunks", ("ktask", "padata", "hugetlb")),
     "growth_threshold": ("works", ("adaptive",)),
     "node_share": ("helper_node", ("page", "caller", "round-robin")),
     "helper_nice": ("priority", ("nice", "raise", "raise-most")),

@@ -168,7 +168,9 @@ def test_chunks_have_the_sizes_of_their_rule(drawn: Drawn) -> None:
         if options.chunks in IN_WHOLE_CHUNKS:
             assert each.chunk.size % policy.min_chunk == 0
         elif options.end != "split":
-            if options.chunks == "padata":
+            if options.chunks == "hugetlb":
+                edge = -(-max(share, policy.min_chunk, drawn.size // works) // align) * align
+            if options.chunks in ("padata", "hugetlb"):
                 assert end % edge == 0 and each.chunk.size <= edge
             elif options.chunks == "even":
                 assert 0 <= each.chunk.size - drawn.size // works <= 1

@@ -97,6 +97,11 @@ def plain_padata(n: int, p: int, least: int) -> list[int]:
     return [size for _, size in padata_mt(0, n, p, least, 1)]
 
 
+def plain_hugetlb(n: int, p: int, least: int) -> list[int]:
+    """hugetlb_pages_alloc_boot: min_chunk = max_huge_pages / hugepage_allocation_threads."""
+    return [size for _, size in padata_mt(0, n, p, max(n // p, least), 1)]
+
+
 def padata_mt(start: int, size: int, nworks: int, min_chunk: int, align: int) -> list[tuple[int, int]]:
     """kernel/padata.c line by line: (start, size) of each call of thread_fn."""
     if nworks == 1:
@@ -117,6 +122,7 @@ def padata_mt(start: int, size: int, nworks: int, min_chunk: int, align: int) ->
 PLAIN: dict[str, Callable[[int, int, int], list[int]]] = {
     "ktask": plain_ktask,
     "padata": plain_padata,
+    "hugetlb": plain_hugetlb,
     "one-per-work": plain_one_per_work,
     "even": plain_even,
     "fixed": plain_fixed,
@@ -185,6 +191,12 @@ def test_padata_cuts_at_absolute_multiples(
     while (chunk := queue.take(0)) is not None:
         found.append((chunk.start, chunk.size))
     assert found == calls
+
+
+def test_too_few_helpers_get_more_than_a_chunk() -> None:
+    """1000 pages for 40 threads, of which a pool of 4 gives 5 works: chunks of 1000 // 20 = 50, not 1000 // 40 = 25."""
+    assert sizes_of(CHUNKS["hugetlb"](TaskShape(1000, 5, 1, asked=40))) == [50] * 20
+    assert sizes_of(CHUNKS["hugetlb"](TaskShape(1024, 6, 1, asked=6))) == [170] * 6 + [4]
 
 
 def run_on(rule: ChunkRule, speeds: list[float]) -> list[tuple[int, int]]:

@@ -296,7 +296,7 @@ def test_where_helpers_run(quiet_machine: Machine) -> None:
     assert found == {
         **{f"ktask-v{n}": [3, 3, 3] for n in (1, 2, 3, 4)},
         "padata-5.8": [0, 0, 0],
-        "padata-6.9": [1, 2, 3],
+        **{f"padata-{release}": [1, 2, 3] for release in ("6.9", "6.15", "6.18")},
         "padata-rfc-2022": [None, None, None],
         **{name: [None, None, None] for name in VERSIONS if name not in OF_KERNELS},
     }
