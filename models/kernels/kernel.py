@@ -99,9 +99,7 @@ class Kernel(PolicyOptions):
 
     client_rules: ClassVar[Mapping[str, ClientRules]] = {}
     other_clients: ClassVar[ClientRules] = ClientRules({}, "the parameters' own defaults")
-    one_job_a_zone: ClassVar[bool] = (
-        False  # struct pages at boot: else one for each free range (models.memory.deferred)
-    )
+    one_job_a_zone: ClassVar[bool] = False  # of struct pages, not one each free range (models.memory.deferred)
     asks_old_node: ClassVar[bool] = False  # as posted, for room when a work is queued again (models.policies.places)
 
     version: Annotated[str, Field(description="of the framework")]

@@ -20,8 +20,8 @@ class PadataNuma(Kernel):
 
     client_rules: ClassVar[Mapping[str, ClientRules]] = {
         "deferred_struct_page_init": DEFERRED_INIT,
-        # min_chunk is the share of a thread there, so that a job has as many works as threads, if it has the pages. Here:
-        # at least a page for each work, and the rule of chunks knows the share.
+        # min_chunk is the share of a thread there, so that a job has as many works as threads, if it has the pages.
+        # Here: at least a page for each work, and the rule of chunks knows the share.
         "hugetlb_boot_alloc": ClientRules(
             {"min_chunk": 1, "works": "twice-nodes", "chunks": "hugetlb"},
             "hugetlb_pages_alloc_boot: twice the nodes with memory, min_chunk = pages / max_threads, numa_aware",

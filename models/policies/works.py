@@ -19,9 +19,7 @@ class WorksRule:
     """
 
     default_cap: int | None = None  # where the file gives no max_threads
-    within_cpus = (
-        True  # False: what limits the works beside max_threads is the pool of helpers (models.policies.places)
-    )
+    within_cpus = True  # False: beside max_threads, just the pool of helpers limits works (see Places)
     counts_align = False  # True: a work gets at least `align`, which then comes as min_chunk if it is more
 
     def __init__(self, machine: Machine, max_threads: int | None = None, threshold: float = 0.05) -> None:

@@ -157,17 +157,19 @@ def _archive(script: Path) -> Iterator[bytes]:
         if library not in files and not any(parent.name == "site-packages" for parent in library.parents):
             files[library] = library
     folders = {parent for place in files for parent in place.parents if parent != Path("/")}
-    yield from (_entry(folder, 0o040755) for folder in sorted(folders | {Path("/dev")}))
-    yield _entry(Path("/dev/console"), 0o020600, device=(5, 1))
+    yield from (cpio_entry(folder, 0o040755) for folder in sorted(folders | {Path("/dev")}))
+    yield cpio_entry(Path("/dev/console"), 0o020600, device=(5, 1))
     for place, found in sorted(files.items()):
         if isinstance(found, bytes):
-            yield _entry(place, 0o100755, found)
+            yield cpio_entry(place, 0o100755, found)
         else:  # with its time, by which Python knows that what it has compiled is up to date
-            yield _entry(place, 0o100755, found.read_bytes(), time_s=int(found.stat().st_mtime))
-    yield _entry(Path("/TRAILER!!!"), 0)
+            yield cpio_entry(place, 0o100755, found.read_bytes(), time_s=int(found.stat().st_mtime))
+    yield cpio_entry(Path("/TRAILER!!!"), 0)
 
 
-def _entry(place: Path, mode: int, content: bytes = b"", *, time_s: int = 0, device: tuple[int, int] = (0, 0)) -> bytes:
+def cpio_entry(
+    place: Path, mode: int, content: bytes = b"", *, time_s: int = 0, device: tuple[int, int] = (0, 0)
+) -> bytes:
     """Return a file of a cpio archive: a number of fields in hexadecimal digits, the name and the content."""
     name = str(place).lstrip("/").encode() + b"\0"
     fields = [0, mode, 0, 0, 1, time_s, len(content), 0, 0, *device, len(name), 0]
