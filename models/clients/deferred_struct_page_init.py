@@ -159,11 +159,11 @@ class DeferredInit(Client):
         for i, job in enumerate(self.jobs or ()):
             if job.node not in nids:
                 allowed = f"the nodes with memory of machine {machine.name}: {', '.join(map(str, nids))}"
-                yield (("jobs", i, "node"), f"found node {job.node}; allowed are {allowed}")
+                yield (("jobs",), f"found node {job.node} for job {i + 1}; allowed are {allowed}")
             for name in ("start", "size"):
                 if getattr(job, name) % base:
-                    message = f"found {format_size(getattr(job, name))}; allowed is a multiple of {format_size(base)}"
-                    yield (("jobs", i, name), message)
+                    found = f"found {format_size(getattr(job, name))} as {name} of job {i + 1}"
+                    yield (("jobs",), f"{found}; allowed is a multiple of {format_size(base)}")
         costs: DeferredInitCosts = self.costs_on(machine)
         if costs.zone_hold * costs.rate >= PAGEBLOCK:
             yield (

@@ -107,3 +107,16 @@ def test_a_node_without_cpus_is_done_from_the_nearest(quiet_machine: Machine) ->
         "It initialises the struct pages of all memory: 8 threads at once, each bound to its node, with a task of "
         "128 GiB."
     )
+
+
+def test_jobs_of_a_node_come_one_after_the_other(quiet_machine: Machine) -> None:
+    """Node 1: 32 GiB and then 16 GiB at their addresses; node 2: 64 GiB, which takes 2 s; one thread each."""
+    jobs = [(1, 8, 32), (1, 64, 16), (2, 256, 64)]
+    given = [{"node": node, "start": f"{start}GiB", "size": f"{size}GiB"} for node, start, size in jobs]
+    assert time_of(quiet_machine, 1, jobs=given) == pytest.approx(2.0, rel=1e-9)
+    client = DeferredInit.model_validate({"client": "deferred_struct_page_init", "jobs": given})
+    kernel = QUIET_KERNEL.model_copy(update={"max_threads": 1, "policy": "padata", "min_chunk": 128 * MIB})
+    slices = run_case(Case(quiet_machine, client, kernel, 1, 1), 0, with_slices=True).slices
+    chunks = [(item.memory_node, item.start_bytes, item.size_bytes) for item in slices if item.kind == "chunk"]
+    assert sorted(chunks) == [(node, start * GIB, size * GIB) for node, start, size in jobs]
+    assert "112 GiB in 3 tasks, with 2 threads at once" in client.words(quiet_machine)

@@ -9,7 +9,7 @@ import pytest
 from models.clients import CLIENTS, ClearGigantic
 from models.kernels import VERSIONS, Kernel
 from models.machine import Machine
-from models.policies import NodeEntry, Policy
+from models.policies import Chunk, NodeEntry, Policy
 from models.policies.options import PRESETS
 from models.scenario.case import Case
 from models.text.units import GIB, KIB, MIB
@@ -205,6 +205,36 @@ def test_huge_pages_at_boot_are_one_chunk_for_each_work(quiet_machine: Machine) 
     assert (works, chunks) == (8, [125 * HUGE] * 8 + [HUGE])
 
 
+def test_huge_pages_at_boot_have_a_quarter_of_the_cpus_since_6_15(quiet_machine: Machine) -> None:
+    """288 // 4 = 72 works, chunks of 7200 // 72 = 100 pages; hugepage_alloc_threads=6: 1024 // 6 = 170, and 4."""
+    for version in ("padata-6.15", "padata-6.18"):
+        works, chunks = cut(quiet_machine, version, "hugetlb_boot_alloc", 7200 * HUGE, HUGE)
+        assert (works, chunks) == (72, [100 * HUGE] * 72)
+        works, chunks = cut(quiet_machine, version, "hugetlb_boot_alloc", 1024 * HUGE, HUGE, max_threads=6)
+        assert (works, chunks) == (6, [170 * HUGE] * 6 + [4 * HUGE])
+
+
+def test_padata_is_limited_by_its_pool_of_helpers(quiet_machine: Machine) -> None:
+    """The caller and a helper for each CPU that could be online: 288, or 20 where helper_pool says so."""
+    for pool, works in ((None, 289), (20, 21)):
+        kernel = kernel_for("padata-6.15", "hugetlb_boot_alloc", max_threads=400, helper_pool=pool)
+        policy = Policy(kernel, quiet_machine, never_asked, unit_bytes=HUGE)
+        entries = [NodeEntry(None, 0, 4000)]
+        wanted = policy.n_works(4000, None)
+        assert (wanted, 1 + len(policy.place_helpers(entries, wanted, 0))) == (400, works)
+        policy.task_done(works, 1, 1.0, [None] * (works - 1))
+        assert policy.queue(entries, works).take(0) == Chunk(0, 0, max(4000 // (4 * works), 10))
+
+
+def test_a_node_without_cpus_has_one_work(quiet_machine: Machine) -> None:
+    """No CPU of node 7: its pages are initialised by one thread. Helpers that go round begin behind node 0."""
+    machine = replace(quiet_machine, cpus=tuple(cpu for cpu in quiet_machine.cpus if cpu.nid not in (0, 7)))
+    policy = Policy(kernel_for("padata-6.18", "deferred_struct_page_init"), machine, never_asked)
+    assert (policy.n_works(10**8, 7), policy.n_works(10**8, 3)) == (1, 36)
+    policy = Policy(kernel_for("padata-6.18", "hugetlb_boot_alloc"), machine, never_asked)
+    assert policy.place_helpers([NodeEntry(None, 0, 1)], 8, 1) == [1, 2, 3, 4, 5, 6, 1]
+
+
 def placed(policy: Policy, works: int, nid: int | None = 0) -> list[int | None]:
     """Return where a task of so many works, with data and caller on a node, gets its helpers."""
     return policy.place_helpers([NodeEntry(nid, 0, 1)], works, 0)
@@ -273,6 +303,7 @@ def test_a_helper_of_no_node_finds_room_only_on_the_node_it_wants(quiet_machine:
         ("ktask-v4", "requeue", "number", "workqueue", True, True),
         ("padata-5.8", "none", "node", "workqueue", False, False),
         ("padata-6.9", "none", "node", "workqueue", False, False),
+        ("padata-6.18", "none", "node", "workqueue", False, False),
         ("padata-rfc-2022", "none", "node", "kthread", True, True),
     ],
 )
