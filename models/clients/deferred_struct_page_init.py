@@ -103,7 +103,7 @@ class DeferredInit(Client):
         nodes = _with_memory(machine)
         starts = accumulate((node.memory_bytes for node in nodes), initial=0)
         return tuple(
-            DeferredJob(node=node.nid, start=start, size=node.memory_bytes)
+            DeferredJob.model_construct(node=node.nid, start=start, size=node.memory_bytes)
             for node, start in zip(nodes, starts, strict=False)
         )
 
