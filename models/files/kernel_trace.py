@@ -48,6 +48,8 @@ _RESERVED = re.compile(r"memblock_(reserve|phys_free|free): \[0x([0-9a-f]+)-0x([
 _TOLD_NODE = re.compile(r"node (\d+) deferred pages initialised in (\d+)ms")
 _TOLD_PAGES = re.compile(r"HugeTLB: allocation took (\d+)ms with hugepage_allocation_threads=(\d+)")
 _NODE = re.compile(r"/node(\d+) +((?:[\d,-]+ +)?)Node \d+ MemTotal: +(\d+) kB(?: dist((?: +\d+)+))?")
+_BROUGHT_UP = re.compile(r"\.{4} node +#(\d+), CPUs:((?: +#\d+)+)")
+_MORE_CPUS = re.compile(r"^(?:\[ *[\d.]+\])?((?: +#\d+)+)$")
 _POSSIBLE = re.compile(r"possible CPUs: +([\d,-]+)")
 _COLOUR = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 
@@ -122,6 +124,17 @@ class KernelTrace:
         """Return the value of an option of the kernel's command line, the last one if it is there twice."""
         values = re.findall(rf"(?:^|\s){re.escape(name)}=(\S+)", self.options)
         return values[-1] if values else None
+
+    def huge_pages(self) -> Mapping[str, str]:
+        """Return what the command line asks for, by the size of a page: {"2M": "512"}."""
+        size = self.option("default_hugepagesz") or "2M"
+        found = {}
+        for name, value in re.findall(r"(?:^|\s)(hugepagesz|hugepages)=(\S+)", self.options):
+            if name == "hugepagesz":
+                size = value.removesuffix("B")
+            else:
+                found[size] = value
+        return found
 
 
 def read_kernel_trace(path: Path) -> KernelTrace:
@@ -214,7 +227,7 @@ def _topology(lines: Sequence[str], path: Path) -> Topology | None:
     if not rows:
         if any(re.match(r"available: \d+ nodes?\b", line.strip()) for line in lines):
             return import_topology(path)
-        return None
+        return _topology_of_boot(lines, path)
     nids = sorted(int(row[0]) for row in rows)
     cpus = {int(row[0]): parse_cpu_list(row[1].strip()) if row[1].strip() else () for row in rows}
     sizes = {int(row[0]): int(row[2]) * KIB for row in rows}
@@ -233,6 +246,37 @@ def _topology(lines: Sequence[str], path: Path) -> Topology | None:
         distances=distances,
         base_page_bytes=4 * KIB,
         source=f"nodes of /sys ({path.name})",
+        remarks=remarks,
+    )
+
+
+def _topology_of_boot(lines: Sequence[str], path: Path) -> Topology | None:
+    """Return the machine as a boot log tells it: CPUs as they are brought up, memory by node; None if it doesn't."""
+    cpus: dict[int, list[int]] = {}
+    node = None
+    for line in lines:
+        found = _BROUGHT_UP.search(line) or (_MORE_CPUS.match(line) if node is not None else None)
+        if found and len(found.groups()) == 2:
+            node = int(found[1])
+        if found is None or node is None:
+            node = None
+            continue
+        cpus.setdefault(node, []).extend(int(word) for word in re.findall(r"#(\d+)", found[found.lastindex or 0]))
+    memory = _memory(lines)
+    if not cpus or not memory:
+        return None
+    numbers = {cpu_id for own in cpus.values() for cpu_id in own}
+    cpus[min(cpus)] += sorted({0} - numbers)  # the one that boots isn't in the list
+    nids = sorted({*cpus, *memory})
+    distances, remarks = distances_of(nids, {})
+    nodes = tuple(Node(nid, i, 4 * KIB * sum(span.size for span in memory.get(nid, ()))) for i, nid in enumerate(nids))
+    return Topology(
+        title=title_of(None, nodes, len(numbers | {0})),
+        nodes=nodes,
+        cpus=number_cpus({cpu_id: FoundCpu(nid, cpu_id, nid) for nid, own in cpus.items() for cpu_id in own}),
+        distances=distances,
+        base_page_bytes=4 * KIB,
+        source=f"a boot log ({path.name})",
         remarks=remarks,
     )
 

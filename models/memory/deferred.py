@@ -80,7 +80,7 @@ def deferred_jobs(
         return ()
     first += boot_sections * SECTION
     if by_zone:
-        return (Span(first, zone[-1].end),)
+        return (Span(first, -(-zone[-1].end // SECTION) * SECTION),)
     jobs = []
     for span in free_spans(zone, reserved):
         if span.end > first:

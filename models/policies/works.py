@@ -32,7 +32,7 @@ class WorksRule:
     def n_works(self, size: int, min_chunk: int, nid: int | None) -> int:
         """Return the number of works for a task of `size` client units, with data on node `nid` (None: anywhere)."""
         most = self.feeds(size, min_chunk)
-        if self.within_cpus or self.max_threads is None:
+        if self.within_cpus:
             most = min(most, len(self.machine.cpus))
         if self.max_threads is not None:
             most = min(most, self.max_threads)
@@ -69,7 +69,10 @@ class KtaskV3(Ktask):
 
 
 class Padata(WorksRule):
-    """floor(size / min_chunk), at least 1, and max_threads. Source: kernel/padata.c (Linux 5.8)."""
+    """floor(size / min_chunk), at least 1, and max_threads; if that is not given, the CPUs.
+
+    Source: kernel/padata.c (Linux 5.8), whose callers all give max_threads.
+    """
 
     within_cpus = False
 
@@ -77,7 +80,7 @@ class Padata(WorksRule):
         return max(1, size // min_chunk)
 
     def wanted(self, size: int, min_chunk: int, nid: int | None) -> int:  # noqa: ARG002
-        return self.feeds(size, min_chunk)
+        return self.feeds(size, min_chunk) if self.max_threads is not None else len(self.machine.cpus)
 
 
 class PadataAligned(Padata):

@@ -40,6 +40,7 @@ def test_a_job_for_each_free_range_until_6_17() -> None:
     assert deferred_jobs(memory, reserved, by_zone=True) == (Span(0x108000, 0x140000),)
     assert deferred_jobs(memory, reserved, by_zone=True, boot_sections=2) == (Span(0x118000, 0x140000),)
     assert deferred_jobs(memory, reserved, by_zone=True, boot_sections=7) == ()
+    assert deferred_jobs([LOW], by_zone=True) == (Span(0x10000, 0x80000),)
 
 
 def test_what_is_free_lies_between_what_is_reserved() -> None:
