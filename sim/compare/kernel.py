@@ -6,10 +6,12 @@ chunk, and how many sections boot needed beside the first. Times are the trace's
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import groupby
 
 import pandas as pd
+from tabulate import tabulate
 
 from models.clients.deferred_struct_page_init import DeferredInit, DeferredJob
 from models.clients.hugetlb_boot_alloc import HugetlbBoot
@@ -17,6 +19,7 @@ from models.files.kernel_trace import KernelTrace, TracedChunk, TracedTask
 from models.kernels import VERSIONS, Kernel
 from models.machine import Machine
 from models.memory.deferred import PAGE, SECTION, Span, deferred_jobs, first_deferred
+from models.policies import NodeEntry, Policy
 from models.results.run import Slice
 from models.scenario.case import Case
 from models.text.units import GIB, MIB
@@ -37,6 +40,7 @@ class Decisions:
 
     job: str
     nid: int | None
+    begin_s: float
     works: int
     chunks: tuple[tuple[int, int], ...] | None  # (start, size), ascending; None: not told
     n_chunks: int
@@ -95,13 +99,12 @@ def compare_trace(trace: KernelTrace, machine: Machine, seed: int = 1) -> Compar
         found, own_rows = _struct_pages(trace, machine, version, of_pages, seed, remarks)
         pairs += found
         rows += own_rows
-    for i, task in enumerate(tasks):
+    for task in tasks:
         if task.job in ("huge pages", "gigantic pages"):
             simulated = _huge_pages(trace, machine, version, task, seed)
             pairs.append((task, simulated))
         elif task.job != "struct pages":
             remarks.append(f"line {task.line}: a task of {task.job}, which is not modelled")
-        del i
     numbers = {id(task): number for number, task in enumerate(tasks)}
     kernel = {id(task): _decisions(task, numbers[id(task)]) for task, _ in pairs}
     shared = [(task, simulated) for task, simulated in pairs if not task.apart]
@@ -114,7 +117,6 @@ def compare_trace(trace: KernelTrace, machine: Machine, seed: int = 1) -> Compar
             "(trace_options=func-args tells it, since Linux 6.15)"
         )
         rows += _sums([kernel[id(task)] for task, _ in shared], [simulated for _, simulated in shared])
-    rows += _took(trace)
     order = sorted(pairs, key=lambda pair: numbers[id(pair[0])])
     return Comparison(
         trace,
@@ -238,8 +240,6 @@ def _seen_jobs(
 
 def _chunks_of(kernel: Kernel, machine: Machine, nid: int, job: Span) -> list[tuple[int, int]]:
     """Return the chunks of one job, as the policy cuts them."""
-    from models.policies import NodeEntry, Policy
-
     policy = Policy(kernel, machine, lambda _: 0)
     entries = [NodeEntry(nid, job.start, job.size)]
     queue = policy.queue(entries, policy.n_works(job.size, nid))
@@ -326,7 +326,8 @@ def _simulated(job: str, nid: int | None, slices: Sequence[Slice], unit: int, of
             for item in slices]  # fmt: skip
     frame = pd.DataFrame(rows, columns=["kind", "task", "worker", "cpu", "begin_s", "end_s"])
     pieces = tuple(((item.start_bytes or 0) // unit + offset, (item.size_bytes or 0) // unit) for item in found)
-    return _summed(job, nid, 1 + max((item.worker for item in slices), default=0), pieces, frame)
+    works = 1 + max((item.worker for item in slices), default=0)
+    return _summed(job, nid, begin_s, works, pieces, frame)
 
 
 def _decisions(task: TracedTask, number: int) -> Decisions:
@@ -342,7 +343,7 @@ def _decisions(task: TracedTask, number: int) -> Decisions:
     frame = pd.DataFrame(rows, columns=["kind", "task", "worker", "cpu", "begin_s", "end_s"])
     told = all(chunk.start is not None and chunk.size is not None for chunk in task.chunks)
     pieces = tuple((chunk.start or 0, chunk.size or 0) for chunk in task.chunks) if told and task.chunks else None
-    return _summed(task.job, task.nid, task.n_works, pieces, frame, len(task.chunks))
+    return _summed(task.job, task.nid, task.begin_s, task.n_works, pieces, frame, len(task.chunks))
 
 
 def _end(chunk: TracedChunk, last_s: float) -> float:
@@ -355,6 +356,7 @@ def _end(chunk: TracedChunk, last_s: float) -> float:
 def _summed(
     job: str,
     nid: int | None,
+    begin_s: float,
     works: int,
     pieces: tuple[tuple[int, int], ...] | None,
     frame: pd.DataFrame,
@@ -366,6 +368,7 @@ def _summed(
     return Decisions(
         job=job,
         nid=nid,
+        begin_s=begin_s,
         works=works,
         chunks=pieces,
         n_chunks=len(pieces or ()) if n_chunks is None else n_chunks,
@@ -429,16 +432,8 @@ def _sums(kernel: Sequence[Decisions], simulated: Sequence[Decisions]) -> Iterat
         yield (kernel[0].job, "all", "", f"{name} of {len(kernel)} tasks", a, b, a == b)
 
 
-def _took(trace: KernelTrace) -> Iterator[tuple[object, ...]]:
-    """Yield nothing yet: times of dmesg are not decisions."""
-    del trace
-    return iter(())
-
-
 def describe_comparison(comparison: Comparison) -> str:
     """Return the comparison in words: the table, the times, what differs, and what could not be compared."""
-    from tabulate import tabulate
-
     trace = comparison.trace
     version = "unknown" if trace.version is None else ".".join(map(str, trace.version))
     lines = [
@@ -475,17 +470,29 @@ def _times(kernel: Decisions, simulated: Decisions) -> list[tuple[float, float]]
     return [(getattr(kernel, name), getattr(simulated, name)) for name in ("first_s", "last_s", "idle_s")]
 
 
-Timeline = Mapping[str, pd.DataFrame]
+def timelines(comparison: Comparison) -> dict[str, pd.DataFrame]:
+    """Return what the kernel and what the simulation did when, as `sim.figures.timeline.plot_timelines` takes it.
+
+    Jobs come one after the other, without what boot did in between; tasks of a job are where they were.
+    """
+    sides = {"the kernel, as traced": comparison.kernel, "simulated": comparison.simulated}
+    return {name: _timeline(decisions) for name, decisions in sides.items()}
 
 
-def timelines(comparison: Comparison) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Return what the kernel and what the simulation did when, as `sim.plot_timeline` takes it; tasks in order."""
-    sides = []
-    for decisions in (comparison.kernel, comparison.simulated):
-        at, frames = 0.0, []
-        for number, each in enumerate(decisions):
-            frames.append(each.slices.assign(task=number, begin_s=each.slices["begin_s"] + at,
-                                             end_s=each.slices["end_s"] + at))  # fmt: skip
-            at = float(frames[-1]["end_s"].max()) if len(frames[-1]) else at
-        sides.append(pd.concat(frames, ignore_index=True))
-    return sides[0], sides[1]
+def _timeline(decisions: Sequence[Decisions]) -> pd.DataFrame:
+    frames: list[pd.DataFrame] = []
+    at, group = 0.0, 0
+    for job, of_job in groupby(enumerate(decisions), key=lambda item: item[1].job):
+        members = list(of_job)
+        apart = 0.0
+        for number, each in members:
+            # Struct pages of all nodes are simulated in one run; others are runs of their own.
+            begin_s = each.begin_s - min(other.begin_s for _, other in members) if job == "struct pages" else apart
+            own = each.slices
+            frames.append(
+                own.assign(task=number, begin_s=own["begin_s"] + at + begin_s, end_s=own["end_s"] + at + begin_s)
+            )
+            apart += float(own["end_s"].max()) if len(own) else 0.0
+        at = max((float(frame["end_s"].max()) for frame in frames[group:] if len(frame)), default=at)
+        group = len(frames)
+    return pd.concat(frames, ignore_index=True)

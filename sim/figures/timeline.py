@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
@@ -54,7 +55,40 @@ def plot_timeline(
     slices = slices[slices["begin_s"] < end_s]
     cpus = sorted(slices["cpu"].unique())
     figure = Figure(figsize=(11.0, min(14.0, 2.0 + 0.26 * len(cpus))), layout="constrained")
-    axis = figure.subplots()
+    _draw_all(figure.subplots(), trace, slices, cpus, begin_s, end_s)
+    _legend(figure)
+    set_title(figure, title)
+    return save(figure, path)
+
+
+def plot_timelines(
+    traces: Mapping[str, pd.DataFrame], *, title: str = "Who did what when", path: str | Path | None = None
+) -> Figure:
+    """Draw several traces of the same job one above the other, each from its beginning to its end.
+
+    Parameters: what is above each, and its trace, as for `plot_timeline`; rows are the CPUs of all. Returns the figure,
+    and writes it to `path` if given. Raises ValueError where there is nothing to draw.
+    """
+    slices = {name: placed(trace) for name, trace in traces.items()}
+    cpus = sorted({cpu for own in slices.values() for cpu in own["cpu"]})
+    if not cpus:
+        raise ValueError("nothing was done in any of the traces")
+    height = 1.2 + len(traces) * (0.9 + 0.26 * len(cpus))
+    figure = Figure(figsize=(11.0, min(18.0, height)), layout="constrained")
+    axes = figure.subplots(len(traces), squeeze=False)[:, 0]
+    for axis, (name, trace) in zip(axes, traces.items(), strict=True):
+        _draw_all(axis, trace, slices[name], cpus, 0.0, float(trace["end_s"].max()) if len(trace) else 1.0)
+        axis.set_title(name, fontsize="medium", loc="left")
+    _legend(figure)
+    set_title(figure, title)
+    return save(figure, path)
+
+
+def _draw_all(
+    axis: Axes, trace: pd.DataFrame, slices: pd.DataFrame, cpus: Sequence[Any], begin_s: float, end_s: float
+) -> None:
+    """Draw a row for each of these CPUs."""
+    last_s = float(trace["end_s"].max()) if len(trace) else 0.0
     factor, unit = (1.0, "s") if end_s - begin_s >= 1.0 else (1e3, "ms")
     for row, cpu in enumerate(cpus):
         _draw(axis, slices[slices["cpu"] == cpu], row, factor)
@@ -65,12 +99,14 @@ def plot_timeline(
     part = f", of {format_time(last_s)} in all" if begin_s > 0.0 or end_s < last_s else ""
     axis.set_xlabel(f"time ({unit}){part}")
     _mark_tasks(axis, trace, begin_s, end_s, factor)
+
+
+def _legend(figure: Figure) -> None:
+    """Say what bars, waits and lines are."""
     chunks = Patch(facecolor=_CHUNKS[0], label="a chunk; colours tell it from the next")
     waits = [Patch(**style, linewidth=0, label=words) for style, words in _WAITS.values()]
     end = Line2D([], [], **_TASK_END, label="a task ends, the next begins")
     figure.legend(handles=[chunks, *waits, end], loc="outside lower center", ncols=3, fontsize="small")
-    set_title(figure, title)
-    return save(figure, path)
 
 
 def placed(trace: pd.DataFrame) -> pd.DataFrame:
