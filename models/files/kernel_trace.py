@@ -11,12 +11,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from models.files.importers import import_topology, read_content
+from models.files.content import MAX_TEXT_BYTES, Unpacked, is_packed, read_content, refusal, text_of
+from models.files.importers import import_topology
 from models.machine import Node
 from models.machine.topology import FoundCpu, Topology, distances_of, number_cpus, title_of
 from models.memory.deferred import Span, whole_pages
 from models.text.cpu_list import parse_cpu_list
-from models.text.problems import InputError, Problem
 from models.text.units import KIB
 
 TASK, WORK = "padata_do_multithreaded", "padata_mt_helper"
@@ -142,7 +142,8 @@ def read_kernel_trace(path: Path) -> KernelTrace:
 
     Raises InputError if it has neither calls of padata's functions nor lines of dmesg about its jobs.
     """
-    text = read_content(path).decode("utf-8", "replace")
+    content = read_content(path)
+    text = text_of(Unpacked(content, path, MAX_TEXT_BYTES).read() if is_packed(content) else content)
     lines = [_plain(line) for line in text.splitlines()]
     calls = sorted(_calls(lines), key=lambda call: (call.time_s, call.line))
     version = _last(_VERSION, lines)
@@ -153,7 +154,7 @@ def read_kernel_trace(path: Path) -> KernelTrace:
             f"a trace with {TASK} (/sys/kernel/tracing/trace, trace-cmd report), or a boot log with `deferred pages "
             "initialised` or `HugeTLB: allocation took`"
         )
-        raise InputError([Problem(str(path), 0, 0, "", f"found none of padata's jobs; allowed is {allowed}")])
+        raise refusal(path, f"found none of padata's jobs; allowed is {allowed}")
     topology = _topology(lines, path)
     node_of_cpu = {} if topology is None else {cpu.cpu_id: cpu.nid for cpu in topology.cpus}
     possible = _last(_POSSIBLE, lines)

@@ -1,0 +1,84 @@
+"""The command on traces of real kernels: what a boot decided, beside what the simulation decides."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+from tabulate import tabulate
+
+from models.files.importers import import_topology
+from models.files.kernel_trace import KernelTrace, read_kernel_trace
+from models.files.machine import build_machine, load_machine
+from models.files.machine_writer import machine_document
+from models.machine import Machine
+from models.machine.topology import Topology
+from models.text.document import is_folder, locate
+from models.text.problems import InputError
+from sim.compare.kernel import TraceError, compare_trace, describe_comparison, timelines
+from sim.figures.timeline import plot_timelines
+
+
+@click.command("trace")
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--machine", "machine_name", help="The machine: a machine file or shipped one, a copied /sys, or the text "
+              "of numactl -H; default what FILE tells of it.")  # fmt: skip
+@click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path),
+              help="Figure to write: the kernel's timeline above the simulated one.")  # fmt: skip
+@click.option("--seed", type=click.IntRange(min=0), default=1, show_default=True, help="Of the simulation.")
+def trace(file: Path, machine_name: str | None, output: Path | None, seed: int) -> None:
+    """Compare FILE, the trace of a kernel's boot, with the simulation of the same tasks on the same machine.
+
+    FILE is the text of /sys/kernel/tracing/trace or of trace-cmd report, with dmesg in front of it; a boot log alone
+    gives its times. HOST.md says how to make one. Exit status: 0 all decisions agree, 1 one does not.
+    """
+    found = read_kernel_trace(file)
+    if found.told_nodes or found.told_pages:
+        click.echo(_told(found) + "\n")
+    if not found.tasks:
+        click.echo("note: the text has no traced tasks, just what dmesg tells", err=True)
+        return
+    try:
+        comparison = compare_trace(found, _machine(found, machine_name, file), seed)
+    except TraceError as error:
+        raise click.UsageError(f"{file}: {error}") from None
+    click.echo(describe_comparison(comparison))
+    if output is not None:
+        title = f"{file.name}: the kernel and the simulation"
+        plot_timelines(timelines(comparison), title=title, path=output)
+        click.echo(f"figure: {output}", err=True)
+    sys.exit(1 if len(comparison.differences) else 0)
+
+
+def _machine(trace: KernelTrace, name: str | None, file: Path) -> Machine:
+    """Return the machine of a trace: as it is named, else as the text tells. Raises UsageError."""
+    if name is None:
+        if trace.topology is None:
+            raise click.UsageError(
+                f"{file} does not tell the machine; give --machine, or put the text of `numactl -H` or the lines "
+                "`.... node #0, CPUs: ...` of dmesg in front of the trace"
+            )
+        return _with_rates(trace.topology, file.stem)
+    path = Path(name)
+    if is_folder(path) or (path.is_file() and path.suffix not in (".yaml", ".yml")):
+        return _with_rates(import_topology(path), path.stem)
+    try:
+        return load_machine(name)
+    except InputError:
+        raise
+    except ValueError as error:
+        raise click.UsageError(str(error)) from None
+
+
+def _with_rates(topology: Topology, name: str) -> Machine:
+    """Return a machine with rates of a shipped one: decisions don't depend on them."""
+    named = "".join(letter if letter.isalnum() else "-" for letter in name.lower()).strip("-") or "traced"
+    return build_machine(locate(machine_document(topology, named)), f"machine {named}")
+
+
+def _told(trace: KernelTrace) -> str:
+    """Return the times that dmesg tells."""
+    rows = [["struct pages", str(nid), f"{1e3 * seconds:.0f}", ""] for nid, seconds in sorted(trace.told_nodes.items())]
+    rows += [["huge pages", "", f"{1e3 * seconds:.0f}", str(threads)] for seconds, threads in trace.told_pages]
+    return tabulate(rows, headers=["as dmesg tells", "node", "time (ms)", "threads"], disable_numparse=True)
