@@ -36,6 +36,7 @@ _COMMANDS = {
     "import": ("hosts", "import_machine"),
     "calibrate": ("hosts", "calibrate"),
     "validate": ("hosts", "validate"),
+    "trace": ("boots", "trace"),
 }
 
 

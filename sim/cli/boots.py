@@ -22,8 +22,8 @@ from sim.figures.timeline import plot_timelines
 
 @click.command("trace")
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option("--machine", "machine_name", help="The machine: a machine file or shipped one, a copied /sys, or the text "
-              "of numactl -H; default what FILE tells of it.")  # fmt: skip
+@click.option("--machine", "machine_name", help="The machine: a machine file or shipped one, a copied /sys, or the "
+              "text of numactl -H; default what FILE tells of it.")  # fmt: skip
 @click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path),
               help="Figure to write: the kernel's timeline above the simulated one.")  # fmt: skip
 @click.option("--seed", type=click.IntRange(min=0), default=1, show_default=True, help="Of the simulation.")

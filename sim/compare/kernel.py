@@ -286,13 +286,13 @@ def _nid(task: TracedTask) -> int:
 
 
 def _memory_of(machine: Machine, remarks: list[str]) -> dict[int, tuple[Span, ...]]:
-    """Return where the memory of each node may be: one after the other, 2 GiB of it below 4 GiB."""
+    """Return where the memory of each node may be: whole sections, one after the other, 2 GiB of it below 4 GiB."""
     remarks.append(
-        "the text has no `Early memory node ranges`: nodes are taken one after the other, with 2 GiB below 4 GiB"
+        "the text has no `Early memory node ranges` (dmesg): nodes are taken one after the other, 2 GiB below 4 GiB"
     )
-    low, at, found = 2 * GIB // PAGE, 0x100, {}
+    low, at, found = 2 * GIB // PAGE, 0, {}
     for node in machine.nodes:
-        left, spans = node.memory_bytes // PAGE, []
+        left, spans = -(-node.memory_bytes // PAGE // SECTION) * SECTION, []
         while left > 0:
             room = low - at if at < low else left
             spans.append(Span(at, at + min(room, left)))
@@ -316,6 +316,7 @@ def _with_memory(machine: Machine, nids: Iterable[int]) -> Machine:
 
 def _simulated(job: str, nid: int | None, slices: Sequence[Slice], unit: int, offset: int = 0) -> Decisions:
     """Return the decisions of a simulated task; starts are moved up by `offset` units."""
+    slices = [item for item in slices if item.kind != "alone"]
     begin_s = min((item.begin_s for item in slices), default=0.0)
     chunks = [item for item in slices if item.kind == "chunk"]
     whole: dict[tuple[int, int], Slice] = {}
@@ -388,9 +389,8 @@ def _rows(number: int, kernel: Decisions, simulated: Decisions) -> Iterator[tupl
     if kernel.chunks is not None and simulated.chunks is not None:
         a, b = first_difference(kernel.chunks, simulated.chunks)
         yield (*head, "sizes", a, b, kernel.chunks == simulated.chunks)
-    most = max(kernel.of_worker, default=0)
-    limit = max(0, simulated.n_chunks)
-    yield (*head, "of each thread", _counts(kernel), _counts(simulated), most <= limit)
+    within = len(kernel.of_worker) <= simulated.works and sum(kernel.of_worker) == kernel.n_chunks
+    yield (*head, "of each thread", _counts(kernel), _counts(simulated), within)
 
 
 def first_difference(kernel: Sequence[tuple[int, int]], simulated: Sequence[tuple[int, int]]) -> tuple[str, str]:

@@ -53,7 +53,8 @@ $b echo BEGIN_TRACE; $b cat /sys/kernel/tracing/trace; $b echo END_TRACE
 $b poweroff -f
 """
 _KEPT = re.compile(
-    r"Linux version|Command line:|node +\d+: \[mem |smp: Brought up|deferred pages initialised|HugeTLB|Allowing \d+ "
+    r"Linux version|Command line:|node +\d+: \[mem |smp: Brought up|\.\.\.\. node|"
+    r"deferred pages initialised|HugeTLB|Allowing \d+ "
 )
 _RESERVED = re.compile(r"memblock_(reserve|phys_free|free): \[(0x[0-9a-f]+)-(0x[0-9a-f]+)\]")
 
@@ -97,12 +98,6 @@ BOOTS = (
         "2-nodes-alloc-threads-too-many",
         _nodes((3072, 2), (2048, 2)),
         "hugepage_alloc_threads=40 hugepagesz=2M hugepages=1000",
-        kernels=_SINCE_6_16,
-    ),
-    Boot(
-        "2-nodes-more-pages-than-memory",
-        _nodes((3072, 4), (2048, 4)),
-        "hugetlb_free_vmemmap=on hugepagesz=2M hugepages=2400",
         kernels=_SINCE_6_16,
     ),
 )

@@ -13,6 +13,7 @@ from models.files.machine import build_machine
 from models.files.machine_writer import machine_document
 from models.machine import Machine
 from models.text.document import locate
+from sim.cli import main
 from sim.compare.kernel import Comparison, compare_trace, describe_comparison
 
 TRACES = sorted((Path(__file__).parent / "traces").glob("*.txt"))
@@ -38,6 +39,28 @@ def changed(tmp_path: Path, change: Callable[[str], str]) -> Path:
     path.write_text(change(text))
     assert path.read_text() != text
     return path
+
+
+def test_a_machine_may_be_given(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A trace without its machine asks for it; with numactl -H beside it, all is the same but where nodes begin."""
+    bare = tmp_path / "bare.txt"
+    kept = [line for line in PLAIN.read_text().splitlines() if not re.search(r"/node\d|node +\d: \[mem", line)]
+    bare.write_text("\n".join(kept))
+    with pytest.raises(SystemExit) as ended:
+        main(["trace", str(bare)])
+    assert ended.value.code == 2
+    assert "does not tell the machine; give --machine" in capsys.readouterr().err
+    nodes = tmp_path / "numactl.txt"
+    nodes.write_text(
+        "available: 2 nodes (0-1)\nnode 0 cpus: 0 1 2 3\nnode 0 size: 2970 MB\nnode 1 cpus: 4 5 6 7\n"
+        "node 1 size: 2000 MB\nnode distances:\nnode 0 1\n0: 10 20\n1: 20 10\n"
+    )
+    figure = tmp_path / "timeline.png"
+    with pytest.raises(SystemExit) as ended:
+        main(["trace", str(bare), "--machine", str(nodes), "-o", str(figure)])
+    said = capsys.readouterr().out
+    assert (ended.value.code, "20 decisions, all the same" in said) == (0, True), said
+    assert figure.stat().st_size > 10_000
 
 
 def test_there_are_traces_of_many_kernels_and_machines() -> None:
