@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from models.clients import CLIENTS
 from models.files.machine import load_machine, shipped_machines
-from models.files.table import PublishedTable, load_table, shipped_tables
+from models.files.table import PublishedTable, load_table, read_cells, shipped_tables
 from models.kernels import VERSIONS
 from models.machine import Machine
 from models.scenario import DEFAULT_VERSION, Scenario, build_scenario
@@ -273,10 +273,7 @@ def _said(at: str, message: str) -> str:
 
 
 def _table(path: Path) -> pd.DataFrame:
-    try:
-        cells = pd.read_csv(path)
-    except (OSError, ValueError) as error:
-        raise ValueError(f"{path} can't be read as a CSV table: {' '.join(str(error).split())}") from None
+    cells = read_cells(path)
     if "time_s" not in cells.columns:
         known = [str(name) for name in cells.columns]
         raise ValueError(f"{path} has no column time_s; it has {', '.join(known)}{did_you_mean('time_s', known)}")

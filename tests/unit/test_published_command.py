@@ -51,7 +51,7 @@ def test_validate_one_table(capsys: pytest.CaptureFixture[str], tmp_path: Path) 
         (("calibrate", "none.csv", "--machine", "laptop", "--client", "vfio_pin"), "allowed is a shipped machine"),
         (
             ("calibrate", "none.csv", "--machine", "laptop-ryzen-4800u", "--client", "vfio_pin"),
-            "none.csv can't be read as a CSV table",
+            "none.csv: there is no such file",
         ),
     ],
 )

@@ -20,6 +20,7 @@ from models.measured.measurements import (
     tables_with_cases,
 )
 from models.text.document import parse
+from models.text.problems import InputError
 from sim.engine.run import run_case
 from sim.fit.table import figures_of, fit_table, fitted_document, put
 
@@ -154,20 +155,21 @@ def test_figures_of_refuses_others() -> None:
     [
         ("threads,time\n1,2\n", "no column time_s; it has threads, time"),
         ("nthreads,size_gib,time_s\n1,64,0\n", "line 2: found time_s 0"),
-        ("nthreads,size_gib,time_s\n1,64,5\nmany,64,4\n", "line 3: found nthreads 'many'"),
+        ("nthreads,size_gib,time_s\n1,64,5\nmany,64,4\n", ":3:1: nthreads: found 'many'"),
         ("nthreads,size_gib,time_s\n1,1e9,5\n", "line 2: task.size"),
         ("nthreads,size_gib,time_s,held_out\n1,64,5,true\n", "every row is held out"),
         ("machine,nthreads,size_gib,time_s\na,1,64,5\nb,1,64,4\n", "rows of several machines"),
         ("nthreads,size_gib,time_s,task.state\n1,64,5,atomik\n", "did you mean atomic"),
         ("nthreads,size_gib,time_s\n", "has no rows"),
         ("", "can't be read as a CSV table"),
+        ("nthreads,size_gib,time_s,title.x\n1,64,5,a\n", ":1:26: title.x: is no path of a scenario"),
     ],
 )
 def test_bad_measurements(tmp_path: Path, machine: Machine, text: str, message: str) -> None:
     """A table that can't be used is refused with its line and what is wrong."""
     path = tmp_path / "t.csv"
     path.write_text(text)
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises((ValueError, InputError), match=message):
         measurements_of(path, machine)
 
 
