@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from models.clients.advised import Advised
 from models.clients.clear_gigantic_page import ClearGigantic
-from models.clients.client import Caller, Client, Costs, Pause, Step, Stream, Task, Thread
+from models.clients.client import Caller, Client, Pause, Step, Stream, Task, Thread
 from models.clients.cloud_hypervisor_prefault import CloudHypervisorPrefault
 from models.clients.database_startup import DatabaseStartup
 from models.clients.deferred_struct_page_init import DeferredInit
@@ -21,6 +21,7 @@ from models.clients.populate import Populate
 from models.clients.qemu_prealloc import QemuPrealloc
 from models.clients.vfio_pin import VfioPin
 from models.clients.vm_startup import VmStartup
+from models.memory.figures import Costs
 
 CLIENTS: Mapping[str, type[Client]] = {
     "clear_gigantic_page": ClearGigantic,

@@ -13,16 +13,21 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from models.clients.client import Caller, Client, Step, Stream, Task, Thread, check_caller
+from models.clients.client import Caller, Client, Step, Task, Thread, check_caller, stream
 from models.clients.huge_pages import check_huge_pages
-from models.machine import Machine, Rates
+from models.machine import Machine
+from models.memory.figures import ClearFigures
 from models.memory.pool import free_pages, spread_pool
+from models.memory.stages import clear, kind_of
 from models.policies import NodeEntry
 from models.text.problems import Finding
 from models.text.units import GIB, Size, format_size
 
 if TYPE_CHECKING:
     from models.kernels import Kernel
+
+
+CLEARING = "pieces: 4 KiB at a time; ranges: many pages at once, as since Linux 7.0"
 
 
 class ClearGigantic(Client):
@@ -46,6 +51,9 @@ class ClearGigantic(Client):
         ),
     ] = None
 
+    clearing: Annotated[Literal["pieces", "ranges"], Field(description=CLEARING)] = "pieces"
+    costs: Annotated[ClearFigures, Field(description="what it costs")] = ClearFigures()
+
     def size_bytes(self, machine: Machine) -> int:  # noqa: ARG002
         return self.size
 
@@ -56,14 +64,18 @@ class ClearGigantic(Client):
         return super().data_nid(machine) if self.page_node is None else self.page_node
 
     def callers(self, machine: Machine, kernel: Kernel, random: Random) -> Sequence[Caller]:  # noqa: ARG002
-        streams = clearing(machine.rates)
+        kind, figures, ranges = kind_of(machine, self.page_size), self.costs_on(machine), self.clearing == "ranges"
+        alone, shared = (
+            stream("clear", clear(machine.rates, kind, figures, ranges=ranges, serial=serial))
+            for serial in (True, False)
+        )
 
         def steps(caller: Thread) -> Iterator[Step]:
             pool = free_pages(machine, self.page_size, self.pool)
             base_pages = self.page_size // machine.base_page_bytes
             for _ in range(self.size // self.page_size):
                 nid = pool.take(caller.nid if self.page_node is None else self.page_node)
-                yield Task([NodeEntry(nid, 0, base_pages)], *streams)
+                yield Task([NodeEntry(nid, 0, base_pages)], shared, alone)
 
         return [Caller(self.start_nid(machine, random), steps)]
 
@@ -103,9 +115,3 @@ class ClearGigantic(Client):
         if self.size > here:
             what = format_size(here) if self.pool is None else f"{format_size(here)} of the pool"
             yield (("size",), f"found {{size}}; the page_node, {node.nid}, has {what}")
-
-
-def clearing(rates: Rates) -> tuple[Stream, Stream]:
-    """Return what clearing asks of a machine, as one work of several, and in the loop that runs without helpers."""
-    stream = Stream("clear", rates.clear_bytes_per_s, rates.clear_traffic)
-    return stream, Stream("clear", rates.serial_clear_bytes_per_s, rates.clear_traffic)

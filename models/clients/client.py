@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Protocol
 from pydantic import BaseModel, ConfigDict, Field
 
 from models.machine import Cpu, Machine
+from models.memory.figures import Costs
 from models.memory.locks import Lock
-from models.memory.pool import PagePool
+from models.memory.placement import Memory, OfEntry
+from models.memory.stages import Stage
 from models.policies import NodeEntry
 from models.text.cpu_list import CpuList, format_cpu_list
 from models.text.problems import Finding
@@ -41,43 +43,9 @@ class Stream:
     memory_share: float = 1.0
 
 
-class Memory(Protocol):
-    """Where the memory is that a chunk works on."""
-
-    def pieces(self, entry_nid: int | None, cpu_nid: int, size: int) -> Iterator[tuple[tuple[int, ...], int]]:
-        """Yield the nodes (more than one: spread evenly) and the size in client units of each piece of a chunk."""
-        ...
-
-
-class OfEntry:
-    """The node of the task's entry; where it has none, that of the worker."""
-
-    def pieces(self, entry_nid: int | None, cpu_nid: int, size: int) -> Iterator[tuple[tuple[int, ...], int]]:
-        yield (cpu_nid if entry_nid is None else entry_nid,), size
-
-
-@dataclass(frozen=True)
-class FromPool:
-    """Pages taken when they are needed, by the local policy of who works: its own node first, then by distance."""
-
-    pool: PagePool
-    batch: int  # client units taken at once
-
-    def pieces(self, entry_nid: int | None, cpu_nid: int, size: int) -> Iterator[tuple[tuple[int, ...], int]]:  # noqa: ARG002
-        while size:
-            nid, taken = self.pool.take_some(cpu_nid, min(size, self.batch))
-            yield (nid,), taken
-            size -= taken
-
-
-@dataclass(frozen=True)
-class Spread:
-    """These nodes in turn, page by page; or the one, wherever helpers are queued."""
-
-    nids: tuple[int, ...]
-
-    def pieces(self, entry_nid: int | None, cpu_nid: int, size: int) -> Iterator[tuple[tuple[int, ...], int]]:  # noqa: ARG002
-        yield self.nids, size
+def stream(name: str, stage: Stage) -> Stream:
+    """Return what a byte of a phase asks: the sum of its stages, by one thread."""
+    return Stream(name, 1.0 / stage.seconds, stage.traffic, stage.locks, stage.memory_s / stage.seconds)
 
 
 @dataclass(frozen=True)
@@ -129,15 +97,6 @@ class Caller:
     nid: int
     steps: Callable[[Thread], Iterator[Step]]
     is_kthread: bool = False
-
-
-class Costs(BaseModel):
-    """What a client costs on a machine. Each field's description has the source of its value.
-
-    The file of a machine may have other values (`clients:`), and so may a scenario (`task.costs`).
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, defer_build=True)
 
 
 class Client(BaseModel):
@@ -212,9 +171,11 @@ class Client(BaseModel):
         return random.choice(self.caller_nids(machine)) if self.caller_node is None else self.caller_node
 
     def costs_on(self, machine: Machine) -> Any:
-        """Return the costs: the scenario's, else the machine's, else the client's own."""
+        """Return the costs: the scenario's, else the machine's (of the client, of a page), else the priors."""
         own: Costs = self.costs  # type: ignore[attr-defined]  # each client has its own kind
-        given = machine.clients.get(self.client, {})
+        known = type(own).model_fields
+        pages = {name: value for name, value in machine.pages.items() if name in known}
+        given = {**pages, **machine.clients.get(self.client, {})}
         return own.model_copy(update={name: value for name, value in given.items() if name not in own.model_fields_set})
 
 

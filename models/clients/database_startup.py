@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
-from models.clients.client import Caller, Costs, Pause, Step, Thread
+from models.clients.client import Caller, Pause, Step, Thread
 from models.clients.huge_pages import HugePages
 from models.clients.hugetlbfs_fallocate import HugetlbfsFallocate
 from models.clients.vm_startup import amdahl
 from models.machine import Machine
+from models.memory.figures import Costs
 from models.text.units import Time, format_size
 
 if TYPE_CHECKING:

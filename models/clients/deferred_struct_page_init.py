@@ -8,59 +8,35 @@ whoever takes it fetches what another CPU has just written (list heads and count
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import accumulate
 from random import Random
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from models.clients.client import Caller, Client, Costs, Step, Stream, Task, Thread
+from models.clients.client import Caller, Client, Step, Task, Thread, stream
 from models.machine import Machine, Node
-from models.memory.locks import Lock
+from models.memory.figures import InitFigures
+from models.memory.stages import PAGEBLOCK, free_blocks, initialise
 from models.policies import NodeEntry
 from models.text.problems import Finding
-from models.text.units import MIB, Rate, Size, Time, format_size
+from models.text.units import Size, format_size
 
 if TYPE_CHECKING:
     from models.kernels import Kernel
 
-STRUCT_PAGE = 64  # bytes, on 64-bit machines
-PAGEBLOCK = 2 * MIB  # freed at once; on x86 the size of a huge page (pageblock_order)
 _TWO_PASSES = ("ktask-v3", "ktask-v4")
 
 
-class DeferredInitCosts(Costs):
+class DeferredInitCosts(InitFigures):
     """What initialising costs."""
 
-    rate: Annotated[
-        Rate,
-        Field(
-            gt=0,
-            description="memory whose struct pages one thread goes over alone, in one pass: 384 GiB in 1.72 s on a "
-            "Xeon Platinum 8167M (padata series v3, 6/8)",
-        ),
-    ] = 223.5 * 2**30
-    zone_hold: Annotated[
-        Time,
-        Field(ge=0, description="zone lock, to free one pageblock, all at hand: an estimate, for a short list"),
-    ] = 0.1e-6
-    free_lines: Annotated[
-        float,
-        Field(
-            ge=0,
-            description="cache lines fetched under the zone lock if another CPU had it: fitted on the published cell "
-            "of 16 threads of a Broadwell guest (xeon-e5-2699cv4-guest), with its line_time; the same on all machines",
-        ),
-    ] = 12.9
-    line_time: Annotated[
-        Time,
-        Field(
-            ge=0,
-            description="to fetch one of them, and to hand the lock over to who waits for it: an estimate, the local "
-            "memory latency of a Broadwell server",
-        ),
-    ] = 90e-9
+    renamed: ClassVar[Mapping[str, str]] = {
+        "rate": "init_rate",
+        "zone_hold": "block_hold",
+        "free_lines": "block_lines",
+    }
 
 
 class DeferredJob(BaseModel):
@@ -120,17 +96,15 @@ class DeferredInit(Client):
         costs: DeferredInitCosts = self.costs_on(machine)
         passes = self.passes or (2 if kernel.version in _TWO_PASSES else 1)
         base = machine.base_page_bytes
-        fetch_s = costs.free_lines * costs.line_time
-        zone = Lock("zone", PAGEBLOCK, costs.zone_hold, fetch_s, costs.line_time, scope="node")
-        traffic = 2 * STRUCT_PAGE / base  # read for ownership, and written back
-        last = Stream("free" if passes == 2 else "initialise and free", costs.rate, traffic, (zone,))
-        streams = (Stream("initialise", costs.rate, traffic), last)[2 - passes :]
+        first, last = initialise(costs, base), initialise(costs, base) + free_blocks(costs)
+        words = "free" if passes == 2 else "initialise and free"
+        streams = (stream("initialise", first), stream(words, last))[2 - passes :]
 
         def caller_of(nid: int, jobs: Sequence[DeferredJob]) -> Caller:
             def steps(caller: Thread) -> Iterator[Step]:  # noqa: ARG001
-                for stream in streams:
+                for each in streams:
                     for job in jobs:
-                        yield Task([NodeEntry(nid, job.start // base, job.size // base)], stream)
+                        yield Task([NodeEntry(nid, job.start // base, job.size // base)], each)
 
             return Caller(nid, steps, is_kthread=True)
 
@@ -165,11 +139,11 @@ class DeferredInit(Client):
                     found = f"found {format_size(getattr(job, name))} as {name} of job {i + 1}"
                     yield (("jobs",), f"{found}; allowed is a multiple of {format_size(base)}")
         costs: DeferredInitCosts = self.costs_on(machine)
-        if costs.zone_hold * costs.rate >= PAGEBLOCK:
+        if costs.block_hold * costs.init_rate >= PAGEBLOCK:
             yield (
-                ("costs", "zone_hold"),
-                f"found {costs.zone_hold:g} s; allowed is less than a thread takes for a pageblock, "
-                f"{PAGEBLOCK / costs.rate:.3g} s at this rate",
+                ("costs", "block_hold"),
+                f"found {costs.block_hold:g} s; allowed is less than a thread takes for a pageblock, "
+                f"{PAGEBLOCK / costs.init_rate:.3g} s at this rate",
             )
 
 

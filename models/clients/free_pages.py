@@ -17,83 +17,29 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from models.clients.client import Caller, Client, Costs, Pause, Step, Stream, Task, Thread, check_caller
+from models.clients.client import Caller, Client, Pause, Step, Task, Thread, check_caller, stream
 from models.machine import Machine
-from models.memory.locks import Lock
+from models.memory.figures import UndoFigures
+from models.memory.placement import Filled
+from models.memory.stages import FREE_BATCH, Stage, free, zap
 from models.policies import NodeEntry
 from models.text.problems import Finding
-from models.text.units import Rate, Size, Time, format_size
+from models.text.units import Size, format_size
 
 if TYPE_CHECKING:
     from models.kernels import Kernel
 
-STRUCT_PAGE = 64  # bytes, on 64-bit machines
-TABLE_ENTRY = 8  # bytes of page table for a page
 BATCH_PAGES = 256 * 1024  # handed to the workers at once (A. Lu's v2)
-PER_CPU_BATCH = 31  # pages for one turn of the zone lock (zone_batchsize, mm/page_alloc.c)
 
 
-class FreePagesCosts(Costs):
+class FreePagesCosts(UndoFigures):
     """What freeing costs."""
 
-    zap_rate: Annotated[
-        Rate,
-        Field(
-            gt=0,
-            description="mapping of its own node that one thread zaps: 320 GiB, 192 of them on other nodes, in about "
-            "4.8 s on a Haswell-EX, where more workers gain nothing (A. Lu, parallel free v2)",
-        ),
-    ] = 75 * 2**30
-    free_rate: Annotated[
-        Rate,
-        Field(
-            gt=0,
-            description="pages that one thread frees, their struct pages at hand: what is left of 320 GiB in 10.8 s "
-            "(same series)",
-        ),
-    ] = 59 * 2**30
-    fetch_time: Annotated[
-        Time,
-        Field(
-            ge=0,
-            description="more for each page whose struct page another CPU has just written: an estimate, an access to "
-            "the last-level cache",
-        ),
-    ] = 30e-9
-    zone_hold: Annotated[
-        Time,
-        Field(
-            ge=0,
-            description="zone lock, to free 31 pages: an estimate, half of what a worker takes for them (a miss for "
-            "each page and its buddy), made with the published table in view (A. Lu, parallel free v2)",
-        ),
-    ] = 1.6e-6
-    zone_transfer: Annotated[
-        Time, Field(ge=0, description="more if another CPU had it: an estimate, the line of the lock")
-    ] = 60e-9
-    zone_handover: Annotated[Time, Field(ge=0, description="more if others wait for it: an estimate, one line")] = 60e-9
-
-
-class _Filled:
-    """Where the pages of a mapping are that a thread of a node has filled, in their order: there, then by distance."""
-
-    def __init__(self, machine: Machine, nid: int, pages: int) -> None:
-        memory = {node.nid: node.memory_bytes // machine.base_page_bytes for node in machine.nodes}
-        self._left: list[tuple[int, int]] = []  # (node, pages), the last first
-        for other in machine.zonelists[nid]:
-            here = min(memory[other], pages)
-            pages -= here
-            if here:
-                self._left.insert(0, (other, here))
-
-    def pieces(self, entry_nid: int | None, cpu_nid: int, size: int) -> Iterator[tuple[tuple[int, ...], int]]:  # noqa: ARG002
-        while size:
-            nid, left = self._left.pop()
-            taken = min(size, left)
-            if taken < left:
-                self._left.append((nid, left - taken))
-            yield (nid,), taken
-            size -= taken
+    renamed: ClassVar[Mapping[str, str]] = {
+        "zone_hold": "free_hold",
+        "zone_transfer": "free_transfer",
+        "zone_handover": "free_handover",
+    }
 
 
 class FreePages(Client):
@@ -117,31 +63,27 @@ class FreePages(Client):
     def callers(self, machine: Machine, kernel: Kernel, random: Random) -> Sequence[Caller]:  # noqa: ARG002
         costs: FreePagesCosts = self.costs_on(machine)
         base = machine.base_page_bytes
-        zone = Lock(
-            "zone", PER_CPU_BATCH * base, costs.zone_hold, costs.zone_transfer, costs.zone_handover, scope="node"
-        )
-        traffic = (2 * STRUCT_PAGE + 2 * TABLE_ENTRY) / base
-        zap = Stream("zap", costs.zap_rate, traffic)
+        zapped = zap(costs, base)
         start = self.start_nid(machine, random)
 
-        def task(stream: Stream, *, helps: bool) -> Task:
+        def task(name: str, stage: Stage, *, helps: bool) -> Task:
             pages = self.size // base
-            return Task([NodeEntry(None, 0, pages)], stream, memory=_Filled(machine, start, pages), helps=helps)
+            memory = Filled(machine, start, pages, base)
+            return Task([NodeEntry(None, 0, pages)], stream(name, stage), memory=memory, helps=helps)
 
         if self.freed_by == "caller":
-            rate = 1.0 / (1.0 / costs.zap_rate + 1.0 / costs.free_rate)
-            both = Stream("zap and free", rate, traffic, (zone,))
-            return [Caller(start, lambda _: iter([task(both, helps=False)]))]
+            both = zapped + free(costs, base)
+            return [Caller(start, lambda _: iter([task("zap and free", both, helps=False)]))]
 
         # A batch's struct pages are still in a last-level cache when they are freed: no traffic.
-        free = Stream("free", 1.0 / (1.0 / costs.free_rate + costs.fetch_time / base), 0.0, (zone,))
+        freed = free(costs, base, elsewhere=True)
 
         def zapping(caller: Thread) -> Iterator[Step]:  # noqa: ARG001
-            yield task(zap, helps=False)
+            yield task("zap", zapped, helps=False)
 
         def freeing(caller: Thread) -> Iterator[Step]:  # noqa: ARG001
             yield Pause(min(self.size, BATCH_PAGES * base) / costs.zap_rate, "until the first batch is zapped")
-            yield task(free, helps=True)
+            yield task("free", freed, helps=True)
 
         return [Caller(start, zapping), Caller(start, freeing, is_kthread=True)]
 
@@ -161,10 +103,10 @@ class FreePages(Client):
                 f"machine {machine.name}, {format_size(machine.memory_bytes)}",
             )
         costs: FreePagesCosts = self.costs_on(machine)
-        batch = PER_CPU_BATCH * base
-        if costs.zone_hold * costs.free_rate >= batch:
+        batch = FREE_BATCH * base
+        if costs.free_hold * costs.free_rate >= batch:
             yield (
-                ("costs", "zone_hold"),
-                f"found {costs.zone_hold:g} s; allowed is less than a thread takes for {PER_CPU_BATCH} pages, "
+                ("costs", "free_hold"),
+                f"found {costs.free_hold:g} s; allowed is less than a thread takes for {FREE_BATCH} pages, "
                 f"{batch / costs.free_rate:.3g} s at this rate",
             )

@@ -10,84 +10,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
 from random import Random
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from models.clients.client import (
-    Caller,
-    Client,
-    Costs,
-    Memory,
-    Pause,
-    Spread,
-    Step,
-    Stream,
-    Task,
-    Thread,
-    check_caller,
-)
+from models.clients.clear_gigantic_page import CLEARING
+from models.clients.client import Caller, Client, Pause, Step, Task, Thread, check_caller, stream
 from models.machine import Machine
+from models.memory.figures import BootFigures, ClearFigures
+from models.memory.placement import InOrder, Memory, Spread
+from models.memory.stages import LARGEST_BLOCK, STRUCT_PAGE, Stage, clear, kind_of
 from models.policies import NodeEntry
 from models.text.problems import Finding
-from models.text.units import MIB, Rate, Size, Time, format_size
+from models.text.units import MIB, Size, format_size
 
 if TYPE_CHECKING:
     from models.kernels import Kernel
 
-STRUCT_PAGE = 64  # bytes, on 64-bit machines
-_LARGEST_BLOCK = 1024  # base pages that the buddy allocator has in one block (MAX_ORDER)
 
-
-class HugetlbBootCosts(Costs):
+class HugetlbBootCosts(ClearFigures, BootFigures):
     """What huge pages cost at boot."""
 
-    before: Annotated[
-        Time,
-        Field(
-            ge=0,
-            description="what no thread helps with and no page adds to; fitted on published cells of three machines "
-            "(models/published/hugetlb_boot_threads_per_node.yaml)",
-        ),
-    ] = 5.52e-3
-    rate: Annotated[
-        Rate,
-        Field(
-            gt=0,
-            description="memory of its own node that one thread makes into pages of the buddy allocator: 1 TiB, half "
-            "of it on another node, in 1.94 s with their lists, on a machine of 128 CPUs (G. Li, series v6 of 2024)",
-        ),
-    ] = 650 * 2**30
-    list_time: Annotated[
-        Time,
-        Field(
-            ge=0,
-            description="under hugetlb_lock, to count a page and put it into the pool; fitted on published cells of "
-            "two machines of 2 nodes, taken to be alike (models/published/hugetlb_boot_threads_per_node.yaml)",
-        ),
-    ] = 0.454e-6
-    gigantic_factor: Annotated[
-        float,
-        Field(
-            gt=0,
-            description="rate of gigantic pages, relative to `rate`: their struct pages are initialised here, those of "
-            "smaller pages were before; fitted on the published cell of 1 TiB without helpers (G. Li, series v6)",
-        ),
-    ] = 0.5
-
-
-@dataclass(frozen=True)
-class _InOrder:
-    """One node for each unit, in the order in which units are taken."""
-
-    nids: Iterator[int]
-
-    def pieces(self, entry_nid: int | None, cpu_nid: int, size: int) -> Iterator[tuple[tuple[int, ...], int]]:  # noqa: ARG002
-        for _ in range(size):
-            yield (next(self.nids),), 1
+    renamed: ClassVar[Mapping[str, str]] = {"before": "boot_before", "rate": "boot_rate"}
 
 
 class HugetlbBoot(Client):
@@ -98,6 +44,10 @@ class HugetlbBoot(Client):
     ]
     size: Annotated[Size, Field(gt=0, description="memory to set aside, the same on every node")]
     page_size: Annotated[Size, Field(gt=0, description="size of a huge page")] = 2 * MIB
+    zeroed: Annotated[
+        bool, Field(description="pages of the buddy allocator are cleared as they are taken (init_on_alloc=1)")
+    ] = False
+    clearing: Annotated[Literal["pieces", "ranges"], Field(description=CLEARING)] = "pieces"
     costs: Annotated[HugetlbBootCosts, Field(description="what it costs")] = HugetlbBootCosts()
 
     def size_bytes(self, machine: Machine) -> int:  # noqa: ARG002
@@ -107,22 +57,27 @@ class HugetlbBoot(Client):
         return self.size // len(_nids(machine)) if self._gigantic(machine) else self.page_size
 
     def _gigantic(self, machine: Machine) -> bool:
-        return self.page_size > _LARGEST_BLOCK * machine.base_page_bytes
+        return self.page_size > LARGEST_BLOCK * machine.base_page_bytes
 
     def callers(self, machine: Machine, kernel: Kernel, random: Random) -> Sequence[Caller]:  # noqa: ARG002
         costs: HugetlbBootCosts = self.costs_on(machine)
         gigantic = self._gigantic(machine)
-        traffic = 2 * STRUCT_PAGE / machine.base_page_bytes  # read for ownership, and written back
-        stream = Stream("prepare", costs.rate * (costs.gigantic_factor if gigantic else 1.0), traffic)
+        prepared_s = 1.0 / (costs.boot_rate * (costs.gigantic_factor if gigantic else 1.0))
+        stage = Stage(prepared_s, prepared_s, 2 * STRUCT_PAGE / machine.base_page_bytes)  # read, and written back
+        if self.zeroed and not gigantic:
+            stage += clear(machine.rates, kind_of(machine, self.page_size), costs, ranges=self.clearing == "ranges")
 
         def steps(caller: Thread) -> Iterator[Step]:  # noqa: ARG001
-            if costs.before:
-                yield Pause(costs.before, "before the job")
+            if costs.boot_before:
+                yield Pause(costs.boot_before, "before the job")
             nids = _nids(machine)
-            memory: Memory = _InOrder(iter(nids)) if gigantic else Spread(nids)
+            memory: Memory = InOrder(iter(nids)) if gigantic else Spread(nids)
             units = self.size // self.unit_bytes(machine)
             yield Task(
-                [NodeEntry(None, 0, units)], stream, memory=memory, iterate_s=0.0 if gigantic else costs.list_time
+                [NodeEntry(None, 0, units)],
+                stream("prepare", stage),
+                memory=memory,
+                iterate_s=0.0 if gigantic else costs.list_time,
             )
 
         return [Caller(self.start_nid(machine, random), steps)]
@@ -132,7 +87,8 @@ class HugetlbBoot(Client):
         pages = f"{n_pages:,} page{'s' * (n_pages != 1)} of {format_size(self.page_size)}"
         if self._gigantic(machine):
             return f"It initialises the struct pages of {pages} at boot, a unit for each of {n_nodes} nodes."
-        return f"It sets {pages} aside at boot, in one task; they come from {n_nodes} nodes in turn."
+        zeroed = " and clears them" if self.zeroed else ""
+        return f"It sets {pages} aside at boot{zeroed}, in one task; they come from {n_nodes} nodes in turn."
 
     def check(self, machine: Machine) -> Iterator[Finding]:
         yield from check_caller(self, machine)

@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
-from models.clients.client import Caller, Client, Costs, Step, Stream, Task, Thread, check_caller
+from models.clients.client import Caller, Client, Step, Stream, Task, Thread, check_caller
 from models.clients.vfio_pin import check_section
 from models.machine import Machine
+from models.memory.figures import Costs
 from models.memory.locks import Lock
 from models.policies import NodeEntry
 from models.text.problems import Finding

@@ -19,80 +19,31 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from random import Random
-from typing import TYPE_CHECKING, Annotated, ClassVar
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from models.clients.client import (
-    Caller,
-    Client,
-    Costs,
-    FromPool,
-    Memory,
-    Spread,
-    Step,
-    Stream,
-    Task,
-    Thread,
-    check_caller,
-)
+from models.clients.clear_gigantic_page import CLEARING
+from models.clients.client import Caller, Client, Step, Task, Thread, check_caller, stream
 from models.clients.huge_pages import check_huge_pages
 from models.clients.vfio_pin import check_section
 from models.machine import Machine
-from models.memory.locks import Lock
+from models.memory.figures import CacheFigures, ClearFigures, FaultFigures, PoolFigures, TakeFigures
+from models.memory.placement import FromPool, Memory, Spread
 from models.memory.pool import free_pages
+from models.memory.stages import BATCH, Kind, Stage, cache, clear, fault, kind_of, take_base, take_huge, take_pool
 from models.policies import NodeEntry
 from models.text.problems import Finding
-from models.text.units import MIB, Size, Time, format_size
+from models.text.units import MIB, Size, format_size
 
 if TYPE_CHECKING:
     from models.kernels import Kernel
 
 _AT_ONCE = 128 * MIB  # of pages that the simulation takes from the free ones in one go
-_BATCH = 63  # pages that a CPU's list of free ones is filled up with
 
 
-class PageFaultCosts(Costs):
-    """What a page costs beside its clearing. Those of locks are estimates: no figures were found or measured."""
-
-    base_page: Annotated[
-        Time,
-        Field(
-            ge=0,
-            description="to populate a base page: (0.308 s - 0.048 s of clearing) / 262144 pages, measured on a "
-            "virtual machine with 2 CPUs",
-        ),
-    ] = 0.99e-6
-    touch: Annotated[
-        Time,
-        Field(ge=0, description="more for a fault: the exception, (0.344 s - 0.308 s) / 262144 pages, measured there"),
-    ] = 0.14e-6
-    huge_page: Annotated[
-        Time,
-        Field(ge=0, description="to populate a huge page: an estimate; measured it is lost in its clearing, 94 us"),
-    ] = 2e-6
-    write: Annotated[
-        Time,
-        Field(
-            ge=0,
-            description="for each base page of a transparent huge one that is touched page by page: "
-            "(0.0485 s - 0.0458 s) / 262144 pages, measured there",
-        ),
-    ] = 10e-9
-    line_hold: Annotated[
-        Time, Field(ge=0, description="to take a lock for reading and give it back, its line at hand; an estimate")
-    ] = 15e-9
-    line_transfer: Annotated[
-        Time, Field(ge=0, description="more if another CPU had the line: a transfer within a socket; an estimate")
-    ] = 80e-9
-    line_handover: Annotated[Time, Field(ge=0, description="more if others wait for the line; an estimate")] = 65e-9
-    zone_hold: Annotated[
-        Time, Field(ge=0, description="zone lock: to take 63 pages off the free lists, 24 ns each; an estimate")
-    ] = 1.5e-6
-    zone_transfer: Annotated[
-        Time, Field(ge=0, description="more if another CPU had it: ten lines of lock and lists; an estimate")
-    ] = 0.8e-6
-    zone_handover: Annotated[Time, Field(ge=0, description="more if others wait for it; an estimate")] = 0.5e-6
+class PageFaultCosts(ClearFigures, TakeFigures, FaultFigures, CacheFigures, PoolFigures):
+    """What making memory present costs."""
 
 
 class Populated(Client):
@@ -110,6 +61,15 @@ class Populated(Client):
     populate: Annotated[
         bool, Field(description="true: MADV_POPULATE_WRITE; false: a write to each page, and a fault")
     ] = True
+    share: Annotated[
+        bool,
+        Field(description="shared memory (memfd, tmpfs, share=on): base pages go into the tree of a page cache, too"),
+    ] = False
+    vma_locks: Annotated[
+        bool,
+        Field(description="false: a fault takes mmap_lock, as before Linux 6.4; true: the lock of its mapping"),
+    ] = True
+    clearing: Annotated[Literal["pieces", "ranges"], Field(description=CLEARING)] = "pieces"
     costs: Annotated[PageFaultCosts, Field(description="what it costs")] = PageFaultCosts()
 
     def size_bytes(self, machine: Machine) -> int:  # noqa: ARG002
@@ -120,15 +80,14 @@ class Populated(Client):
 
     def present_bytes(self, machine: Machine) -> int:
         """Return what becomes present at once: a page, or a transparent huge one, all that one page table maps."""
-        base = machine.base_page_bytes
-        return base * (base // 8) if self.thp else self.unit_bytes(machine)  # a table is a page, an entry 8 bytes
+        return self.kind(machine).present_bytes
 
     def part(self, machine: Machine, size_bytes: int, nid: int | None, free: FromPool) -> Task:
         """Return one call for so much memory, bound to a node, or free memory of no node in particular."""
         memory: Memory = free if nid is None else Spread((nid,))
         return Task(
             [NodeEntry(nid, 0, size_bytes // self.unit_bytes(machine))],
-            self.stream(machine),
+            stream("populate", self.stage(machine)),
             memory=memory,
             keeps_mmap_lock=self.populate,
         )
@@ -152,25 +111,30 @@ class Populated(Client):
         unit = self.unit_bytes(machine)
         return FromPool(free_pages(machine, unit, None), max(1, _AT_ONCE // unit))
 
-    def stream(self, machine: Machine) -> Stream:
-        """Return what a byte asks of a machine, by one thread alone."""
+    def kind(self, machine: Machine) -> Kind:
+        """Return the kind of the memory."""
+        return kind_of(machine, self.page_size, thp=self.thp, shared=self.share)
+
+    def stage(self, machine: Machine) -> Stage:
+        """Return what a byte asks of a machine, by one thread alone: cleared, taken, put into a cache, mapped."""
         costs: PageFaultCosts = self.costs_on(machine)
-        present, rates = self.present_bytes(machine), machine.rates
-        is_base = present == machine.base_page_bytes
-        clear_s = present / rates.clear_bytes_per_s
-        page_s = clear_s + (costs.base_page if is_base else costs.huge_page)
-        if not self.populate:
-            page_s += costs.touch + (costs.write * (present // machine.base_page_bytes) if self.thp else 0.0)
-        zone_costs = (costs.zone_hold, costs.zone_transfer, costs.zone_handover)
-        zone = Lock("zone", _BATCH * present, *zone_costs, scope="node")
-        line = Lock("mmap_lock line", present, costs.line_hold, costs.line_transfer, costs.line_handover)
-        locks = ((zone,) if self.populate else (zone, line)) if is_base else ()
-        return Stream("populate", present / page_s, rates.clear_traffic, locks, clear_s / page_s)
+        kind = self.kind(machine)
+        stage = clear(machine.rates, kind, costs, ranges=self.clearing == "ranges")
+        if kind.is_base:
+            stage += take_base(costs, kind)
+            if kind.shared:
+                stage += cache(costs, kind)
+        elif kind.is_pool:
+            stage += take_pool(costs, machine, kind.page_bytes, stage.seconds * kind.page_bytes)
+        else:
+            stage += take_huge(costs, kind)
+        return stage if self.populate else stage + fault(costs, kind, vma_locks=self.vma_locks)
 
     def what(self, machine: Machine) -> str:
         """Return in words how much memory it is, and how it is made present."""
         how = "populated" if self.populate else "touched page by page"
         pages = f"pages of {format_size(self.unit_bytes(machine))}"
+        pages = f"shared {pages}" if self.share else pages
         huge = f" backed by huge ones of {format_size(self.present_bytes(machine))}" if self.thp else ""
         return f"{format_size(self.size)} in {pages}{huge}, {how}"
 
@@ -184,13 +148,17 @@ class Populated(Client):
                 f"found true beside page_size: {format_size(self.unit_bytes(machine))}; transparent huge pages are "
                 f"made of base pages, {format_size(base)}: leave out one of the two",
             )
-        stream, costs = self.stream(machine), self.costs_on(machine)
-        if not stream.locks:
+        kind, costs = self.kind(machine), self.costs_on(machine)
+        if not kind.is_base:
             return
-        page_s = base / stream.rate_bytes_per_s
-        yield from check_section("zone_hold", costs.zone_hold, _BATCH * page_s)
+        page_s = base * self.stage(machine).seconds
+        yield from check_section("zone_hold", costs.zone_hold, BATCH * page_s)
+        held_s = costs.zone_hold / BATCH
+        if kind.shared:
+            yield from check_section("tree_hold", costs.tree_hold, page_s - held_s)
+            held_s += costs.tree_hold
         if not self.populate:
-            yield from check_section("line_hold", costs.line_hold, page_s - costs.zone_hold / _BATCH)
+            yield from check_section("line_hold", costs.line_hold, page_s - held_s)
 
 
 def check_node(machine: Machine, path: tuple[str, ...], nids: tuple[int, ...], share: int) -> Iterator[Finding]:

@@ -14,7 +14,6 @@ from models.files.machine_keys import (
     COST_NAMES,
     MAX_CPUS,
     MAX_NODES,
-    PAGE_FAULT_CLIENTS,
     RENAMED,
     MachineFile,
     NodeGroup,
@@ -113,8 +112,12 @@ def _build(file: MachineFile, check: Checker) -> Machine:
         if sourced is not None:
             sources[f"rates.{name}"] = sourced.source
     clients: dict[str, dict[str, float]] = {}
-    shared = [(client, file.page_faults or ()) for client in PAGE_FAULT_CLIENTS]
-    for client, costs in [*shared, *(file.clients or ())]:  # what is said of one client goes before what all share
+    pages: dict[str, float] = {}
+    for name, sourced in file.pages or ():
+        if sourced is not None:
+            pages[name] = sourced.value
+            sources[f"pages.{name}"] = sourced.source
+    for client, costs in file.clients or ():
         for name, sourced in costs or ():
             if sourced is not None:
                 clients.setdefault(client, {})[name] = sourced.value
@@ -140,6 +143,7 @@ def _build(file: MachineFile, check: Checker) -> Machine:
         if file.workers is None
         else {name: getattr(file.workers, name).value for name in WorkersPart.model_fields},
         clients=clients,
+        pages=pages,
         power=None if file.power is None else _power(file.power),
         family=file.family,
         fits=tuple(Fit(fit.table, tuple(fit.parameters), tuple(fit.cells)) for fit in file.fits),

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Generic, Literal, TypeVar
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Generic, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, create_model
 
 from models.clients import CLIENTS, Costs
-from models.clients.page_faults import PageFaultCosts
+from models.memory.figures import PAGE_FIGURES, PageFigures
 from models.text.cpu_list import CoreCpus
 from models.text.units import KIB, Rate, Size, Time, TrafficEnergy, Watts
 
@@ -26,6 +27,8 @@ Source = Annotated[
 
 class _Part(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, defer_build=True)
+
+    renamed: ClassVar[Mapping[str, str]] = {}
 
 
 class Sourced(_Part, Generic[T]):
@@ -173,7 +176,11 @@ def _costs_part(client: str, costs: type[Costs]) -> type[BaseModel]:
         for bound in field.metadata:
             kind = Annotated[kind, bound]
         fields[name] = (Annotated[Sourced[kind] | None, Field(description=field.description)], None)
-    return create_model(f"{client}_costs", __base__=_Part, __doc__=f"Costs of {client} here.", **fields)
+    part = create_model(f"{client}_costs", __base__=_Part, __doc__=f"Costs of {client} here.", **fields)
+    part.renamed = {
+        name: f"{words}; all clients share it: write it under `pages`" for name, words in costs.renamed.items()
+    }
+    return part
 
 
 _COSTS: dict[str, Any] = {
@@ -181,19 +188,17 @@ _COSTS: dict[str, Any] = {
     for name, client in CLIENTS.items()
     if (field := client.model_fields.get("costs")) is not None
 }
-PageFaultsPart = _costs_part("page_faults", PageFaultCosts)
-PAGE_FAULT_CLIENTS = tuple(
-    name
-    for name, client in CLIENTS.items()
-    if isinstance(getattr(client.model_fields.get("costs"), "default", None), PageFaultCosts)
-)
+PagesPart = _costs_part("pages", PageFigures)
 ClientsPart = create_model("ClientsPart", __base__=_Part, __doc__="What clients cost on this machine.", **_COSTS)
 
 
-COST_NAMES = tuple(
-    f"clients.{client}.{name}"
-    for client in _COSTS
-    for name in type(CLIENTS[client].model_fields["costs"].default).model_fields
+COST_NAMES = (
+    *(f"pages.{name}" for name in PAGE_FIGURES),
+    *(
+        f"clients.{client}.{name}"
+        for client in _COSTS
+        for name in type(CLIENTS[client].model_fields["costs"].default).model_fields
+    ),
 )
 
 
@@ -212,7 +217,7 @@ class FitPart(_Part):
 
 
 # Keys that machine files had before, and what they are called now.
-RENAMED = {"team": "workers"}
+RENAMED = {"team": "workers", "page_faults": "pages"}
 
 
 class MachineFile(_Part):
@@ -267,11 +272,9 @@ class MachineFile(_Part):
         ClientsPart | None,
         Field(description="what clients cost here; where nothing is said, a client has its own figures"),
     ] = None
-    page_faults: Annotated[
-        PageFaultsPart | None,  # type: ignore[valid-type]
-        Field(
-            description=f"what a page costs here, for all of {', '.join(PAGE_FAULT_CLIENTS)}; `calibrate` measures it"
-        ),
+    pages: Annotated[
+        PagesPart | None,  # type: ignore[valid-type]
+        Field(description="what the stages of a page's life cost here, for all clients; `calibrate` measures some"),
     ] = None
     power: Annotated[
         PowerPart | None, Field(description="power, for the energy of runs; without it no energy is told")

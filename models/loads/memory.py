@@ -8,7 +8,6 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from models.clients.clear_gigantic_page import clearing
 from models.clients.client import Stream
 from models.clients.page_faults import check_node
 from models.loads.groups import Group
@@ -25,9 +24,9 @@ def memory_stream(name: str, machine: Machine, traffic: float | None, rate: floa
 
     Without a rate it moves as many of those in a second as clearing does: an estimate.
     """
-    clear = clearing(machine.rates)[0]
-    traffic = clear.traffic if traffic is None else traffic
-    return Stream(name, clear.rate_bytes_per_s * clear.traffic / traffic if rate is None else rate, traffic)
+    rates = machine.rates
+    traffic = rates.clear_traffic if traffic is None else traffic
+    return Stream(name, rates.clear_bytes_per_s * rates.clear_traffic / traffic if rate is None else rate, traffic)
 
 
 class MemoryLoad(Load):

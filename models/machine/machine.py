@@ -96,6 +96,7 @@ class Machine:
     fits: tuple[Fit, ...] = ()
     worker_costs: Mapping[str, float] | None = None  # kernel parameter -> its value for the real backend's threads here
     clients: Mapping[str, Mapping[str, float]] = field(default_factory=dict)  # client -> cost -> its value here
+    pages: Mapping[str, float] = field(default_factory=dict)  # figure of a page's life -> its value here
     power: Power | None = None  # None: not known, and so no energy of a run
     family: str | None = None  # of its processors; None: not stated
 

@@ -16,6 +16,45 @@ _EPSILON = 1e-10
 
 
 @dataclass(frozen=True)
+class Handover:
+    """How a lock that readers hold for `section_s` comes to a writer, and back to them.
+
+    Who waits for longer than the kernel lets it spin (`spins`: 25 us, rwsem_rspin_threshold of Linux 5.4) sleeps, and
+    is woken: in `wake_s`, and `deep_s` more where its CPU has idled so long that it left its deepest state. Whether it
+    has is told by what all threads read in a round, from `deep_after_s` on, and fully so at 2.6 times that: a rule of
+    thumb, which MODEL.md tells the evidence for. Who spins fetches the lock's line, as do all others: twice each.
+    """
+
+    section_s: float
+    sections: float  # of one thread, from one of its writes to the next
+    wake_s: float
+    deep_s: float = 0.0
+    deep_after_s: float = 1.0
+    line_s: float = 0.0
+    spins: bool = False
+
+    def one_s(self, threads: int) -> float:
+        """Return the time of one hand-over among so many threads."""
+        if self.spins and self.section_s <= SPINS_S:
+            return 2.0 * threads * self.line_s
+        deep = (threads * self.section_s / self.deep_after_s - 1.0) / 1.6
+        return self.wake_s + self.deep_s * min(max(deep, 0.0), 1.0)
+
+    def stall_s(self, threads: int) -> float:
+        """Return for how long each write of another keeps a thread from its work, among so many.
+
+        The writer waits for the readers under way, who wait for it in turn: half a section is lost, and two hand-overs,
+        to the writer and to the readers. Where all write after each section, they drain together, and go one by one.
+        """
+        together = 1.0 + (threads - 1) / self.sections  # writers that have come by the time that readers have left
+        drained_s = (1.0 - 1.0 / self.sections) * self.section_s / 2.0
+        return drained_s + (1.0 + 1.0 / together) * self.one_s(threads)
+
+
+SPINS_S = 25e-6  # for which a writer spins at a lock that readers hold (Linux 5.4, rwsem_rspin_threshold)
+
+
+@dataclass(frozen=True)
 class Lock:
     """One lock as a client takes it, once for each `per_bytes` of its work. Times are for one such section.
 
@@ -24,6 +63,7 @@ class Lock:
     * ``handover_s``: more if somebody waits: to a spinning waiter a second transfer, to a sleeping one its wake-up.
     * ``stall_s``: the time for which each section keeps all others out who use the same thing otherwise (a writer among
       the readers of a reader-writer lock: their leaving, its section, their coming back).
+    * ``handover``: what each section keeps others out for, where that depends on how many they are.
     * ``scope``: one lock for the whole job (a process's mmap_sem), or one for each memory node (a zone's lock).
     """
 
@@ -34,12 +74,18 @@ class Lock:
     handover_s: float = 0.0
     stall_s: float = 0.0
     scope: str = "job"
+    handover: Handover | None = None
 
     def relative(self, rate_bytes_per_s: float) -> _Share:
         """Return the lock's times as shares of what a section and the work up to the next one take alone."""
         cycle_s = self.per_bytes / rate_bytes_per_s
         return _Share(
-            self.hold_s / cycle_s, self.transfer_s / cycle_s, self.handover_s / cycle_s, self.stall_s / cycle_s
+            self.hold_s / cycle_s,
+            self.transfer_s / cycle_s,
+            self.handover_s / cycle_s,
+            self.stall_s / cycle_s,
+            self.handover,
+            cycle_s,
         )
 
 
@@ -51,6 +97,13 @@ class _Share:
     transfer: float
     handover: float
     stall: float
+    writers: Handover | None = None
+    cycle_s: float = 1.0
+
+    def stalled(self, threads: int) -> float:
+        """Return for how long the sections of the others keep a thread out, in one of its cycles."""
+        writers = 0.0 if self.writers is None else self.writers.stall_s(threads) / self.cycle_s
+        return (threads - 1) * (self.stall + writers)
 
 
 @dataclass(frozen=True)
@@ -92,7 +145,7 @@ def waits(shares: tuple[_Share, ...], threads: int, cycle: float) -> float:
 
     `cycle` is the time of a cycle without waits: 1, or more where memory is far.
     """
-    stalled = (threads - 1) * sum(share.stall for share in shares)
+    stalled = sum(share.stalled(threads) for share in shares)
     extra = [0.0] * len(shares)
     for _ in range(_ROUNDS):
         before = list(extra)

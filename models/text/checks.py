@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, Literal, TypeVar, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
@@ -87,6 +87,10 @@ def _report(check: Checker, model: type[BaseModel], details: ErrorDetails) -> No
     kind, value, limits = details["type"], details["input"], details.get("ctx", {})
     if kind == "extra_forbidden":
         allowed = _keys(model, path[:-1])
+        renamed = _renamed(model, path[:-1]).get(str(path[-1]))
+        if renamed is not None:
+            check.problem(path, f"this figure is now called {renamed}", of_key=True)
+            return
         hint = did_you_mean(str(path[-1]), allowed)
         check.problem(path, f"unknown key; allowed are {', '.join(allowed)}{hint}", of_key=True)
     elif kind == "missing":
@@ -164,6 +168,12 @@ def _models_in(annotation: Any) -> list[type[BaseModel]]:
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return [annotation]
     return [found for part in get_args(annotation) for found in _models_in(part)]
+
+
+def _renamed(model: type[BaseModel], path: KeyPath) -> Mapping[str, str]:
+    """Return the keys that the mapping at a path had before, and what they are called now."""
+    found = next(iter(_models_in(_annotation(model, path))), None)
+    return getattr(found, "renamed", {})
 
 
 def _keys(model: type[BaseModel], path: KeyPath) -> list[str]:

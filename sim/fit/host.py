@@ -30,7 +30,7 @@ _LEAST_STDERR = 0.002  # of a median of times; more exact than the clock and the
 _LEAST_RUNS = 3
 _MOST_VARIATION, _MOST_NOISE = 5.0, 0.5  # that a machine file may have
 _PRIOR_RUNS = 4  # how many runs of a case what is known of the others is worth
-PAGE_FAULTS = "page_faults."  # the part of a machine file that sim.fit.page_faults fits
+PAGE_FAULTS = "pages."  # the part of a machine file that sim.fit.page_faults fits
 _BOOST = 1.25  # standard deviation of a median over that of a mean (normal distribution, sqrt(pi / 2))
 
 if TYPE_CHECKING:

@@ -15,7 +15,6 @@ import pandas as pd
 
 from models.clients.page_faults import PageFaultCosts
 from models.clients.populate import Populate
-from models.files.machine_keys import PAGE_FAULT_CLIENTS
 from models.machine import Machine
 from models.machine.capacity import CapacityCurve
 from models.scenario import Scenario
@@ -121,7 +120,7 @@ def _times(
 
 
 def _with_costs(machine: Machine, costs: Mapping[str, float]) -> Machine:
-    return replace(machine, clients={**machine.clients, **{client: dict(costs) for client in PAGE_FAULT_CLIENTS}})
+    return replace(machine, pages={**machine.pages, **costs})
 
 
 class _Fit:

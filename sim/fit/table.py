@@ -22,6 +22,7 @@ from models.clients import CLIENTS, Costs
 from models.machine import Machine
 from models.machine.capacity import CapacityCurve
 from models.measured.measurements import Measurements, spread_of
+from models.memory.figures import PAGE_FIGURES, PageFigures, width
 from models.scenario.case import Case
 from models.text.units import GIB, format_rate, format_time
 from sim.engine.run import run_case
@@ -238,7 +239,7 @@ def _predictor(jobs: int) -> Iterator[Predict]:
     with processes(jobs) if jobs > 1 else _nothing() as pool:
 
         def predict(cases: Sequence[Case], machine: Machine) -> Vector:
-            key = repr((machine.rates, machine.clients))
+            key = repr((machine.rates, machine.pages, machine.clients))
             quiet = [_quiet(case, machine) for case in cases]
             missing = [i for i, case in enumerate(cases) if (id(case), key) not in known]
             times = pool.map(_time, [quiet[i] for i in missing]) if pool else map(_time, [quiet[i] for i in missing])
@@ -277,7 +278,7 @@ def figures_of(measured: Measurements, client: str, names: Sequence[str] | None 
         raise ValueError(f"{measured.name} has no row that a case can be made of")
     machine = measured.scenario.cases[0].machine
     if names is None:
-        names = [*_rate_names(machine, client), *(f"clients.{client}.{cost}" for cost in _costs(client, machine))]
+        names = [*_rate_names(machine, client), *(cost_name(client, cost) for cost in _costs(client, machine))]
     shortest_s = float(measured.rows["time_s"].min())
     return [_figure(machine, name, _SHARE * shortest_s) for name in names]
 
@@ -298,8 +299,14 @@ def _costs(client: str, machine: Machine) -> Mapping[str, float]:
     if field is None:
         return {}
     default: Costs = field.default
-    found = {**default.model_dump(), **machine.clients.get(client, {})}
+    pages = {name: value for name, value in machine.pages.items() if name in type(default).model_fields}
+    found = {**default.model_dump(), **pages, **machine.clients.get(client, {})}
     return {name: value for name, value in found.items() if isinstance(value, float)}
+
+
+def cost_name(client: str, cost: str) -> str:
+    """Return the path of a cost in a machine file: a page's figures are all clients'."""
+    return f"pages.{cost}" if cost in PAGE_FIGURES else f"clients.{client}.{cost}"
 
 
 def _figure(machine: Machine, name: str, unknown_s: float) -> Figure:
@@ -316,6 +323,9 @@ def _figure(machine: Machine, name: str, unknown_s: float) -> Figure:
         return Figure(name, *known[rest])
     if part == "rates" and rest.startswith("remote_factors."):
         return Figure(name, rates.remote_factors.get(int(rest.partition(".")[2]), 1.0), _NARROW)
+    if part == "pages" and rest in PAGE_FIGURES:
+        value = machine.pages.get(rest, getattr(PageFigures(), rest))
+        return Figure(name, value, width(rest)) if value > 0.0 else Figure(name, unknown_s, 1.0, additive=True)
     client, _, cost = rest.partition(".")
     if part == "clients" and client in CLIENTS and cost in _costs(client, machine):
         value = _costs(client, machine)[cost]
@@ -330,6 +340,8 @@ def put(machine: Machine, name: str, value: float) -> Machine:
         client, _, cost = rest.partition(".")
         own = {**machine.clients.get(client, {}), cost: value}
         return replace(machine, clients={**machine.clients, client: own})
+    if part == "pages":
+        return replace(machine, pages={**machine.pages, rest: value})
     rates = machine.rates
     if rest == "clear_rate":
         serial = rates.serial_clear_bytes_per_s / rates.clear_bytes_per_s * value
@@ -352,10 +364,13 @@ def _is_time(name: str) -> bool:
     """Return whether a figure is a cost of a client in seconds; others are rates and plain numbers."""
     part, _, rest = name.partition(".")
     client, _, cost = rest.partition(".")
-    if part != "clients":
+    if part == "pages":
+        field = PageFigures.model_fields[rest]
+    elif part == "clients":
+        field = type(CLIENTS[client].model_fields["costs"].default).model_fields[cost]
+    else:
         return False
-    field = type(CLIENTS[client].model_fields["costs"].default).model_fields[cost]
-    return any(isinstance(part, BeforeValidator) for part in field.metadata) and not cost.endswith("rate")
+    return any(isinstance(part, BeforeValidator) for part in field.metadata) and not name.endswith("rate")
 
 
 def _format(name: str, value: float) -> str:
@@ -371,6 +386,7 @@ def fitted_document(document: Mapping[str, Any], fit: TableFit, source: str) -> 
     """Return a machine file's data with the fitted figures in place; `source` names the table."""
     changed = dict(document)
     changed["rates"] = dict(document["rates"])
+    changed["pages"] = dict(document.get("pages") or {})
     changed["clients"] = {name: dict(costs) for name, costs in (document.get("clients") or {}).items()}
     factors: dict[str, float] = {}
     words = []
@@ -383,8 +399,8 @@ def fitted_document(document: Mapping[str, Any], fit: TableFit, source: str) -> 
         if rest.startswith("remote_factors."):
             factors[rest.partition(".")[2]] = min(1.0, float(value))
             words.append(f"{rest.partition('.')[2]}: {said}")
-        elif part == "rates":
-            changed["rates"][rest] = {"value": value, "source": said}
+        elif part in ("rates", "pages"):
+            changed[part][rest] = {"value": value, "source": said}
         else:
             client, _, cost = rest.partition(".")
             changed["clients"].setdefault(client, {})[cost] = {"value": value, "source": said}
@@ -396,8 +412,9 @@ def fitted_document(document: Mapping[str, Any], fit: TableFit, source: str) -> 
     if factors:
         old = (document["rates"].get("remote_factors") or {}).get("value", {})
         changed["rates"]["remote_factors"] = {"value": {**old, **factors}, "source": "; ".join(words)}
-    if not changed["clients"]:
-        del changed["clients"]
+    for part in ("pages", "clients"):
+        if not changed[part]:
+            del changed[part]
     changed.pop("fits", None)  # of the rates that were there before
     return changed
 

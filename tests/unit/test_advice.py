@@ -96,7 +96,7 @@ def test_what_limits_is_named(rates: dict[str, float], threads: int, time_s: flo
 def test_a_lock_is_named() -> None:
     """Half of a page's time is under one lock: 4096 pages of 1 ms under it take 4 s, however many threads there are."""
     clear_s = 2 * MIB / (2 * GIB)
-    costs = {"page": clear_s, "lock_hold": clear_s, "lock_transfer": 0.0, "lock_handover": 0.0}
+    costs = {"hugetlb_page": clear_s, "pool_hold": clear_s, "pool_transfer": 0.0, "pool_handover": 0.0}
     advice = advice_on(machine_with({"hugetlbfs_fallocate": costs}), client="hugetlbfs_fallocate")
     assert advice.single["time_s"] == pytest.approx(8.0)
     assert advice.recommended["time_s"] == pytest.approx(4.0, rel=5e-2)
@@ -168,14 +168,16 @@ def test_independent_doubts_add_up_as_squares() -> None:
     where no machine file gives them.
     """
     page_s = 2 * MIB / (2 * GIB)
-    costs = HugetlbfsFallocateCosts(page=f"{page_s * 1e6}us", lock_hold="0s", lock_transfer="0s", lock_handover="0s")
+    costs = HugetlbfsFallocateCosts(
+        hugetlb_page=f"{page_s * 1e6}us", pool_hold="0s", pool_transfer="0s", pool_handover="0s"
+    )
     measured = machine_with({"hugetlbfs_fallocate": costs.model_dump()})
     guessed = replace(measured, sources={"rates.clear_rate": "An assumption: none"})
     single = advice_on(guessed, "4GiB", "hugetlbfs_fallocate", keep_free=14).single
     assert single["high_s"] / single["time_s"] - 1 == pytest.approx((1 / 0.7 - 1) / 2, rel=1e-3)
     own = advice_on(replace(guessed, clients={}), "4GiB", "hugetlbfs_fallocate", keep_free=14)
     assert own.unsure == ("the rate of clearing", "the costs of hugetlbfs_fallocate")
-    page_share = 20e-6 / (20e-6 + page_s)  # of the client's own figure, of which 30 % are doubted too
+    page_share = 3e-6 / (3e-6 + page_s)  # of the client's own figure, of which 30 % are doubted too
     more = math.hypot((1 / 0.7 - 1) * (1 - page_share), 0.3 * page_share)
     assert own.single["high_s"] / own.single["time_s"] - 1 == pytest.approx(more, rel=1e-3)
 
@@ -193,7 +195,7 @@ def test_the_interval_is_from_the_shortest_to_the_longest_run() -> None:
     assert math.isnan(single["late_s"]) and "in 8 of 10 runs)." in advice.sentences[0]
 
 
-FREE = {"huge_page": 0.0, "line_hold": 0.0, "line_transfer": 0.0, "line_handover": 0.0}  # pages: only cleared
+FREE = {"hugetlb_page": 0.0, "pool_hold": 0.0, "pool_transfer": 0.0, "pool_handover": 0.0}  # pages: only cleared
 
 
 def qemu_on(**rates: float) -> Advice:
@@ -207,7 +209,7 @@ def test_a_late_last_thread_makes_two_times() -> None:
     advice = qemu_on()
     assert advice.recommended["threads"] == 2
     times = advice.recommended[["in_time_s", "late_s", "time_s"]].astype(float)
-    assert list(times) == pytest.approx([2.0, 4.0, 3.0], rel=1e-3)  # threads have to start
+    assert list(times) == pytest.approx([2.0, 4.0, 3.0], rel=5e-3)  # threads have to start, and share mutexes
     assert math.isnan(advice.single["late_s"])
 
 

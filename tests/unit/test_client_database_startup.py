@@ -17,8 +17,8 @@ from tests.conftest import QUIET_KERNEL
 @pytest.fixture
 def machine(quiet_machine: Machine) -> Machine:
     """The quiet machine, on which a huge page costs nothing but its clearing."""
-    locks = dict.fromkeys(("lock_hold", "lock_transfer", "lock_handover"), 0.0)
-    return replace(quiet_machine, clients={"hugetlbfs_fallocate": {"page": 0.0, **locks}})
+    locks = dict.fromkeys(("pool_hold", "pool_transfer", "pool_handover"), 0.0)
+    return replace(quiet_machine, clients={"hugetlbfs_fallocate": {"hugetlb_page": 0.0, **locks}})
 
 
 def start(**task: object) -> DatabaseStartup:

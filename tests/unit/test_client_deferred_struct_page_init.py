@@ -18,12 +18,12 @@ from models.text.units import GIB, MIB
 from sim.engine.run import run_case
 from tests.conftest import QUIET_KERNEL
 
-FREE_LOCK = {"zone_hold": "0s", "free_lines": 0.0, "line_time": "0s"}
+FREE_LOCK = {"block_hold": "0s", "block_lines": 0.0, "line_time": "0s"}
 
 
 def time_of(machine: Machine, threads: int, version: str = "ktask-v1", **task: object) -> float:
     """The time until all nodes are initialised, with padata's chunks of whole sections."""
-    costs = {"rate": "32GiB/s", **FREE_LOCK, **task.pop("costs", {})}  # type: ignore[dict-item]
+    costs = {"init_rate": "32GiB/s", **FREE_LOCK, **task.pop("costs", {})}  # type: ignore[dict-item]
     client = DeferredInit.model_validate({"client": "deferred_struct_page_init", "costs": costs, **task})
     changes = {"max_threads": threads, "version": version, "policy": "padata", "min_chunk": 128 * MIB}
     kernel = QUIET_KERNEL.model_copy(update=changes | {"align": 128 * MIB, "node_share": None, "system_share": None})
@@ -53,7 +53,7 @@ def test_two_passes_take_twice_as_long(quiet_machine: Machine, version: str, pas
 
 def test_the_memory_of_a_node_is_the_limit(quiet_machine: Machine) -> None:
     """36 threads of 128 GiB/s ask for more than 40 GiB/s: 128 / 32 = 4 GiB of traffic take 0.1 s."""
-    assert time_of(quiet_machine, 36, costs={"rate": "128GiB/s"}) == pytest.approx(0.1, rel=1e-9)
+    assert time_of(quiet_machine, 36, costs={"init_rate": "128GiB/s"}) == pytest.approx(0.1, rel=1e-9)
 
 
 def test_each_node_has_a_zone_lock_of_its_own(quiet_machine: Machine) -> None:
@@ -62,7 +62,7 @@ def test_each_node_has_a_zone_lock_of_its_own(quiet_machine: Machine) -> None:
     Chain of the number at the lock, times in cycles: weights 1, 2 x 0.5 / 0.5 = 2 and 2 x 0.5 / 0.5 = 2, so it is in
     use for 4/5 of the time, 1.6 sections of 0.5 in each cycle; with one thread, for half.
     """
-    costs = {"zone_hold": f"{0.5 * 2 / 32 / 1024 * 1e6}us"}
+    costs = {"block_hold": f"{0.5 * 2 / 32 / 1024 * 1e6}us"}
     assert time_of(quiet_machine, 2, costs=costs) == pytest.approx(2.5, rel=1e-6)
     assert time_of(quiet_machine, 1, costs=costs) == pytest.approx(4.0, rel=1e-9)
 
@@ -75,7 +75,7 @@ def test_lines_are_fetched_under_the_zone_lock(quiet_machine: Machine) -> None:
     (1/2 / (1/4) + 5/16 / (5/8)) / (29/16) = 40/29 sections: 4 / (40/29) = 2.9 s.
     """
     eighth_us = 2 / 32 / 1024 * 1e6 / 8
-    costs = {"free_lines": 4.0, "line_time": f"{eighth_us}us"}
+    costs = {"block_lines": 4.0, "line_time": f"{eighth_us}us"}
     assert time_of(quiet_machine, 2, costs=costs) == pytest.approx(2.9, rel=1e-6)
     assert time_of(quiet_machine, 1, costs=costs) == pytest.approx(4.0, rel=1e-9)
 

@@ -18,7 +18,7 @@ from tests.conftest import QUIET_KERNEL
 def free(**task: object) -> FreePages:
     """A mapping of 64 GiB on node 0, and locks that cost nothing."""
     costs = {"zap_rate": "32GiB/s", "free_rate": "16GiB/s", "fetch_time": "0s"}
-    costs |= dict.fromkeys(("zone_hold", "zone_transfer", "zone_handover"), "0s") | task.pop("costs", {})  # type: ignore[operator]
+    costs |= dict.fromkeys(("free_hold", "free_transfer", "free_handover"), "0s") | task.pop("costs", {})  # type: ignore[operator]
     return FreePages.model_validate({"client": "free_pages", "size": "64GiB", "caller_node": 0, "costs": costs, **task})
 
 
@@ -59,7 +59,7 @@ def test_the_zone_lock_holds_workers_up(quiet_machine: Machine) -> None:
 
     (The chain of the number at the lock is that of deferred struct page init's test.)
     """
-    costs = {"zone_hold": f"{0.5 * 31 * 4096 / 16 / GIB * 1e6}us"}
+    costs = {"free_hold": f"{0.5 * 31 * 4096 / 16 / GIB * 1e6}us"}
     assert run(quiet_machine, 2, costs=costs).time_s == pytest.approx(2.53125, rel=1e-6)
 
 

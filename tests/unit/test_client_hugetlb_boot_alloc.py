@@ -17,7 +17,7 @@ from tests.conftest import QUIET_KERNEL
 
 def boot(**task: object) -> HugetlbBoot:
     """8 GiB of huge pages, 12.75 GiB/s of local memory, so 1 s for memory of all nodes; and 100 us for each page."""
-    costs = {"rate": "12.75GiB/s", "list_time": "100us", "gigantic_factor": 0.5, "before": "0s"}
+    costs = {"boot_rate": "12.75GiB/s", "list_time": "100us", "gigantic_factor": 0.5, "boot_before": "0s"}
     values = {"client": "hugetlb_boot_alloc", "size": "8GiB", "caller_node": 0, **task}
     return HugetlbBoot.model_validate(values | {"costs": costs | task.get("costs", {})})  # type: ignore[operator]
 
@@ -38,7 +38,7 @@ def test_lists_are_serial(quiet_machine: Machine) -> None:
 @pytest.mark.parametrize(("page_size", "time_s"), [("2MiB", 1.4096), ("1GiB", 2.0)])
 def test_nobody_helps_with_what_is_before(quiet_machine: Machine, page_size: str, time_s: float) -> None:
     """0.5 s more, with one thread and with four, of pages of any size."""
-    costs = {"before": "0.5s"}
+    costs = {"boot_before": "0.5s"}
     assert time_of(quiet_machine, 1, page_size=page_size, costs=costs) == pytest.approx(time_s + 0.5, rel=1e-9)
     alone = time_of(quiet_machine, 4, page_size=page_size)
     assert time_of(quiet_machine, 4, page_size=page_size, costs=costs) == pytest.approx(alone + 0.5, rel=1e-9)

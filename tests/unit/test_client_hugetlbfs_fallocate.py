@@ -18,12 +18,12 @@ from models.text.units import GIB
 from sim.engine.run import run_case
 from tests.conftest import QUIET_KERNEL
 
-FREE = {"lock_hold": "0s", "lock_transfer": "0s", "lock_handover": "0s"}
+FREE = {"pool_hold": "0s", "pool_transfer": "0s", "pool_handover": "0s"}
 
 
 def run(machine: Machine, threads: int, *, costs: dict[str, str] | None = None, **task: object) -> RunResult:
     """Allocate a file of 8 GiB from node 0, with shared locks that cost nothing unless a test says so."""
-    own = {"page": "244.140625us", **FREE, **(costs or {})}
+    own = {"hugetlb_page": "244.140625us", **FREE, **(costs or {})}
     values = {"client": "hugetlbfs_fallocate", "size": "8GiB", "caller_node": 0, "costs": own, **task}
     kernel = QUIET_KERNEL.model_copy(update={"max_threads": threads})
     return run_case(Case(machine, HugetlbfsFallocate.model_validate(values), kernel, 1, 1), 0)
@@ -56,7 +56,7 @@ def test_all_workers_fill_one_neighbour_over_one_link(quiet_machine: Machine) ->
     """16 threads, all on node 0: 2 GiB at the 20 GiB/s of its memory, then 2 GiB over a link of 4 GiB/s."""
     links = tuple(replace(link, rate_bytes_per_s=4.0 * GIB) for link in quiet_machine.links)
     machine = replace(quiet_machine, links=links)
-    result = run(machine, 16, costs={"page": "0s"}, size="4GiB", pool="16GiB")
+    result = run(machine, 16, costs={"hugetlb_page": "0s"}, size="4GiB", pool="16GiB")
     # The last pages of a node are taken in pieces that are not all of one size: none is longer than 128 MiB at 4 GiB/s.
     assert result.time_s == pytest.approx(0.1 + 0.5, abs=0.04)
 
@@ -69,6 +69,6 @@ def test_a_node_takes_no_more_than_its_memory_can(quiet_machine: Machine) -> Non
 def test_shared_locks_cost_more_the_more_threads_there_are(quiet_machine: Machine) -> None:
     """Sections of 100 us a page, handed on: the page can't be put in faster than one by one."""
     pages = 8 * GIB // (2 * 2**20)
-    costs = {"lock_hold": "100us"}
+    costs = {"pool_hold": "100us"}
     assert run(quiet_machine, 1, costs=costs).time_s == pytest.approx(5.0, rel=1e-9)
     assert run(quiet_machine, 32, costs=costs).time_s >= pages * 100e-6

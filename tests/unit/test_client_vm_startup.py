@@ -27,8 +27,8 @@ TASK = VmStartup.model_validate(
 @pytest.fixture
 def machine(quiet_machine: Machine) -> Machine:
     """The quiet machine, on which a huge page costs nothing but its clearing, and pinning 4 GiB/s."""
-    locks = dict.fromkeys(("lock_hold", "lock_transfer", "lock_handover"), 0.0)
-    costs = {"hugetlbfs_fallocate": {"page": 0.0, **locks}, "vfio_pin": {"rate": 4.0 * GIB, "before": 99.0}}
+    locks = dict.fromkeys(("pool_hold", "pool_transfer", "pool_handover"), 0.0)
+    costs = {"hugetlbfs_fallocate": {"hugetlb_page": 0.0, **locks}, "vfio_pin": {"pin_rate": 4.0 * GIB, "before": 99.0}}
     return replace(quiet_machine, clients=costs)
 
 

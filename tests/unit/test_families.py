@@ -69,8 +69,8 @@ def test_rates_of_a_family() -> None:
 def test_a_figure_predicts_no_table_that_it_comes_from() -> None:
     """What was derived from a table is not taken where that table is to be predicted."""
     family = family_named("skylake-sp")
-    assert family.prior("clients.deferred_struct_page_init.rate") is not None
-    assert family.prior("clients.deferred_struct_page_init.rate", ["deferred_init_padata_2020"]) is None
+    assert family.prior("pages.init_rate") is not None
+    assert family.prior("pages.init_rate", ["deferred_init_padata_2020"]) is None
 
 
 def test_unknown_family() -> None:

@@ -140,6 +140,7 @@ def test_every_number_has_a_source(name: str) -> None:
     expected = {"distances", *(f"rates.{key}" for key in document["rates"])}
     expected |= {f"{key}[{i}]" for key in ("nodes", "links") for i in range(len(document.get(key, [])))}
     expected |= {f"clients.{client}.{cost}" for client, costs in document.get("clients", {}).items() for cost in costs}
+    expected |= {f"pages.{name}" for name in document.get("pages", {})}
     expected |= {f"power.{key}" for key in document.get("power", {})}
     sources = load_machine(name).sources
     assert set(sources) == expected

@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 
+from models.clients import CLIENTS
 from models.files.machine import build_machine
-from models.files.machine_keys import PAGE_FAULT_CLIENTS
 from models.machine import Machine
 from models.measured.designs import page_fault_design
 from models.text.document import locate
@@ -39,13 +39,13 @@ def found(machine: Machine, slower: float = 1.0) -> dict[str, Parameter]:
     design = page_fault_design(machine, 3, thp=True)
     runs = run(design.on(machine)).runs.assign(unstable="")
     runs.loc[runs["nthreads"] > 1, "time_s"] *= slower
-    bare = replace(machine, clients={})
+    bare = replace(machine, pages={})
     return {parameter.name.partition(".")[2]: parameter for parameter in fit_page_faults(design, runs, bare)}
 
 
 def test_costs_are_found_again() -> None:
     """Costs that differ from the estimates by 1.2 to 3 times are found within 2 % by one thread and four."""
-    machine = replace(quiet(), clients=dict.fromkeys(PAGE_FAULT_CLIENTS, COSTS))
+    machine = replace(quiet(), pages=COSTS)
     parameters = found(machine)
     assert {name: parameter.value for name, parameter in parameters.items()} == pytest.approx(COSTS, rel=0.02)
     assert all(parameter.determined for parameter in parameters.values())
@@ -55,7 +55,7 @@ def test_costs_are_found_again() -> None:
 def test_rates_are_found_again(bandwidth_gib: int) -> None:
     """The rate of one thread and the bandwidth are found within 2 %, with the estimate of what a huge page costs."""
     limited = host(4, 1, 1, chunk_noise=0, run_noise=0, memory_bandwidth=f"{bandwidth_gib}GiB/s")
-    machine = replace(limited, clients=dict.fromkeys(PAGE_FAULT_CLIENTS, COSTS | {"huge_page": 2e-6}))
+    machine = replace(limited, pages=COSTS | {"huge_page": 2e-6})
     design = page_fault_design(machine, 3, thp=True)
     runs = run(design.on(machine)).runs.assign(unstable="")
     other = host(4, 1, 1, clear_rate="7GiB/s", memory_bandwidth="99GiB/s")
@@ -66,20 +66,23 @@ def test_rates_are_found_again(bandwidth_gib: int) -> None:
 
 def test_threads_that_wait_longer_than_a_lock_explains() -> None:
     """Runs of four threads that take 40 times as long leave the locks' costs as they are, not determined."""
-    parameters = found(replace(quiet(), clients=dict.fromkeys(PAGE_FAULT_CLIENTS, COSTS)), slower=40.0)
+    parameters = found(replace(quiet(), pages=COSTS), slower=40.0)
     assert parameters["zone_transfer"].value == 0.8e-6
     assert not parameters["zone_transfer"].determined
     assert parameters["base_page"].determined
 
 
 def test_a_machine_file_has_them_for_all_clients() -> None:
-    """`page_faults` holds for each client that faults, unless `clients` says something else of one."""
+    """`pages` holds for each client that faults, unless `clients` says something else of one."""
     own = {"value": "7us", "source": "this test"}
     document = document_of(2, 1, 1) | {
-        "page_faults": {"base_page": own, "touch": own},
+        "pages": {"base_page": own, "touch": own},
         "clients": {"jvm_pretouch": {"touch": {"value": "9us", "source": "this test"}}},
     }
-    clients = build_machine(locate(document), "host").clients
-    assert clients["qemu_prealloc"] == {"base_page": 7e-6, "touch": 7e-6}
-    assert clients["jvm_pretouch"] == {"base_page": 7e-6, "touch": 9e-6}
-    assert clients["populate"] == clients["cloud_hypervisor_prefault"] == clients["qemu_prealloc"]
+    machine = build_machine(locate(document), "host")
+    found = {
+        client: CLIENTS[client].model_validate({"client": client, "size": "1GiB"}).costs_on(machine)
+        for client in ("qemu_prealloc", "cloud_hypervisor_prefault", "populate", "jvm_pretouch")
+    }
+    assert {costs.base_page for costs in found.values()} == {7e-6}
+    assert [costs.touch for costs in found.values()] == [7e-6, 7e-6, 7e-6, 9e-6]

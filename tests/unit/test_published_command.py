@@ -80,8 +80,8 @@ def test_calibrate_writes_a_machine_that_loads(capsys: pytest.CaptureFixture[str
     assert status == 0
     assert "4 rows fitted to (*)" in out
     machine = load_machine(output)
-    assert machine.clients["vfio_pin"]["rate"] == pytest.approx(4.1 * 2**30, rel=0.1)
-    assert "times.csv" in machine.sources["clients.vfio_pin.rate"]
+    assert machine.pages["pin_rate"] == pytest.approx(4.1 * 2**30, rel=0.1)
+    assert "times.csv" in machine.sources["pages.pin_rate"]
     assert len(pd.read_csv(output.with_suffix(".csv"))) == 4
     status, _, err = call(capsys, *arguments)
     assert status == 2

@@ -25,14 +25,14 @@ from sim.engine.run import run_case
 from sim.fit.table import figures_of, fit_table, fitted_document, put
 
 THREADS = (1, 2, 3, 4, 6, 8, 12, 16)
-TRUE = {"rate": 4.0 * 2**30, "before": 3.0, "write_stall": 30e-6}
+TRUE = {"pages.pin_rate": 4.0 * 2**30, "clients.vfio_pin.before": 3.0, "pages.wake": 15e-6}
 
 
 @pytest.fixture(scope="module")
 def machine() -> Machine:
     """The 2-socket server, without noise."""
     found = load_machine("xeon-platinum-8160-2s")
-    return replace(found, rates=replace(found.rates, chunk_noise=0.0), clients={})
+    return replace(found, rates=replace(found.rates, chunk_noise=0.0), clients={}, pages={})
 
 
 def write(
@@ -44,7 +44,9 @@ def write(
     **more: object,
 ) -> Path:
     """Write the times that a machine with other pinning costs would show, as somebody's CSV."""
-    true = replace(machine, clients={"vfio_pin": TRUE})
+    true = machine
+    for name, value in TRUE.items():
+        true = put(true, name, value)
     table = pd.DataFrame({"nthreads": THREADS, "size_gib": 64, "task.state": state, "time_s": 1.0, **more})
     table.to_csv(path, index=False)
     cases = read_measurements(path, true, "vfio_pin", "ktask-v1").scenario.cases  # type: ignore[union-attr]
@@ -64,10 +66,10 @@ def test_finds_the_costs_that_made_the_times(tmp_path: Path, machine: Machine) -
     """Where only a rate and a fixed time are sought, they are found within 2 % and 5 %, held-out rows within 1 %."""
     path = write(tmp_path / "t.csv", machine, held_out=(3, 8), state="batched")
     measured = measurements_of(path, machine)
-    fit = fit_table(measured, figures_of(measured, "vfio_pin", ["clients.vfio_pin.rate", "clients.vfio_pin.before"]))
+    fit = fit_table(measured, figures_of(measured, "vfio_pin", ["pages.pin_rate", "clients.vfio_pin.before"]))
     rate, before = fit.figures
-    assert rate.value == pytest.approx(TRUE["rate"], rel=0.02)
-    assert before.value == pytest.approx(TRUE["before"], rel=0.05)
+    assert rate.value == pytest.approx(TRUE["pages.pin_rate"], rel=0.02)
+    assert before.value == pytest.approx(TRUE["clients.vfio_pin.before"], rel=0.05)
     assert rate.determined
     assert before.determined
     assert fit.cells[fit.cells["held_out"]]["error_pct"].abs().max() < 1.0
@@ -76,7 +78,7 @@ def test_finds_the_costs_that_made_the_times(tmp_path: Path, machine: Machine) -
 def test_says_what_can_not_be_told_apart(tmp_path: Path, machine: Machine) -> None:
     """A fixed time and a writer's stalls look alike: neither is determined, and the truth is within twice the error."""
     measured = measurements_of(write(tmp_path / "t.csv", machine), machine)
-    fit = fit_table(measured, figures_of(measured, "vfio_pin", [f"clients.vfio_pin.{cost}" for cost in TRUE]))
+    fit = fit_table(measured, figures_of(measured, "vfio_pin", list(TRUE)))
     for figure, value in zip(fit.figures, TRUE.values(), strict=True):
         assert abs(figure.value - value) < 2.0 * figure.stderr
     assert [figure.determined for figure in fit.figures] == [True, False, False]
@@ -85,7 +87,7 @@ def test_says_what_can_not_be_told_apart(tmp_path: Path, machine: Machine) -> No
 def test_what_the_data_do_not_say_stays(tmp_path: Path, machine: Machine) -> None:
     """Memory that never limits is not determined, keeps its value, and the file that is written says nothing of it."""
     measured = measurements_of(write(tmp_path / "t.csv", machine), machine)
-    fit = fit_table(measured, figures_of(measured, "vfio_pin", ["rates.memory_bandwidth", "clients.vfio_pin.rate"]))
+    fit = fit_table(measured, figures_of(measured, "vfio_pin", ["rates.memory_bandwidth", "pages.pin_rate"]))
     memory, rate = fit.figures
     assert not memory.determined
     assert memory.value == pytest.approx(machine.rates.memory_bytes_per_s, rel=0.1)
@@ -93,7 +95,7 @@ def test_what_the_data_do_not_say_stays(tmp_path: Path, machine: Machine) -> Non
     document = {"rates": {"memory_bandwidth": {"value": "99.6GB/s", "source": "as before"}}}
     written = fitted_document(document, fit, "t.csv")
     assert written["rates"]["memory_bandwidth"]["source"] == "as before"
-    assert "t.csv" in written["clients"]["vfio_pin"]["rate"]["source"]
+    assert "t.csv" in written["pages"]["pin_rate"]["source"]
 
 
 def test_intervals_hold_what_was_held_out(tmp_path: Path, machine: Machine) -> None:
@@ -114,11 +116,12 @@ def test_fitted_file_reads_back(tmp_path: Path, machine: Machine) -> None:
     from models.files.machine import find_machine_file
 
     measured = measurements_of(write(tmp_path / "t.csv", machine), machine)
-    fit = fit_table(measured, figures_of(measured, "vfio_pin", [f"clients.vfio_pin.{cost}" for cost in TRUE]))
+    fit = fit_table(measured, figures_of(measured, "vfio_pin", list(TRUE)))
     document = yaml.safe_load(find_machine_file("xeon-platinum-8160-2s", tmp_path).read_text())
     back = build_machine(parse(machine_yaml(fitted_document(document, fit, "t.csv")), "t"), "t")
     for figure in fit.figures:
-        assert back.clients["vfio_pin"][figure.name.rpartition(".")[2]] == pytest.approx(figure.value, rel=1e-3)
+        found = {**back.pages, **back.clients["vfio_pin"]}
+        assert found[figure.name.rpartition(".")[2]] == pytest.approx(figure.value, rel=1e-3)
 
 
 @pytest.mark.parametrize(
@@ -130,7 +133,7 @@ def test_fitted_file_reads_back(tmp_path: Path, machine: Machine) -> None:
         ("rates.memory_knee", 3.0),
         ("rates.core_throughput", 1.3),
         ("rates.remote_factors.21", 0.5),
-        ("clients.vfio_pin.rate", 1e9),
+        ("pages.pin_rate", 1e9),
     ],
 )
 def test_put(machine: Machine, name: str, value: float) -> None:

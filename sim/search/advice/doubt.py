@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Iterable
 from dataclasses import replace
 
+from models.memory.figures import ClearFigures, Costs
 from models.scenario.case import Case
 
 UNSURE = 0.3  # by which a figure that is not measured may be off, either way
@@ -21,7 +22,9 @@ def unsure_figures(case: Case) -> dict[str, str]:
         for name, words in (("clear_rate", "the rate of clearing"), ("memory_bandwidth", "the memory bandwidth"))
         if sources.get(f"rates.{name}", "").lower().startswith(_SOURCES)
     }
-    if figures and hasattr(case.task, "costs") and case.task.client not in case.machine.clients:
+    costs: Costs = getattr(case.task, "costs", Costs())
+    own = set(type(costs).model_fields) - set(ClearFigures.model_fields)  # those follow the rate of clearing
+    if figures and own and not own & {*case.machine.pages, *case.machine.clients.get(case.task.client, {})}:
         figures["costs"] = f"the costs of {case.task.client}"
     return figures
 
@@ -32,8 +35,8 @@ def varied(case: Case, unsure: Iterable[str]) -> dict[tuple[str, float], Case]:
     for name, factor in itertools.product(unsure, SIDES):
         machine, rates = case.machine, case.machine.rates
         if name == "costs":
-            costs = case.task.costs_on(machine)
-            scaled = {key: value * factor for key, value in costs if isinstance(value, float)}
+            costs, clearing = case.task.costs_on(machine), ClearFigures.model_fields
+            scaled = {key: value * factor for key, value in costs if isinstance(value, float) and key not in clearing}
             task = case.task.model_copy(update={"costs": costs.model_copy(update=scaled)})
             found[name, factor] = replace(case, task=task)
             continue

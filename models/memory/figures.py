@@ -1,0 +1,433 @@
+"""The figures of a page's life: what each stage costs a page, once for all clients.
+
+A figure belongs to a stage and a kind of page. A client has those of the stages that its phases go through, by
+inheritance; a machine file has its own values under `pages:`, each once; a scenario may have others (`task.costs`).
+Where nobody says anything, the value here holds: a prior, known within the factor e^width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from models.text.units import Rate, Time
+
+WIDTH = 0.7  # of a prior of which nothing else is said: a factor of two
+
+
+def _prior(width: float) -> dict[str, Any]:
+    return {"width": width}
+
+
+class Costs(BaseModel):
+    """What a client costs on a machine. Each field's description has the source of its value.
+
+    The file of a machine may have other values (`pages:`, and `clients:` for what is no page's), and so may a scenario
+    (`task.costs`). `renamed` has the names of before, and what to write instead.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, defer_build=True)
+
+    renamed: ClassVar[Mapping[str, str]] = {}
+
+
+class LineFigures(Costs):
+    """A cache line that several CPUs write: of a lock that is taken for reading, or of what another lock protects."""
+
+    line_hold: Annotated[
+        Time, Field(ge=0, description="to take a lock for reading and give it back, its line at hand; an estimate")
+    ] = 15e-9
+    line_transfer: Annotated[
+        Time, Field(ge=0, description="more if another CPU had the line: a transfer within a socket; an estimate")
+    ] = 80e-9
+    line_handover: Annotated[Time, Field(ge=0, description="more if others wait for the line; an estimate")] = 65e-9
+
+
+class ClearFigures(Costs):
+    """How fast pages are cleared, relative to the loop over pieces of 4 KiB that `rates.clear_rate` is of."""
+
+    clear_huge: Annotated[
+        float,
+        Field(
+            gt=0,
+            description="rate of clearing pages of 2 MiB, relative to rates.clear_rate: 1.04 on EPYC (11.8 GB/s on a "
+            "7J13, 11.33 on a 7742; A. Arora, clear_huge_page series)",
+            json_schema_extra=_prior(0.2),
+        ),
+    ] = 1.0
+    clear_gigantic: Annotated[
+        float,
+        Field(
+            gt=0,
+            description="that of pages of 1 GiB: alike on the Xeon E7, 1.54 on an EPYC 7J13 (17.5 GB/s; same series)",
+            json_schema_extra=_prior(0.3),
+        ),
+    ] = 1.0
+    ranges_huge: Annotated[
+        float,
+        Field(
+            gt=0,
+            description="that of pages of 2 MiB since the kernel clears ranges of pages at once (Linux 7.0): 1.25 on "
+            "Skylake, 1.35 on Ice Lake, 1.46 on an EPYC 7J13 (same series)",
+            json_schema_extra=_prior(0.3),
+        ),
+    ] = 1.25
+    ranges_gigantic: Annotated[
+        float,
+        Field(
+            gt=0,
+            description="that of pages of 1 GiB likewise: 1.25 on Skylake (250 ms a page before, 200 since), 3.5 on an "
+            "EPYC 7J13, where lines of so large a range are not read first (same series)",
+            json_schema_extra=_prior(0.5),
+        ),
+    ] = 1.25
+
+
+class TakeFigures(Costs):
+    """What it takes to allocate a page and to map it, beside its clearing."""
+
+    base_page: Annotated[
+        Time,
+        Field(
+            ge=0,
+            description="to populate a base page: (0.308 s - 0.048 s of clearing) / 262144 pages, measured on a "
+            "virtual machine with 2 CPUs",
+        ),
+    ] = 0.99e-6
+    huge_page: Annotated[
+        Time,
+        Field(ge=0, description="to populate a huge page: an estimate; measured it is lost in its clearing, 94 us"),
+    ] = 2e-6
+    zone_hold: Annotated[
+        Time, Field(ge=0, description="zone lock: to take 63 pages off the free lists, 24 ns each; an estimate")
+    ] = 1.5e-6
+    zone_transfer: Annotated[
+        Time, Field(ge=0, description="more if another CPU had it: ten lines of lock and lists; an estimate")
+    ] = 0.8e-6
+    zone_handover: Annotated[Time, Field(ge=0, description="more if others wait for it; an estimate")] = 0.5e-6
+
+
+class FaultFigures(LineFigures):
+    """What a page fault takes beside the page."""
+
+    mmap_lock_handover: Annotated[
+        Time,
+        Field(
+            ge=0,
+            description="line_handover of mmap_lock, which each fault took before mappings had locks of their own "
+            "(Linux 6.4): 16 threads of QEMU took 1.18 us a fault in all, 111 s for 360 GiB, on a Xeon Platinum 8167M "
+            "(padata RFC of 2022)",
+        ),
+    ] = 1.1e-6
+
+    touch: Annotated[
+        Time,
+        Field(ge=0, description="more for a fault: the exception, (0.344 s - 0.308 s) / 262144 pages, measured there"),
+    ] = 0.14e-6
+    write: Annotated[
+        Time,
+        Field(
+            ge=0,
+            description="for each base page of a transparent huge one that is touched page by page: "
+            "(0.0485 s - 0.0458 s) / 262144 pages, measured there",
+        ),
+    ] = 10e-9
+
+
+class CacheFigures(Costs):
+    """What a base page of shared memory takes more than a private one: its place in the tree of the page cache."""
+
+    shared_page: Annotated[
+        Time,
+        Field(
+            ge=0,
+            description="to charge it, put it into the tree and on its lists: an estimate, of 1.33 us a page in all "
+            "with "
+            "one thread (61 GiB in 21.2 s, 2-socket server, Linux 6.8; a report)",
+        ),
+    ] = 0.15e-6
+    tree_hold: Annotated[
+        Time, Field(ge=0, description="of that, under the lock of the tree, all lines at hand; an estimate")
+    ] = 0.1e-6
+    tree_transfer: Annotated[
+        Time,
+        Field(
+            ge=0, description="more if another CPU had it: lock, node of the tree and counts, three lines; an estimate"
+        ),
+    ] = 0.24e-6
+    tree_handover: Annotated[
+        Time,
+        Field(
+            ge=0,
+            description="more if others wait for it: one line; an estimate. Eight threads took 0.41 us a page in all "
+            "(the "
+            "same report)",
+        ),
+    ] = 65e-9
+
+
+class PoolFigures(Costs):
+    """What a page of the hugetlb pool takes beside its clearing."""
+
+    hugetlb_page: Annotated[
+        Time,
+        Field(ge=0, description="to take a page, account for it and map it or put it into a page cache; an estimate"),
+    ] = 3e-6
+    pool_hold: Annotated[
+        Time,
+        Field(
+            ge=0,
+            description="of that time, under locks that all workers share (hugetlb_lock, the file's reservations, its "
+            "page cache): three sections, their lines at hand; an estimate",
+        ),
+    ] = 0.3e-6
+    pool_transfer: Annotated[
+        Time,
+        Field(ge=0, description="more if another CPU had them: transfers within a socket, 80 ns for a line; estimate"),
+    ] = 0.5e-6
+    pool_handover: Annotated[Time, Field(ge=0, description="more if others wait for them; an estimate")] = 0.3e-6
+
+
+class WakeFigures(Costs):
+    """What a lock that is handed to a waiter who sleeps takes: a writer among readers (locked_vm under mmap_lock)."""
+
+    wake: Annotated[
+        Time,
+        Field(
+            ge=0,
+            description="to wake who waits for a lock: half of what a writer of mmap_sem cost all others on a Xeon "
+            "Platinum 8160 (ktask RFC v4, 6/13), and 45 us on a 8167M (padata RFC of 2022)",
+        ),
+    ] = 40e-6
+    deep_wake: Annotated[
+        Time,
+        Field(
+            ge=0,
+            description="more if the waiter's CPU has idled long: 133 us to leave C6 on Skylake servers (intel_idle), "
+            "and "
+            "143 us fitted on a 8167M (padata RFC of 2022)",
+        ),
+    ] = 140e-6
+    deep_after: Annotated[
+        Time,
+        Field(
+            gt=0,
+            description="reading sections of all threads together in one round, from which on CPUs idle so deep; "
+            "fitted "
+            "on the same table, by rule of thumb",
+        ),
+    ] = 2.5e-3
+
+
+class PinFigures(LineFigures):
+    """What pinning a page that is there takes, with its entry in the IOMMU's tables."""
+
+    pin_rate: Annotated[
+        Rate,
+        Field(
+            gt=0,
+            description="memory that one thread pins page by page (VFIO up to Linux 5.11), with its lookups and IOMMU "
+            "entries: 320 GiB in about 63 s on a Xeon Platinum 8160 (ktask RFC v4, 9/13)",
+        ),
+    ] = 5.1 * 2**30
+    pin_base: Annotated[
+        Time,
+        Field(
+            ge=0,
+            description="to pin a base page where 512 are looked up at once (Linux 5.12): 360 GiB in 14.3 s on a Xeon "
+            "Platinum 8167M (padata RFC of 2022)",
+        ),
+    ] = 0.1515e-6
+    pin_huge: Annotated[
+        Time,
+        Field(
+            ge=0,
+            description="to pin 2 MiB of a huge page: 360 GiB in 1.9 s on the same machine; a lookup of 512 pages and "
+            "one "
+            "entry of the IOMMU",
+        ),
+    ] = 10.3e-6
+    unpin_rate: Annotated[
+        Rate,
+        Field(
+            gt=0,
+            description="memory that the caller unpins after an error: no lookups, about half of what pinning touches; "
+            "an estimate, as no figures are published",
+        ),
+    ] = 2 * 5.1 * 2**30
+
+
+class RegisterFigures(LineFigures):
+    """What registering memory that is there with a device takes: pinning, and the device's lists and mappings."""
+
+    register_rate: Annotated[
+        Rate,
+        Field(
+            gt=0,
+            description="memory that one thread registers for RDMA alone: 500 GB in 46 to 49 s (2-socket server; a "
+            "report)",
+        ),
+    ] = 9.8 * 2**30
+    dma_hold: Annotated[
+        Time,
+        Field(
+            ge=0,
+            description="of that, for a base page, under a lock that all share, the IOMMU's: the same report's limit "
+            "of "
+            "4.2 to 4.7 times one thread",
+        ),
+    ] = 75e-9
+    release_rate: Annotated[
+        Rate,
+        Field(
+            gt=0,
+            description="memory that one thread releases alone, or undoes after an error: 500 GB in 11.8 s (same "
+            "report)",
+        ),
+    ] = 39.5 * 2**30
+    list_page: Annotated[
+        Time,
+        Field(
+            ge=0,
+            description="a base page of a huge one, in the lists of a GPU's driver: 466 GiB in 13 s (240 CPUs; a "
+            "report)",
+        ),
+    ] = 0.1e-6
+
+
+class InitFigures(Costs):
+    """What initialising struct pages at boot takes, and freeing their pages to the buddy allocator by blocks."""
+
+    init_rate: Annotated[
+        Rate,
+        Field(
+            gt=0,
+            description="memory whose struct pages one thread goes over alone, in one pass: 384 GiB in 1.72 s on a "
+            "Xeon Platinum 8167M (padata series v3, 6/8)",
+        ),
+    ] = 223.5 * 2**30
+    block_hold: Annotated[
+        Time,
+        Field(ge=0, description="zone lock, to free one pageblock, all at hand: an estimate, for a short list"),
+    ] = 0.1e-6
+    block_lines: Annotated[
+        float,
+        Field(
+            ge=0,
+            description="cache lines fetched under the zone lock if another CPU had it: fitted on the published cell "
+            "of 16 threads of a Broadwell guest (xeon-e5-2699cv4-guest), with its line_time; the same on all machines",
+        ),
+    ] = 12.9
+    line_time: Annotated[
+        Time,
+        Field(
+            ge=0,
+            description="to fetch one of them, and to hand the lock over to who waits for it: an estimate, the local "
+            "memory latency of a Broadwell server",
+        ),
+    ] = 90e-9
+
+
+class BootFigures(Costs):
+    """What setting huge pages aside at boot takes."""
+
+    boot_before: Annotated[
+        Time,
+        Field(
+            ge=0,
+            description="what no thread helps with and no page adds to; fitted on published cells of three machines "
+            "(models/published/hugetlb_boot_threads_per_node.yaml)",
+        ),
+    ] = 5.52e-3
+    boot_rate: Annotated[
+        Rate,
+        Field(
+            gt=0,
+            description="memory of its own node that one thread makes into pages of the buddy allocator: 1 TiB, half "
+            "of it on another node, in 1.94 s with their lists, on a machine of 128 CPUs (G. Li, series v6 of 2024)",
+        ),
+    ] = 650 * 2**30
+    list_time: Annotated[
+        Time,
+        Field(
+            ge=0,
+            description="under hugetlb_lock, to count a page and put it into the pool; fitted on published cells of "
+            "two machines of 2 nodes, taken to be alike (models/published/hugetlb_boot_threads_per_node.yaml)",
+        ),
+    ] = 0.454e-6
+    gigantic_factor: Annotated[
+        float,
+        Field(
+            gt=0,
+            description="rate of gigantic pages, relative to boot_rate: their struct pages are initialised here, those "
+            "of smaller pages were before; fitted on the published cell of 1 TiB without helpers (G. Li, series v6)",
+        ),
+    ] = 0.5
+
+
+class UndoFigures(Costs):
+    """What unmapping pages and freeing them takes."""
+
+    zap_rate: Annotated[
+        Rate,
+        Field(
+            gt=0,
+            description="mapping of its own node that one thread zaps: 320 GiB, 192 of them on other nodes, in about "
+            "4.8 s on a Haswell-EX, where more workers gain nothing (A. Lu, parallel free v2)",
+        ),
+    ] = 75 * 2**30
+    free_rate: Annotated[
+        Rate,
+        Field(
+            gt=0,
+            description="pages that one thread frees, their struct pages at hand: what is left of 320 GiB in 10.8 s "
+            "(same series)",
+        ),
+    ] = 59 * 2**30
+    fetch_time: Annotated[
+        Time,
+        Field(
+            ge=0,
+            description="more for each page whose struct page another CPU has just written: an estimate, an access to "
+            "the last-level cache",
+        ),
+    ] = 30e-9
+    free_hold: Annotated[
+        Time,
+        Field(
+            ge=0,
+            description="zone lock, to free 31 pages: an estimate, half of what a worker takes for them (a miss for "
+            "each page and its buddy), made with the published table in view (A. Lu, parallel free v2)",
+        ),
+    ] = 1.6e-6
+    free_transfer: Annotated[
+        Time, Field(ge=0, description="more if another CPU had it: an estimate, the line of the lock")
+    ] = 60e-9
+    free_handover: Annotated[Time, Field(ge=0, description="more if others wait for it: an estimate, one line")] = 60e-9
+
+
+class PageFigures(
+    ClearFigures,
+    TakeFigures,
+    FaultFigures,
+    CacheFigures,
+    PoolFigures,
+    WakeFigures,
+    PinFigures,
+    RegisterFigures,
+    InitFigures,
+    BootFigures,
+    UndoFigures,
+):
+    """All figures of a page's life, as a machine file may have them under `pages:`."""
+
+
+PAGE_FIGURES = tuple(name for name in PageFigures.model_fields)
+
+
+def width(name: str) -> float:
+    """Return how well a figure of PageFigures is known where no machine file has it: the width of ln(value)."""
+    extra = PageFigures.model_fields[name].json_schema_extra
+    return float(extra["width"]) if isinstance(extra, dict) and "width" in extra else WIDTH  # type: ignore[arg-type]
