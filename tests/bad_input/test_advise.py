@@ -40,10 +40,10 @@ QEMU = ("--client", "qemu_prealloc", "--memory", "1GiB")
             "--memory: found '4KiB', in tasks of less than the smallest chunk, 1 MiB; allowed is more memory",
         ),
         (
-            ("--client", "ktask_test", "--memory", "1GiB", "--page-size", "2MiB"),
-            "--page-size: found '2MiB'; ktask_test has no such choice, but clear_gigantic_page, ",
+            ("--client", "free_pages", "--memory", "1GiB", "--page-size", "2MiB"),
+            "--page-size: found '2MiB'; free_pages has no such choice, but clear_gigantic_page, ",
         ),
-        (("--client", "ktask_test", "--memory", "1GiB", "--thp"), "--thp: found true; vfio_pin has no such choice"),
+        (("--client", "free_pages", "--memory", "1GiB", "--thp"), "--thp: found true; free_pages has no such choice"),
         ((*QEMU, "--keep-free", "lots"), "--keep-free: found 'lots'; allowed is a number of CPUs, such as 4cpus\n"),
         ((*QEMU, "--keep-free", "-1"), "--keep-free: found '-1'; allowed is a number of CPUs"),
         (
