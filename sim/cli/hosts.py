@@ -165,7 +165,7 @@ def _refuse_existing(path: Path, force: bool) -> None:
     "figures",
     metavar="NAMES",
     help="With MEASUREMENTS: the figures to fit, such as "
-    "rates.clear_rate,clients.vfio_pin.rate; default all that may matter.",
+    "rates.clear_rate,pages.pin_rate; default all that may matter.",
 )
 @click.option("--jobs", type=click.IntRange(min=1), help="With MEASUREMENTS: processes; default the CPUs there are.")
 @click.option("--force", is_flag=True, help="Overwrite the files.")

@@ -46,7 +46,7 @@ class Figure:
     A figure that is 0 as far as is known is `additive`: `value` is then its standard deviation, and `prior` 1.
     """
 
-    name: str  # its key: rates.clear_rate, clients.vfio_pin.rate
+    name: str  # its key: rates.clear_rate, pages.pin_rate
     value: float  # SI units
     prior: float
     additive: bool = False
