@@ -164,8 +164,7 @@ def _refuse_existing(path: Path, force: bool) -> None:
     "--fit",
     "figures",
     metavar="NAMES",
-    help="With MEASUREMENTS: the figures to fit, such as "
-    "rates.clear_rate,pages.pin_rate; default all that may matter.",
+    help="With MEASUREMENTS: the figures to fit, such as rates.clear_rate,pages.pin_rate; default all that may matter.",
 )
 @click.option("--jobs", type=click.IntRange(min=1), help="With MEASUREMENTS: processes; default the CPUs there are.")
 @click.option("--force", is_flag=True, help="Overwrite the files.")
