@@ -46,7 +46,7 @@ class ChunkRule:
         return max(1, -(-int(-(-size // 1)) // least)) * least
 
 
-class Ktask(ChunkRule):
+class KtaskChunks(ChunkRule):
     """A share of 1 / (works x chunks_per_work), down to a multiple of min_chunk; one work takes all at once.
 
     Source: ktask RFC v1 to v4, ktask_chunk_size; chunks_per_work is 4 there, as a shift by 2.
@@ -61,7 +61,7 @@ class Ktask(ChunkRule):
         return self.chunk
 
 
-class Padata(ChunkRule):
+class PadataChunks(ChunkRule):
     """A share of 1 / (works x chunks_per_work), at least min_chunk, up to a multiple of align; edges are absolute.
 
     Each chunk ends at the next multiple of the chunk size, so that only the first one can be short. Source:
@@ -77,7 +77,7 @@ class Padata(ChunkRule):
         return self.chunk if self.task.works == 1 else (start // self.chunk + 1) * self.chunk - start
 
 
-class Hugetlb(Padata):
+class Hugetlb(PadataChunks):
     """As padata, with at least the share of each thread that was asked for: one chunk a thread, and a rest.
 
     Where the pool has fewer helpers, a quarter of a work's share may be more. Source: mm/hugetlb.c (Linux 6.9),
@@ -207,8 +207,8 @@ class SplitEnd(ChunkRule):
 
 
 CHUNKS: Mapping[str, type[ChunkRule]] = {
-    "ktask": Ktask,
-    "padata": Padata,
+    "ktask": KtaskChunks,
+    "padata": PadataChunks,
     "hugetlb": Hugetlb,
     "one-per-work": OnePerWork,
     "even": Even,

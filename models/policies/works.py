@@ -52,7 +52,7 @@ class WorksRule:
         """Learn what a task has taken."""
 
 
-class Ktask(WorksRule):
+class KtaskWorks(WorksRule):
     """ceil(size / min_chunk), online CPUs, max_threads (4). Source: ktask RFC v1, ktask_run_numa."""
 
     default_cap = 4
@@ -61,14 +61,14 @@ class Ktask(WorksRule):
         return self.feeds(size, min_chunk)
 
 
-class KtaskV3(Ktask):
+class KtaskV3Works(KtaskWorks):
     """As ktask, with at most 80 % of all CPUs as helpers. Source: ktask RFC v3 and v4, ktask_init (4/5 of the CPUs)."""
 
     def wanted(self, size: int, min_chunk: int, nid: int | None) -> int:
         return min(super().wanted(size, min_chunk, nid), 1 + 4 * len(self.machine.cpus) // 5)
 
 
-class Padata(WorksRule):
+class PadataWorks(WorksRule):
     """floor(size / min_chunk), at least 1, and max_threads; if that is not given, the CPUs.
 
     Source: kernel/padata.c (Linux 5.8), whose callers all give max_threads.
@@ -83,13 +83,13 @@ class Padata(WorksRule):
         return self.feeds(size, min_chunk) if self.max_threads is not None else len(self.machine.cpus)
 
 
-class PadataAligned(Padata):
+class PadataAligned(PadataWorks):
     """floor(size / max(min_chunk, align)), at least 1, and max_threads. Source: kernel/padata.c (Linux 6.9)."""
 
     counts_align = True
 
 
-class PadataNode(Padata):
+class PadataNode(PadataWorks):
     """As padata, with all online CPUs of the page's node as max_threads, one for a node without CPUs.
 
     Source: deferred_init_memmap and deferred_page_init_max_threads (Linux 5.8, on x86).
@@ -178,7 +178,7 @@ class IdleCpus(WorksRule):
         return 1 + self.idle_cpus()
 
 
-class Qemu(Padata):
+class QemuWorks(PadataWorks):
     """As padata, and at most 16 and the CPUs. Source: QEMU, get_memset_num_threads; so has Cloud Hypervisor."""
 
     within_cpus = True
@@ -187,7 +187,7 @@ class Qemu(Padata):
         return min(super().wanted(size, min_chunk, nid), 16)  # MAX_MEM_PREALLOC_THREAD_COUNT
 
 
-class Jvm(WorksRule):
+class JvmWorks(WorksRule):
     """Java's ParallelGCThreads: max_threads, else CPUs up to 8 and 5/8 of the others; at most ceil(size / min_chunk).
 
     Source: OpenJDK, WorkerPolicy::parallel_worker_threads and PretouchTask::pretouch.
@@ -201,9 +201,9 @@ class Jvm(WorksRule):
 
 
 WORKS: Mapping[str, type[WorksRule]] = {
-    "ktask": Ktask,
-    "ktask-v3": KtaskV3,
-    "padata": Padata,
+    "ktask": KtaskWorks,
+    "ktask-v3": KtaskV3Works,
+    "padata": PadataWorks,
     "padata-6.9": PadataAligned,
     "padata-node": PadataNode,
     "node": NodeCpus,
@@ -214,6 +214,6 @@ WORKS: Mapping[str, type[WorksRule]] = {
     "bandwidth": Bandwidth,
     "adaptive": Adaptive,
     "idle-cpus": IdleCpus,
-    "qemu": Qemu,
-    "jvm": Jvm,
+    "qemu": QemuWorks,
+    "jvm": JvmWorks,
 }

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from models.text.problems import did_you_mean
-from real.programs.java import Java
+from real.programs.java import JavaProgram
 from real.programs.program import NoProgramError, Program, ProgramError, Timing, from_pool
-from real.programs.qemu import Qemu
+from real.programs.qemu import QemuProgram
 
-PROGRAMS: Mapping[str, type[Program]] = {program.client: program for program in (Qemu, Java)}
+PROGRAMS: Mapping[str, type[Program]] = {program.client: program for program in (QemuProgram, JavaProgram)}
 
 
 def find_programs(clients: Sequence[str]) -> dict[str, Program]:

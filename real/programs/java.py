@@ -1,4 +1,4 @@
-"""Java, started to say its version: its log tells when the heap is touched, and when that is over.
+"""JavaProgram, started to say its version: its log tells when the heap is touched, and when that is over.
 
 The G1 collector logs "Running G1 PreTouch with 2 workers for 512 work units pre-touching 2147483648B." as it begins
 (gc+heap=debug): first for the heap, then for its own tables, bitmaps and card tables, a 27th of the heap together. The
@@ -21,7 +21,7 @@ _PRETOUCH = re.compile(r"Running G1 PreTouch with \d+ workers for \d+ work units
 
 
 @dataclass(frozen=True)
-class Java(Program):
+class JavaProgram(Program):
     """java, of a JDK or JRE from 17 on."""
 
     client: ClassVar[str] = "jvm_pretouch"

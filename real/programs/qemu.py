@@ -16,7 +16,7 @@ from real.programs.program import Program, Running, options
 
 
 @dataclass(frozen=True)
-class Qemu(Program):
+class QemuProgram(Program):
     """qemu-system-x86_64."""
 
     client: ClassVar[str] = "qemu_prealloc"

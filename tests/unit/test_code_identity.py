@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from models.policies.chunks import ChunkRule, Ktask
+from models.policies.chunks import ChunkRule, KtaskChunks
 from models.results import provenance_of
 from models.results.code import code_identity, rule_identity
 from models.scenario import load_scenario
@@ -73,7 +73,7 @@ def make_rule(divisor: int) -> type[ChunkRule]:
 def half_tail() -> type[ChunkRule]:
     """A rule that takes half."""
 
-    class Tail(Ktask):
+    class Tail(KtaskChunks):
         """A rule of a user's."""
 
         def share(self, left: int) -> int:
@@ -86,7 +86,7 @@ def half_tail() -> type[ChunkRule]:
 def third_tail() -> type[ChunkRule]:
     """A rule of the same name that takes a third."""
 
-    class Tail(Ktask):
+    class Tail(KtaskChunks):
         """A rule of a user's."""
 
         def share(self, left: int) -> int:

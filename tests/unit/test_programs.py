@@ -10,8 +10,8 @@ import pytest
 from models.measured.designs import program_design
 from models.text.units import MIB
 from real.programs import NoProgramError, find_programs
-from real.programs.java import Java, pretouch_s
-from real.programs.qemu import Qemu
+from real.programs.java import JavaProgram, pretouch_s
+from real.programs.qemu import QemuProgram
 from sim.compare.programs import choices, compare_programs, describe_programs
 from tests.unit.test_calibration import host
 
@@ -33,11 +33,13 @@ def test_java_says_how_long_it_touches_its_heap() -> None:
 def test_programs_are_started_with_the_options_of_advice() -> None:
     """Threads, chunks and huge pages are those of the case; QEMU's guest is stopped and has as much memory."""
     machine = host(2, 1, 1)
-    qemu = Qemu(Path("qemu")).command(program_design(machine, "qemu_prealloc", 1, thp=True).cases[1])
+    qemu = QemuProgram(Path("qemu")).command(program_design(machine, "qemu_prealloc", 1, thp=True).cases[1])
     assert qemu[1] == "-S"
     assert qemu[qemu.index("-m") + 1] == "2G"
     assert "memory-backend-ram,id=mem0,size=2G,prealloc=on,prealloc-threads=2" in qemu
-    java = [Java(Path("java")).command(case) for case in program_design(machine, "jvm_pretouch", 1, thp=True).cases]
+    java = [
+        JavaProgram(Path("java")).command(case) for case in program_design(machine, "jvm_pretouch", 1, thp=True).cases
+    ]
     assert "-XX:PreTouchParallelChunkSize=64M" in java[1]
     assert ["-XX:+UseTransparentHugePages" in command for command in java] == [False] * 6 + [True] * 6
 
@@ -46,8 +48,8 @@ def test_programs_get_pages_of_hugetlbfs() -> None:
     """The last cases of a design with huge pages ask for them, need them from the pool, and hardly other memory."""
     machine = host(2, 1, 1)
     for client, program, options in (
-        ("qemu_prealloc", Qemu(Path("qemu")), ["hugetlb=on,hugetlbsize=2M"]),
-        ("jvm_pretouch", Java(Path("java")), ["-XX:+UseLargePages", "-XX:LargePageSizeInBytes=2M"]),
+        ("qemu_prealloc", QemuProgram(Path("qemu")), ["hugetlb=on,hugetlbsize=2M"]),
+        ("jvm_pretouch", JavaProgram(Path("java")), ["-XX:+UseLargePages", "-XX:LargePageSizeInBytes=2M"]),
     ):
         cases = program_design(machine, client, 1, thp=True, huge_page=2 * MIB).cases
         huge = [all(option in " ".join(program.command(case)) for option in options) for case in cases]

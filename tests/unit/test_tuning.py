@@ -13,7 +13,7 @@ import pytest
 from matplotlib.image import imread
 
 import sim
-from models.policies.chunks import Ktask
+from models.policies.chunks import KtaskChunks
 from models.policies.options import PRESETS
 from models.results import FolderTakenError
 from models.results.regret import pareto_front
@@ -161,7 +161,7 @@ def test_one_objective_or_three(objectives: list[str], space: Scenario, tmp_path
 def test_own_rule_is_tuned(space: Scenario, tmp_path: Path) -> None:
     """With a rule of one's own the other parameters are tuned as with a shipped one, and the presets keep their own."""
 
-    class Own(Ktask):
+    class Own(KtaskChunks):
         pass
 
     plain = space.with_values({"kernel.chunks": "ktask"})
