@@ -63,7 +63,8 @@ class Task:
     `serial` is what the work is without helpers, if that is other code. `iterate_s` is the time under the task's lock
     to step over one unit (a list that is walked). The client's function fails when it comes to unit `fails_at`; what
     was done before is then undone at `undo_bytes_per_s`, where the kernel version does that. A chunk may be one system
-    call that `keeps_mmap_lock` for reading, so that nobody maps memory meanwhile.
+    call that `keeps_mmap_lock` for reading, so that nobody maps memory meanwhile. Helpers that are `bound` run on the
+    node of the first entry, whatever the kernel's rule is.
     """
 
     entries: Sequence[NodeEntry]
@@ -75,6 +76,7 @@ class Task:
     fails_at: int | None = None
     undo_bytes_per_s: float = 0.0
     keeps_mmap_lock: bool = False
+    bound: bool = False
 
 
 Step = Task | Pause

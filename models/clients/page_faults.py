@@ -18,10 +18,11 @@ calibrate` measures these costs on a host, for its machine file (`page_faults:`)
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from random import Random
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from models.clients.clear_gigantic_page import CLEARING
 from models.clients.client import Caller, Client, Step, Task, Thread, check_caller, stream
@@ -159,6 +160,66 @@ class Populated(Client):
             held_s += costs.tree_hold
         if not self.populate:
             yield from check_section("line_hold", costs.line_hold, page_s - held_s)
+
+
+class Zone(BaseModel):
+    """A part of a guest's memory that is bound to a node, with threads of its own there."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    size: Annotated[Size, Field(gt=0, description="memory of the zone")]
+    node: Annotated[int, Field(ge=0, description="node that it is bound to, and its threads")]
+
+
+ZONES = (
+    "parts of the memory, each bound to a node, with threads of its own there, all at once: "
+    "[{size: 340GiB, node: 0}, {size: 340GiB, node: 1}]"
+)
+
+
+class Zoned(Populated):
+    """Make memory present that may be of zones."""
+
+    zones: Annotated[list[Zone] | None, Field(min_length=1, description=ZONES)] = None
+
+    def zone_callers(self, machine: Machine) -> Sequence[Caller]:
+        """Return the callers of all zones, each on its node."""
+
+        def caller(zone: Zone) -> Caller:
+            def steps(caller: Thread) -> Iterator[Step]:  # noqa: ARG001
+                task = self.part(machine, zone.size, zone.node, self.first_touch(machine))
+                yield replace(task, bound=True)
+
+            return Caller(zone.node, steps)
+
+        return [caller(zone) for zone in self.zones or ()]
+
+    def task_bytes(self, machine: Machine) -> int:
+        return self.zones[0].size if self.zones else super().task_bytes(machine)
+
+    def zone_words(self) -> str:
+        """Return the zones in words."""
+        return ", ".join(f"{format_size(zone.size)} on node {zone.node}" for zone in self.zones or ())
+
+    def check(self, machine: Machine) -> Iterator[Finding]:
+        found = list(super().check(machine))
+        yield from found
+        if found or self.zones is None:
+            return
+        page = self.unit_bytes(machine)
+        total = sum(zone.size for zone in self.zones)
+        if total != self.size or any(zone.size % page for zone in self.zones):
+            yield (
+                ("zones",),
+                f"found {format_size(total)} in {len(self.zones)} zones; allowed are whole pages of "
+                f"{format_size(page)}, "
+                "{size} in all",
+            )
+        for nid in dict.fromkeys(zone.node for zone in self.zones):
+            share = sum(zone.size for zone in self.zones if zone.node == nid)
+            yield from check_node(machine, ("zones",), (nid,), share)
+            if nid in machine.memory_nids and nid not in machine.cpu_nids:
+                yield ("zones",), f"found node {nid}; allowed are nodes with CPUs, which the zone's threads run on"
 
 
 def check_node(machine: Machine, path: tuple[str, ...], nids: tuple[int, ...], share: int) -> Iterator[Finding]:

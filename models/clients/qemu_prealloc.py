@@ -22,7 +22,7 @@ from pydantic import Field
 
 from models.clients.advised import suffixed, works_for
 from models.clients.client import Caller, Step, Thread
-from models.clients.page_faults import Populated, check_node
+from models.clients.page_faults import Zoned, check_node
 from models.kernels import Kernel
 from models.kernels.qemu import Qemu
 from models.machine import Machine
@@ -30,7 +30,7 @@ from models.text.cpu_list import CpuList, format_cpu_list
 from models.text.problems import Finding
 
 
-class QemuPrealloc(Populated):
+class QemuPrealloc(Zoned):
     """Preallocate a guest's memory."""
 
     framework: ClassVar[str] = "qemu"
@@ -48,10 +48,12 @@ class QemuPrealloc(Populated):
         bool, Field(description="all backends at once, as since QEMU 9.0 with a prealloc-context; else in turn")
     ] = False
 
-    def task_bytes(self, machine: Machine) -> int:  # noqa: ARG002
-        return self.size // self.backends
+    def task_bytes(self, machine: Machine) -> int:
+        return super().task_bytes(machine) if self.zones else self.size // self.backends
 
     def callers(self, machine: Machine, kernel: Kernel, random: Random) -> Sequence[Caller]:
+        if self.zones:
+            return self.zone_callers(machine)
         start = self.start_nid(machine, random)
         free, size_bytes = self.first_touch(machine), self.task_bytes(machine)
 
@@ -71,9 +73,13 @@ class QemuPrealloc(Populated):
         return self._nid(0)
 
     def _nid(self, backend: int) -> int | None:
+        if self.zones:
+            return self.zones[backend].node
         return None if self.host_nodes is None else self.host_nodes[backend % len(self.host_nodes)]
 
     def words(self, machine: Machine) -> str:
+        if self.zones:
+            return f"QEMU preallocates {self.what(machine)}, a memory backend each: {self.zone_words()}, all at once."
         nodes = (
             "of the node of the thread that comes first"
             if self.host_nodes is None
@@ -88,6 +94,9 @@ class QemuPrealloc(Populated):
         yield from found
         if found:
             return  # what else is wrong may follow from this
+        if self.zones and (self.host_nodes is not None or self.backends > 1 or self.concurrent):
+            yield ("zones",), "found beside backends, host_nodes or concurrent; a zone is a backend: leave those out"
+            return
         if self.size % (self.backends * self.unit_bytes(machine)):
             yield (
                 ("backends",),
@@ -114,13 +123,17 @@ class QemuPrealloc(Populated):
     def advice_options(self, threads: int, chunk_bytes: int | None, machine: Machine, kernel: Kernel) -> str:  # noqa: ARG002 - no chunks
         """Return the -object of each backend, with what uses it."""
         bound = kernel.rule("helper_node") == "page"
-        return " ".join(self._option(i, threads, machine, bound=bound) for i in range(self.backends))
+        n = len(self.zones) if self.zones else self.backends
+        return " ".join(self._option(i, threads, machine, bound=bound or bool(self.zones)) for i in range(n))
 
     def _option(self, backend: int, threads: int, machine: Machine, *, bound: bool) -> str:
         """Return the options for one backend; `bound`: its threads are, to its node."""
         nid, page = self._nid(backend), self.unit_bytes(machine)
         kind = "memory-backend-ram"
-        parts = [f"id=mem{backend}", f"size={suffixed(self.task_bytes(machine))}"]
+        parts = [
+            f"id=mem{backend}",
+            f"size={suffixed(self.zones[backend].size if self.zones else self.task_bytes(machine))}",
+        ]
         if page != machine.base_page_bytes:
             kind = "memory-backend-memfd"
             parts += ["hugetlb=on", f"hugetlbsize={suffixed(page)}"]
@@ -132,6 +145,6 @@ class QemuPrealloc(Populated):
             affinity = f",node-affinity={nid}" if bound and nid is not None else ""
             context = f"-object thread-context,id=tc{backend}{affinity} "
             parts.append(f"prealloc-context=tc{backend}")
-        one = self.backends == 1
+        one = (len(self.zones) if self.zones else self.backends) == 1
         user = "-machine memory-backend=mem0" if one else f"-numa node,nodeid={backend},memdev=mem{backend}"
         return f"{context}-object {kind},{','.join(parts)} {user}"

@@ -147,16 +147,16 @@ class CacheFigures(Costs):
             "with "
             "one thread (61 GiB in 21.2 s, 2-socket server, Linux 6.8; a report)",
         ),
-    ] = 0.15e-6
+    ] = 0.2e-6
     tree_hold: Annotated[
         Time, Field(ge=0, description="of that, under the lock of the tree, all lines at hand; an estimate")
-    ] = 0.1e-6
+    ] = 0.15e-6
     tree_transfer: Annotated[
         Time,
         Field(
             ge=0, description="more if another CPU had it: lock, node of the tree and counts, three lines; an estimate"
         ),
-    ] = 0.24e-6
+    ] = 0.3e-6
     tree_handover: Annotated[
         Time,
         Field(

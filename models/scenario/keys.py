@@ -17,7 +17,12 @@ from models.text.checks import Checker, validate
 from models.text.document import KeyPath, Located
 from models.text.problems import InputError
 
-SHARED: tuple[KeyPath, ...] = (("title",), ("question",), ("compare_with",))  # all cases have the same of these
+SHARED: tuple[KeyPath, ...] = (
+    ("title",),
+    ("question",),
+    ("compare_with",),
+    ("task", "zones"),
+)  # all cases have the same of these
 
 _TAKEN = ("published", "job")  # what its columns would be called, others are
 _NAME, _NAME_WORDS = (

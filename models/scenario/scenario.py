@@ -218,7 +218,9 @@ def _with_choices(cases: Sequence[Case], values: Sequence[Mapping[str, Any]]) ->
 def _values(document: Located) -> dict[str, Any]:
     """Return the values of a case by path. A list of CPUs is a text, though one CPU may be written as a number."""
     return {
-        format_path(at): str(value) if at[-1] == "cpus" and isinstance(value, int) else value
+        format_path(at): str(value)
+        if isinstance(value, list) or (at[-1] == "cpus" and isinstance(value, int))
+        else value
         for at, value in leaves(document)
     }
 

@@ -143,6 +143,8 @@ class Ktask:
         began_s = env.now
         wanted = self._policy.n_works(size, entries[0].nid) if task.helps else 1
         nids = self._policy.place_helpers(entries, wanted, caller.nid)
+        if task.bound:
+            nids = [entries[0].nid] * len(nids)
         works = 1 + len(nids)
         lock = TaskLock(env, kernel.lock_hold_time, kernel.lock_handover_time)
         running = _Running(env, record.n_tasks, task, self._policy.queue(entries, works), lock, nids)
