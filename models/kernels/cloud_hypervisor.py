@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal
 
-from models.kernels.kernel import ClientRules, Kernel, Migration, Start, StartLatency
+from models.kernels.kernel import ClientRules, Kernel, Migration, Start, StartLatency, WakePull
 from models.policies.options import PolicyName
 from models.text.units import GIB, MIB
 
@@ -23,6 +23,7 @@ class CloudHypervisor(Kernel):
 
     version: Literal["cloud-hypervisor"] = "cloud-hypervisor"
     policy: PolicyName = "cloud-hypervisor"
+    wake_pull: WakePull = 0.0
     start: Start = "kthread"
     start_latency: StartLatency = 17e-6
     migration: Migration = "none"

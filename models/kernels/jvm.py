@@ -11,7 +11,7 @@ from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field
 
-from models.kernels.kernel import ClientRules, Kernel, Migration, Start, StartLatency
+from models.kernels.kernel import ClientRules, Kernel, Migration, Start, StartLatency, WakePull
 from models.policies.options import PolicyName
 from models.text.units import MIB, Time
 
@@ -25,6 +25,7 @@ class Jvm(Kernel):
 
     version: Literal["jvm"] = "jvm"
     policy: PolicyName = "jvm"
+    wake_pull: WakePull = 0.0
     start: Start = "kthread"
     start_latency: StartLatency = 17e-6
     lock_hold_time: Annotated[

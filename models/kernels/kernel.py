@@ -12,6 +12,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field
 
+from models.machine import RECLAIM_DISTANCE, Machine
 from models.policies.options import PRESETS, PolicyOptions
 from models.text.units import Time
 
@@ -81,6 +82,16 @@ Undo = Annotated[
 ]
 
 
+WakePull = Annotated[
+    float,
+    Field(
+        ge=0,
+        le=1,
+        description="probability that the helper that wakes the caller pulls it to its own node (wake-affine). Since "
+        "Linux 5.11 (wake_affine_idle) an idle previous CPU is kept: 0. Before: 1, for ktask v1 inferred from the "
+        "table of clear_gigantic_page, for the others taken from that",
+    ),
+]
 BusyFactor = Annotated[
     int,
     Field(
@@ -100,6 +111,7 @@ class Kernel(PolicyOptions):
     client_rules: ClassVar[Mapping[str, ClientRules]] = {}
     other_clients: ClassVar[ClientRules] = ClientRules({}, "the parameters' own defaults")
     one_job_a_zone: ClassVar[bool] = False  # of struct pages, not one each free range (models.memory.deferred)
+    since_5_4: ClassVar[bool] = True  # of the kernels that it runs on
     asks_old_node: ClassVar[bool] = False  # as posted, for room when a work is queued again (models.policies.places)
 
     version: Annotated[str, Field(description="of the framework")]
@@ -142,19 +154,16 @@ class Kernel(PolicyOptions):
             "work, as those of the real backend"
         ),
     ] = False
-    wake_pull: Annotated[
-        float,
-        Field(
-            ge=0,
-            le=1,
-            description="probability that the helper that wakes the caller pulls it to its own node (wake-affine); "
-            "1 is the kernel's rule for an idle machine",
-        ),
-    ] = 1.0
+    wake_pull: WakePull = 1.0
     wake_pull_max_distance: Annotated[
-        int,
-        Field(ge=10, le=255, description="greatest NUMA distance of such a pull: 30, the kernel's RECLAIM_DISTANCE"),
-    ] = 30
+        int | None,
+        Field(
+            ge=10,
+            le=255,
+            description="greatest NUMA distance of such a pull, the kernel's RECLAIM_DISTANCE; default 30, and 32 on "
+            "AMD Zen since Linux 5.4 (init_amd_zn)",
+        ),
+    ] = None
 
     stray_block: Annotated[
         float,
@@ -175,6 +184,12 @@ class Kernel(PolicyOptions):
     late_start: LateStart = 0.0
     stops_at_error: StopsAtError = True
     undo: Undo = False
+
+    def pull_distance(self, machine: Machine) -> int:
+        """Return the greatest NUMA distance over which a woken caller is pulled on a machine."""
+        if self.wake_pull_max_distance is not None:
+            return self.wake_pull_max_distance
+        return machine.reclaim_distance if self.since_5_4 else RECLAIM_DISTANCE
 
     def for_client(self, client: str) -> Self:
         """Return the kernel with what its code asks for this client, wherever the scenario says nothing else."""

@@ -25,5 +25,6 @@ class KtaskV1(Kernel):
         {"min_chunk": MIB}, "an assumption: KTASK_BPGS_MINCHUNK, as v1's own clients"
     )
 
+    since_5_4: ClassVar[bool] = False
     version: Literal["ktask-v1"] = "ktask-v1"
     busy_factor: BusyFactor = 32

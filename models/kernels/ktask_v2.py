@@ -33,6 +33,7 @@ class KtaskV2(Kernel):
         {"min_chunk": GIB}, "an assumption: KTASK_BPGS_MINCHUNK, as v2's own clients"
     )
 
+    since_5_4: ClassVar[bool] = False
     version: Literal["ktask-v2"] = "ktask-v2"
     policy: PolicyName = "ktask-v2"
     busy_factor: BusyFactor = 32

@@ -35,6 +35,7 @@ class KtaskV3(Kernel):
     )
     asks_old_node: ClassVar[bool] = True
 
+    since_5_4: ClassVar[bool] = False
     version: Literal["ktask-v3"] = "ktask-v3"
     policy: PolicyName = "ktask-v3"
     busy_factor: BusyFactor = 32

@@ -45,6 +45,7 @@ class KtaskV4(Kernel):
     )
     asks_old_node: ClassVar[bool] = True
 
+    since_5_4: ClassVar[bool] = False
     version: Literal["ktask-v4"] = "ktask-v4"
     policy: PolicyName = "ktask-v4"
     busy_factor: BusyFactor = 32

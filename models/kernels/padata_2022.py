@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import ClassVar, Literal
 
-from models.kernels.kernel import ClientRules, Kernel, LockHandoverTime, Migration, Start, StartLatency, Undo
+from models.kernels.kernel import ClientRules, Kernel, LockHandoverTime, Migration, Start, StartLatency, Undo, WakePull
 from models.kernels.ktask_v4 import TEST_OF_PRIORITIES
 from models.kernels.padata_5_8 import DEFERRED_INIT, OTHER_CLIENTS, PMD, SPINLOCK_HANDOVER_S
 from models.policies.options import PolicyName
@@ -33,6 +33,7 @@ class Padata2022(Kernel):
 
     version: Literal["padata-rfc-2022"] = "padata-rfc-2022"
     policy: PolicyName = "padata-rfc-2022"
+    wake_pull: WakePull = 0.0
     start: Start = "kthread"
     start_latency: StartLatency = 17e-6
     lock_handover_time: LockHandoverTime = SPINLOCK_HANDOVER_S

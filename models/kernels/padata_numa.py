@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import ClassVar, Literal
 
-from models.kernels.kernel import ClientRules, Kernel, LockHandoverTime, Migration, StopsAtError
+from models.kernels.kernel import ClientRules, Kernel, LockHandoverTime, Migration, StopsAtError, WakePull
 from models.kernels.padata_5_8 import DEFERRED_INIT, OTHER_CLIENTS, SPINLOCK_HANDOVER_S
 from models.policies.options import PolicyName
 
@@ -31,6 +31,7 @@ class PadataNuma(Kernel):
 
     version: Literal["padata-6.9"] = "padata-6.9"
     policy: PolicyName = "padata-numa-aware"
+    wake_pull: WakePull = 0.0
     lock_handover_time: LockHandoverTime = SPINLOCK_HANDOVER_S
     migration: Migration = "none"
     stops_at_error: StopsAtError = False

@@ -21,7 +21,7 @@ from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field
 
-from models.kernels.kernel import ClientRules, Kernel, LateStart, Migration, Start, StartLatency
+from models.kernels.kernel import ClientRules, Kernel, LateStart, Migration, Start, StartLatency, WakePull
 from models.policies.options import PolicyName
 from models.text.units import MIB
 
@@ -35,6 +35,7 @@ class Qemu(Kernel):
 
     version: Literal["qemu"] = "qemu"
     policy: PolicyName = "qemu"
+    wake_pull: WakePull = 0.0
     smp: Annotated[
         int, Field(ge=1, le=65536, description="CPUs of the guest (-smp): the default of max_threads, prealloc-threads")
     ] = 1

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
 from models.machine.capacity import CapacityCurve
+
+RECLAIM_DISTANCE = 30  # include/linux/topology.h
 
 
 @dataclass(frozen=True)
@@ -114,6 +117,15 @@ class Machine:
     def cpu_nids(self) -> tuple[int, ...]:
         """The ids of the nodes that have CPUs, ascending."""
         return tuple(sorted({cpu.nid for cpu in self.cpus}))
+
+    @property
+    def reclaim_distance(self) -> int:
+        """The distance up to which nodes reclaim and domains pull, since Linux 5.4: 32 on AMD Zen, else 30.
+
+        Source: init_amd_zn of arch/x86/kernel/cpu/amd.c, RECLAIM_DISTANCE of include/linux/topology.h.
+        """
+        zen = re.search(r"\b(EPYC|Ryzen|Threadripper)\b", self.title)
+        return 32 if zen else RECLAIM_DISTANCE
 
     def cpus_of(self, nid: int) -> tuple[Cpu, ...]:
         """Return the CPUs of a node."""

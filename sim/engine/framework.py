@@ -109,6 +109,7 @@ class Ktask:
         self._kernel = kernel
         self._record = record
         self._policy = policy
+        self._pull_distance = kernel.pull_distance(hardware.machine)
         self._start_latency = streams["start_latency"]
         self._chunk_noise = streams["chunk_noise"]
         self._wake = streams["wake"]
@@ -403,11 +404,7 @@ class Ktask:
         The kernel does not even ask if the waker's CPU is one that the caller may not use (select_task_rq_fair).
         """
         home = caller.nid
-        if (
-            caller.bound
-            or waker.nid == home
-            or self._machine.distances[home, waker.nid] > self._kernel.wake_pull_max_distance
-        ):
+        if caller.bound or waker.nid == home or self._machine.distances[home, waker.nid] > self._pull_distance:
             return home
         if caller.allowed is not None and waker.cpu_id not in caller.allowed:
             return home

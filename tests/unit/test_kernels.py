@@ -333,3 +333,17 @@ def test_where_helpers_run(quiet_machine: Machine) -> None:
     }
     at_boot = Policy(kernel_for("padata-6.9", "deferred_struct_page_init"), quiet_machine, never_asked)
     assert placed(at_boot, 4, 3) == [0, 0, 0]  # not numa_aware
+
+
+def test_who_wakes_the_caller_pulls_it_before_5_11_only(quiet_machine: Machine) -> None:
+    """1 for ktask and padata of Linux 5.8; not later. AMD Zen: distance 32 since 5.4, else 30."""
+    pulls = {version: VERSIONS[version]().wake_pull for version in VERSIONS}
+    assert {version for version, pull in pulls.items() if pull == 1.0} == {
+        "ktask-v1", "ktask-v2", "ktask-v3", "ktask-v4", "padata-5.8",
+    }  # fmt: skip
+    assert set(pulls.values()) == {0.0, 1.0}
+    zen = replace(quiet_machine, title="2 x AMD EPYC 7742 (64 cores)")
+    found = {version: VERSIONS[version]().pull_distance(zen) for version in VERSIONS}
+    assert {version for version, distance in found.items() if distance == 30} == {f"ktask-v{n}" for n in (1, 2, 3, 4)}
+    assert {VERSIONS[version]().pull_distance(quiet_machine) for version in VERSIONS} == {30}
+    assert VERSIONS["padata-5.8"](wake_pull_max_distance=21).pull_distance(zen) == 21
