@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 export OMP_NUM_THREADS := 1
 export MPLBACKEND := Agg
 
-.PHONY: run test quick lint lab docs pythons validate transfer bench compare lock clean
+.PHONY: run test quick lint lab docs pythons validate transfer kernels bench compare lock clean
 
 run: $(VENV)/.installed
 	$(BIN)/ktask-sim run scenarios/clear_gigantic_page.yaml
@@ -46,6 +46,10 @@ validate: $(VENV)/.installed
 # Of that, each published table predicted without any row of it.
 transfer: $(VENV)/.installed
 	$(BIN)/python -m tests.validation.study transfer
+
+# Boots kernels in QEMU and writes their traces to tests/kernels/traces anew; says why where it can't.
+kernels: $(VENV)/.installed
+	$(BIN)/python -m tests.kernels.boot $(BOOTS)
 
 bench: $(VENV)/.installed
 	$(BIN)/python -m tests.bench

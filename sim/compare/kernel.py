@@ -27,6 +27,7 @@ from sim.engine.run import run_case
 
 # The first Linux version of each set of rules.
 _SINCE = (((6, 18), "padata-6.18"), ((6, 15), "padata-6.15"), ((6, 9), "padata-6.9"), ((5, 8), "padata-5.8"))
+_NOTHING = pd.DataFrame([], columns=["kind", "task", "worker", "cpu", "begin_s", "end_s"])
 _COLUMNS = ("job", "task", "node", "what", "kernel", "simulated", "agrees")
 
 
@@ -262,6 +263,8 @@ def _huge_pages(trace: KernelTrace, machine: Machine, version: str, task: Traced
         threads = trace.option("hugepage_alloc_threads")
         kernel = _kernel(version, trace, "hugetlb_boot_alloc", max_threads=int(threads) if threads else None)
         pages = _n_pages(trace, task)
+        if not pages:  # padata_do_multithreaded returns at once
+            return _summed(task.job, None, 0.0, 1, (), _NOTHING)
         client = HugetlbBoot.model_validate(
             {"client": "hugetlb_boot_alloc", "size": f"{2 * pages}MiB", "page_size": "2MiB"}
         )
@@ -278,7 +281,7 @@ def _n_pages(trace: KernelTrace, task: TracedTask) -> int:
     told = sum(chunk.size or 0 for chunk in task.chunks)
     if asked is not None and asked.isdigit() and int(asked) > start:
         return int(asked) - start
-    return max(told, 1)
+    return told
 
 
 def _nid(task: TracedTask) -> int:
