@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Protocol
 from pydantic import BaseModel, ConfigDict, Field
 
 from models.machine import Cpu, Machine
-from models.memory.figures import Costs
+from models.memory.figures import Costs, page_figures_of
 from models.memory.locks import Lock
 from models.memory.placement import Memory, OfEntry
 from models.memory.stages import Stage
@@ -175,7 +175,7 @@ class Client(BaseModel):
     def costs_on(self, machine: Machine) -> Any:
         """Return the costs: the scenario's, else the machine's (of the client, of a page), else the priors."""
         own: Costs = self.costs  # type: ignore[attr-defined]  # each client has its own kind
-        known = type(own).model_fields
+        known = page_figures_of(type(own))
         pages = {name: value for name, value in machine.pages.items() if name in known}
         given = {**pages, **machine.clients.get(self.client, {})}
         return own.model_copy(update={name: value for name, value in given.items() if name not in own.model_fields_set})

@@ -2,8 +2,10 @@
 
 Each has one task, the memory of its node; boot waits for the slowest. One pass initialises each page and frees it to
 the buddy allocator; ktask v3 and v4 do that in two, a task each (ktask RFC v3, 7/7, on Linux 4.15). Pages are freed by
-pageblocks, each under the zone's lock (mm/page_alloc.c, deferred_free_range). With many threads that lock is the limit:
-whoever takes it fetches what another CPU has just written (list heads and counts of the zone, the lists' neighbours).
+pageblocks, each under the zone's lock (mm/page_alloc.c, deferred_free_range); since Linux 6.4 by the largest blocks of
+the buddy allocator, 4 MiB on x86 (K. Shutemov, "make deferred page init free pages in MAX_ORDER blocks"; recalled).
+With many threads that lock is the limit: whoever takes it fetches what another CPU has just written (list heads and
+counts of the zone, the lists' neighbours).
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from models.clients.client import Caller, Client, Step, Task, Thread, stream
 from models.machine import Machine, Node
 from models.memory.figures import InitFigures
-from models.memory.stages import PAGEBLOCK, free_blocks, initialise
+from models.memory.stages import MAX_ORDER_BLOCK, PAGEBLOCK, free_blocks, initialise
 from models.policies import NodeEntry
 from models.text.problems import Finding
 from models.text.units import Size, format_size
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     from models.kernels import Kernel
 
 _TWO_PASSES = ("ktask-v3", "ktask-v4")
+_LARGER_BLOCKS = ("padata-6.9", "padata-6.15", "padata-6.18")
 
 
 class DeferredInitCosts(InitFigures):
@@ -96,7 +99,8 @@ class DeferredInit(Client):
         costs: DeferredInitCosts = self.costs_on(machine)
         passes = self.passes or (2 if kernel.version in _TWO_PASSES else 1)
         base = machine.base_page_bytes
-        first, last = initialise(costs, base), initialise(costs, base) + free_blocks(costs)
+        block = MAX_ORDER_BLOCK if kernel.version in _LARGER_BLOCKS else PAGEBLOCK
+        first, last = initialise(costs, base), initialise(costs, base) + free_blocks(costs, block)
         words = "free" if passes == 2 else "initialise and free"
         streams = (stream("initialise", first), stream(words, last))[2 - passes :]
 

@@ -31,7 +31,7 @@ class VmStartupCosts(Costs):
     """What a start takes beside the kernel's work on memory.
 
     The sum is published: 65 s for 320 GiB with one thread, of which 2.4 s are not pinning (fitted; vfio_pin.before of
-    the Xeon Platinum 8160). How it is divided is an assumption.
+    the Xeon Platinum 8160). A part of that grows with memory; how the rest is divided is an assumption.
     """
 
     program: Annotated[Time, Field(ge=0, description="from the start of the program to its memory; an assumption")] = (
@@ -41,13 +41,13 @@ class VmStartupCosts(Costs):
         Time,
         Field(
             ge=0,
-            description="more for each GiB of memory: 4.75 ms with hugetlb, 1.1 ms with transparent huge pages, "
+            description="more for each GiB of memory in huge pages of a pool: 4.4 and 4.75 ms on two machines, "
             "between 16 "
-            "and 360 GiB on a Xeon Platinum 8167M (padata RFC of 2022: start-up less pinning); another machine had 4.3",
+            "and 360 GiB (padata RFC of 2022: QEMU's start less pinning); transparent huge pages took 1.1 ms",
         ),
-    ] = 0.0
+    ] = 4.4e-3
     devices: Annotated[Time, Field(ge=0, description="from the memory to the pinning; an assumption")] = 0.4
-    boot: Annotated[Time, Field(ge=0, description="from the pinning to the guest's boot; an assumption")] = 1.6
+    boot: Annotated[Time, Field(ge=0, description="from the pinning to the guest's boot; an assumption")] = 0.2
 
 
 class VmStartup(Client):

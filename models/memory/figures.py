@@ -427,6 +427,12 @@ class PageFigures(
 PAGE_FIGURES = tuple(name for name in PageFigures.model_fields)
 
 
+def page_figures_of(costs: type[Costs]) -> tuple[str, ...]:
+    """Return the figures of a page's life that a client's costs have, and not as costs of its own."""
+    own = vars(costs).get("__annotations__", {})
+    return tuple(name for name in PAGE_FIGURES if name in costs.model_fields and name not in own)
+
+
 def width(name: str) -> float:
     """Return how well a figure of PageFigures is known where no machine file has it: the width of ln(value)."""
     extra = PageFigures.model_fields[name].json_schema_extra

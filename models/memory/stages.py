@@ -27,6 +27,7 @@ from models.text.units import MIB
 STRUCT_PAGE = 64  # bytes, on 64-bit machines
 TABLE_ENTRY = 8  # bytes of a page table for a page
 LARGEST_BLOCK = 1024  # base pages that the buddy allocator has in one block (MAX_ORDER)
+MAX_ORDER_BLOCK = 4 * MIB  # the same on x86, freed at once by deferred init since Linux 6.4
 PAGEBLOCK = 2 * MIB  # freed at once; on x86 the size of a huge page (pageblock_order)
 BATCH = 63  # pages that a CPU's list of free ones is filled up with, in one turn of the zone lock
 FREE_BATCH = 31  # pages given back for one turn of the zone lock (zone_batchsize, mm/page_alloc.c)
@@ -180,10 +181,10 @@ def initialise(figures: InitFigures, base_bytes: int) -> Stage:
     return Stage(1.0 / figures.init_rate, 1.0 / figures.init_rate, 2 * STRUCT_PAGE / base_bytes)
 
 
-def free_blocks(figures: InitFigures) -> Stage:
+def free_blocks(figures: InitFigures, block_bytes: int = PAGEBLOCK) -> Stage:
     """Return freeing pages to the buddy allocator by blocks, each under the lock of its zone."""
     fetch_s = figures.block_lines * figures.line_time
-    return Stage(0.0, locks=(Lock("zone", PAGEBLOCK, figures.block_hold, fetch_s, figures.line_time, scope="node"),))
+    return Stage(0.0, locks=(Lock("zone", block_bytes, figures.block_hold, fetch_s, figures.line_time, scope="node"),))
 
 
 def zap(figures: UndoFigures, base_bytes: int) -> Stage:

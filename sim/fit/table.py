@@ -22,7 +22,7 @@ from models.clients import CLIENTS, Costs
 from models.machine import Machine
 from models.machine.capacity import CapacityCurve
 from models.measured.measurements import Measurements, spread_of
-from models.memory.figures import PAGE_FIGURES, PageFigures, width
+from models.memory.figures import PAGE_FIGURES, PageFigures, page_figures_of, width
 from models.scenario.case import Case
 from models.text.units import GIB, format_rate, format_time
 from sim.engine.run import run_case
@@ -299,14 +299,16 @@ def _costs(client: str, machine: Machine) -> Mapping[str, float]:
     if field is None:
         return {}
     default: Costs = field.default
-    pages = {name: value for name, value in machine.pages.items() if name in type(default).model_fields}
+    known = page_figures_of(type(default))
+    pages = {name: value for name, value in machine.pages.items() if name in known}
     found = {**default.model_dump(), **pages, **machine.clients.get(client, {})}
     return {name: value for name, value in found.items() if isinstance(value, float)}
 
 
 def cost_name(client: str, cost: str) -> str:
     """Return the path of a cost in a machine file: a page's figures are all clients'."""
-    return f"pages.{cost}" if cost in PAGE_FIGURES else f"clients.{client}.{cost}"
+    shared = page_figures_of(type(CLIENTS[client].model_fields["costs"].default))
+    return f"pages.{cost}" if cost in shared else f"clients.{client}.{cost}"
 
 
 def _figure(machine: Machine, name: str, unknown_s: float) -> Figure:

@@ -19,7 +19,7 @@ TASK = VmStartup.model_validate(
         "client": "vm_startup",
         "size": "8GiB",
         "caller_node": 0,
-        "costs": {"program": "1s", "devices": "2s", "boot": "3s"},
+        "costs": {"program": "0.992s", "program_per_gib": "1ms", "devices": "2s", "boot": "3s"},
     }
 )
 
@@ -39,7 +39,7 @@ def run(machine: Machine, threads: int) -> RunResult:
 
 
 def test_a_start_is_the_sum_of_its_parts(machine: Machine) -> None:
-    """1 s program + 8 / 2 s clearing + 2 s devices + 8 / 4 s pinning + 3 s boot = 12 s, half of it the kernel's."""
+    """1 s program + 8 / 2 s clearing + 2 s devices + 8 / 4 s pinning + 3 s boot = 12 s, half the kernel's."""
     result = run(machine, 1)
     assert result.time_s == pytest.approx(12.0, rel=1e-9)
     assert result.n_tasks == 2
@@ -65,6 +65,6 @@ def test_words_tell_the_share_and_the_limit(machine: Machine) -> None:
 
 def test_a_start_without_anything_else_has_no_limit(machine: Machine) -> None:
     """Where the kernel's tasks are all, no limit is told."""
-    bare = {"program": "0s", "devices": "0s", "boot": "0s"}
+    bare = {"program": "0s", "program_per_gib": "0s", "devices": "0s", "boot": "0s"}
     words = VmStartup.model_validate({"client": "vm_startup", "size": "8GiB", "costs": bare}).words(machine)
     assert words.endswith("it takes 6 s, 100.0% of it in the kernel's tasks.")
