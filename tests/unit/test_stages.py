@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from models.clients.vfio_pin import VfioPin
@@ -12,6 +14,7 @@ from models.memory.stages import clear, kind_of, pin, take_huge
 from models.scenario.case import Case
 from models.text.units import GIB, MIB
 from sim.engine.run import run_case
+from sim.show.page_figures import figures_table, fits_of
 from tests.conftest import QUIET_KERNEL
 
 FREE = dict.fromkeys(("wake", "deep_wake", "line_hold", "line_transfer", "line_handover"), "0s")
@@ -95,3 +98,15 @@ def test_every_figure_has_a_source_and_a_width() -> None:
     for name in PAGE_FIGURES:
         assert len(PageFigures.model_fields[name].description or "") > 20
         assert 0.0 < width(name) <= 1.0
+
+
+def test_the_guide_has_all_figures(root: Path) -> None:
+    """MODEL.md has the table of figures and jobs (`python -m tests.validation.study "page figures"` writes it)."""
+    assert figures_table() in (root / "MODEL.md").read_text(encoding="utf-8")
+
+
+def test_no_figure_is_fitted_twice_on_a_machine() -> None:
+    """Each figure of a page stands for all jobs of a machine, and so is fitted to one table at most."""
+    for name in PAGE_FIGURES:
+        machines = [machine for machine, _ in fits_of(name)]
+        assert len(set(machines)) == len(machines)

@@ -25,6 +25,7 @@ from sim.compare.reports import compare_reports, reports_section
 from sim.compare.transfer import transfer, transfer_section
 from sim.runs.experiment import available_cpus, run
 from sim.show.describe import describe_results
+from sim.show.page_figures import figures_table
 
 ROOT = Path(__file__).parents[2]
 GUIDE = ROOT / "VALIDATION.md"
@@ -92,6 +93,7 @@ def changed(scenario: Scenario, change: Change) -> Results:
 
 def main(wanted: Sequence[str]) -> None:
     sections = {
+        "page figures": write_page_figures,
         "transfer": write_transfer,
         "reports": write_reports,
         "published": write_published,
@@ -103,6 +105,11 @@ def main(wanted: Sequence[str]) -> None:
     for name, write in sections.items():
         if not wanted or name in wanted:
             write()
+
+
+def write_page_figures() -> None:
+    """Write the figures of a page's life, and which jobs use each."""
+    write_section(ROOT / "MODEL.md", "page figures", figures_table())
 
 
 def write_transfer() -> None:
