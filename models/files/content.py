@@ -5,13 +5,13 @@ from __future__ import annotations
 import bz2
 import gzip
 import lzma
-import stat
 import zlib
 from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
 from typing import BinaryIO, cast
 
+from models.text.document import read_bytes
 from models.text.problems import InputError, Problem
 from models.text.units import MIB, format_size
 
@@ -36,20 +36,7 @@ def refusal(path: Path | str, message: str, line: int = 0, column: int = 0) -> I
 
 def read_content(path: Path, limit_bytes: int = MAX_FILE_BYTES) -> bytes:
     """Return what is in a regular file of at most so many bytes. Raises InputError."""
-    try:
-        if not stat.S_ISREG(path.stat().st_mode):
-            raise refusal(path, "is a folder, a device or a pipe; allowed is a file")
-        with path.open("rb") as file:
-            content = file.read(limit_bytes + 1)
-    except FileNotFoundError:
-        raise refusal(path, "there is no such file or folder") from None
-    except OSError as error:
-        raise refusal(path, f"can't be read: {error.strerror}") from None
-    except ValueError as error:
-        raise refusal(path, f"can't be read: {error}") from None
-    if len(content) > limit_bytes:
-        raise refusal(path, f"is larger than {format_size(limit_bytes)}; allowed is at most that")
-    return content
+    return read_bytes(path, limit_bytes)
 
 
 class Unpacked:

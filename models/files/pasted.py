@@ -18,6 +18,8 @@ _QUOTED_PRINTABLE = re.compile(r"=(?:20|C2=A0|3D)\r?$", re.MULTILINE)
 
 
 MAX_LINES = 100_000  # of the largest machines there are some 20 000
+_MAX_TEXT = 16_000_000
+_MAX_LINE = 200_000  # characters; the CPUs of a node of the largest machines take some 80 000
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,8 @@ def pasted_lines(text: str) -> tuple[Line, ...]:
     >>> [line.text for line in pasted_lines("> node 0 cpus:  0 1")]
     ['node 0 cpus: 0 1']
     """
+    if len(text) > _MAX_TEXT:
+        raise ValueError(f"is a text of more than {_MAX_TEXT} characters; allowed are at most so many")
     if _QUOTED_PRINTABLE.search(text):
         text = quopri.decodestring(text.encode("utf-8", "replace")).decode("utf-8", "replace")
     if _TAG.search(text):
@@ -42,6 +46,8 @@ def pasted_lines(text: str) -> tuple[Line, ...]:
     text = _ESCAPES.sub("", text).replace("\0", "")
     if text.count("\n") > MAX_LINES:
         raise ValueError(f"has more than {MAX_LINES} lines; allowed are at most so many")
+    if max(map(len, text.splitlines()), default=0) > _MAX_LINE:
+        raise ValueError(f"has a line of more than {_MAX_LINE} characters; allowed are at most so many")
     found = _BEFORE.search(text)
     before = found[1] if found and found[1].strip() else "\n"
     lines = (line.removeprefix(before).removeprefix(before.rstrip()) for line in text.splitlines())

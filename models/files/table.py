@@ -11,8 +11,8 @@ from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from models.files.content import read_content, refusal, text_of
-from models.text.document import is_file
+from models.files.content import refusal, text_of
+from models.text.document import is_file, read_bytes
 from models.text.problems import InputError, Problem, did_you_mean
 from models.text.units import MIB, describe
 
@@ -118,7 +118,7 @@ def read_cells(path: Path) -> pd.DataFrame:
     NUMBER_COLUMNS have finite numbers in their range. Raises InputError with every problem and its place.
     """
     name = str(path)
-    text = text_of(read_content(path, _MAX_BYTES)).replace("\r\n", "\n").replace("\r", "\n")
+    text = text_of(read_bytes(path, _MAX_BYTES)).replace("\r\n", "\n").replace("\r", "\n")
     if "\0" in text:
         raise refusal(path, "can't be read as a CSV table: is no text")
     if not text.strip():

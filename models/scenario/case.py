@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,6 +13,7 @@ from models.loads import Load
 from models.loads.groups import Group
 from models.machine import Cpu, Machine
 from models.policies import Policy
+from models.policies.queue import NodeEntry
 from models.text.document import EMPTY, Located
 
 
@@ -89,6 +91,16 @@ class Case:
         if self.n_works >= self.threads_allowed:
             return ""
         return self.policy(_first).limit(self._task_size, self.task.data_nid(self.machine))
+
+    @property
+    def least_chunks(self) -> int:
+        """How many chunks a run has at least, if all are as large as the first, as most rules have them."""
+        if not self._task_size:
+            return 0
+        policy = self.policy(_first)
+        chunk = policy.queue([NodeEntry(None, 0, self._task_size)], self.n_works).take(0, 0)
+        n_tasks = max(1, round(self.size_bytes / max(1, self.task.task_bytes(self.machine))))
+        return 0 if chunk is None else n_tasks * math.ceil(self._task_size / chunk.size)
 
     def chunk_bytes(self) -> list[int]:
         """Return the chunks of the first task, as works that are all alike would take them in turn."""

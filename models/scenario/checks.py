@@ -20,6 +20,9 @@ from models.text.units import describe, format_size
 MAX_CASES = 100_000
 
 
+MAX_CHUNKS = 50_000_000  # of a run, which then takes some 20 minutes
+
+
 def check_shape(document: Located, name: str) -> None:
     """Raise InputError for a document that is no mapping, or spans too many cases."""
     if not isinstance(document.value, dict):
@@ -76,6 +79,20 @@ def check_case(
     check.add(("task",), file.task.check(machine))
     if len(check.problems) == before:
         _check_policy(file, machine, check)
+
+
+def check_chunks(case: Case, check: Checker) -> None:
+    """Find a job cut into more chunks than a run can go through."""
+    # No chunk is smaller than what tasks are made of.
+    if case.size_bytes <= MAX_CHUNKS * case.task.unit_bytes(case.machine):
+        return
+    found = case.least_chunks
+    if found > MAX_CHUNKS:
+        check.problem(
+            ("kernel",),
+            f"the job has {found:,} chunks or more; allowed are at most {MAX_CHUNKS:,}, so give a larger min_chunk or "
+            "chunk_size, or a smaller job",
+        )
 
 
 def _check_policy(file: ScenarioFile, machine: Machine, check: Checker) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import math
 import re
+import stat
 import unicodedata
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
@@ -19,12 +20,14 @@ import yaml
 from yaml.reader import ReaderError
 
 from models.text.problems import InputError, Problem
+from models.text.units import format_size
 
 _NULL = re.compile(r"~|null|Null|NULL")
 _BOOL = re.compile(r"true|True|TRUE|false|False|FALSE")
 _INT = re.compile(r"[-+]?[0-9]{1,300}")
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
 _MAX_DEPTH = 20
+MAX_YAML_BYTES = 4 * 2**20  # a machine file that lists 16 384 CPUs one by one has some 300 KiB
 # What the parser says -> what the user can do.
 _HINTS = (
     ("'\\t'", "indent with spaces, not tabs"),
@@ -127,19 +130,30 @@ def is_folder(path: Path) -> bool:
         return False
 
 
+def read_bytes(path: Path, limit_bytes: int) -> bytes:
+    """Return what is in a regular file of at most so many bytes. Raises InputError."""
+    name = str(path) if str(path).isprintable() else ascii(str(path))
+    try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            kind = "a folder" if path.is_dir() else "a device or a pipe"
+            raise InputError([Problem(name, 0, 0, "", f"is {kind}; allowed is a file")])
+        with path.open("rb") as file:
+            content = file.read(limit_bytes + 1)
+    except FileNotFoundError:
+        raise InputError([Problem(name, 0, 0, "", "there is no such file")]) from None
+    except (OSError, ValueError) as error:
+        why = error.strerror if isinstance(error, OSError) else error
+        raise InputError([Problem(name, 0, 0, "", f"can't be read: {why}")]) from None
+    if len(content) > limit_bytes:
+        limit = format_size(limit_bytes)
+        raise InputError([Problem(name, 0, 0, "", f"is larger than {limit}; allowed is at most that")])
+    return content
+
+
 def read(path: Path) -> Located:
     """Read a YAML file. Raises InputError with every problem of its syntax."""
     name = str(path)
-    try:
-        content = path.read_bytes()
-    except FileNotFoundError:
-        raise InputError([Problem(name, 0, 0, "", "there is no such file")]) from None
-    except IsADirectoryError:
-        raise InputError([Problem(name, 0, 0, "", "is a folder; allowed is a YAML file")]) from None
-    except OSError as error:
-        raise InputError([Problem(name, 0, 0, "", f"can't be read: {error.strerror}")]) from None
-    except ValueError as error:
-        raise InputError([Problem(ascii(name), 0, 0, "", f"can't be read: {error}")]) from None
+    content = read_bytes(path, MAX_YAML_BYTES)
     try:
         return parse(content.decode("utf-8-sig"), name)
     except UnicodeDecodeError as error:

@@ -20,6 +20,7 @@ from models.text.document import EMPTY, Located, read
 from models.text.problems import InputError, Problem
 from models.text.units import describe
 from sim.cli.hosts import real_backend
+from sim.cli.jobs import JOBS
 from sim.runs.experiment import available_cpus
 from sim.search.advice import Advice, describe_advice
 from sim.search.advice import advise as find_advice
@@ -47,7 +48,7 @@ _OPTIONS = {
               help="What else runs: a file with a `background:`, as in a scenario.")  # fmt: skip
 @click.option("--format", "style", type=click.Choice(["table", "csv", "json"]), default="table", show_default=True,
               help="csv: the table alone.")  # fmt: skip
-@click.option("--jobs", type=click.IntRange(min=1), help="Processes; default the CPUs this process may use.")
+@click.option("--jobs", type=JOBS, help="Processes; default the CPUs this process may use.")
 def advise(
     client: str,
     size: str,

@@ -27,6 +27,7 @@ from models.text.document import locate
 from models.text.problems import InputError
 from models.text.units import parse_size
 from sim.cli.host_options import HOST_OPTIONS, host_options
+from sim.cli.jobs import JOBS
 from sim.cli.programs import COUNT, measure_page_faults, validate_programs
 from sim.cli.published import calibrate_table, validate_tables, validate_transfer
 from sim.compare.host import describe_validation
@@ -166,7 +167,7 @@ def _refuse_existing(path: Path, force: bool) -> None:
     metavar="NAMES",
     help="With MEASUREMENTS: the figures to fit, such as rates.clear_rate,pages.pin_rate; default all that may matter.",
 )
-@click.option("--jobs", type=click.IntRange(min=1), help="With MEASUREMENTS: processes; default the CPUs there are.")
+@click.option("--jobs", type=JOBS, help="With MEASUREMENTS: processes; default the CPUs there are.")
 @click.option("--force", is_flag=True, help="Overwrite the files.")
 @host_options
 def calibrate(
@@ -235,7 +236,7 @@ def calibrate(
     type=click.Path(path_type=Path),
     help="Folder for page, tables and figures; with real, default results/validation.",
 )
-@click.option("--jobs", type=click.IntRange(min=1), help="Processes for published tables; default the CPUs there are.")
+@click.option("--jobs", type=JOBS, help="Processes for published tables; default the CPUs there are.")
 @click.option("--machine", "machine_file", help="With real: calibrated machine file; default: calibrate now.")
 @click.option("--seconds", type=click.FloatRange(5, 3600), default=60.0, show_default=True,
               help="With real: time to measure for; five rounds of all cases at least.")  # fmt: skip

@@ -16,6 +16,7 @@ from models.scenario.keys import scenario_schema
 from models.text.units import format_rate, format_size
 from sim.cli.given import complete_machine, read_scenario, scenario_arguments, stem_of
 from sim.cli.host_options import host_options
+from sim.cli.jobs import JOBS, note_long_runs
 from sim.runs.experiment import available_cpus
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ Examples:
 @click.option("--format", "style", type=click.Choice(["table", "csv", "json"]), default="table", show_default=True)
 @click.option("--replications", type=click.IntRange(min=1), help="Runs of each case, in place of the file's.")
 @click.option("--seed", type=click.IntRange(min=0), help="Seed of all random streams, in place of the file's.")
-@click.option("--jobs", type=click.IntRange(min=1), help="Processes; default the CPUs this process may use.")
+@click.option("--jobs", type=JOBS, help="Processes; default the CPUs this process may use.")
 @click.option(
     "--trace",
     is_flag=True,
@@ -93,6 +94,7 @@ def run(
                 results: Results = real.run(plan, traces=trace, on_done=on_done)
             return results
 
+    note_long_runs(loaded)
     total = sum(case.replications for case in loaded.cases)
     bar = "{desc}: {percentage:3.0f}% |{bar}| {n_fmt}/{total_fmt} runs, {remaining} left"
     with tqdm(total=total, desc=stem_of(scenario), bar_format=bar, disable=None, leave=False) as progress:

@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from models.results.tables import unmatched_note
 from sim.cli.given import read_scenario, scenario_arguments, stem_of
+from sim.cli.jobs import JOBS, note_long_runs
 from sim.cli.scenarios import print_results
 from sim.runs.executors import LostWorkersError, SchedulerError
 from sim.runs.experiment import available_cpus
@@ -30,7 +31,7 @@ Examples:
 @scenario_arguments
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Folder; default results/SCENARIO-sweep.")
 @click.option("--format", "style", type=click.Choice(["table", "csv", "json"]), default="table", show_default=True)
-@click.option("--jobs", type=click.IntRange(min=1), help="Processes; default the CPUs this process may use.")
+@click.option("--jobs", type=JOBS, help="Processes; default the CPUs this process may use.")
 @click.option("--scheduler", metavar="ADDRESS", help="Dask scheduler, such as tcp://host:8786, in place of processes.")
 @click.option("--ci", type=click.FloatRange(0, 1, min_open=True, max_open=True), metavar="SHARE",
               help="Replicate until half the 95 % confidence interval is at most this share of the mean.")  # fmt: skip
@@ -51,6 +52,7 @@ def sweep(
     loaded = read_scenario(scenario, values, set_file)
     folder = output or Path("results") / f"{stem_of(scenario)}-sweep"
     _refuse_idle_options(ci, jobs, scheduler)
+    note_long_runs(loaded)
     with stoppable(folder), progress(stem_of(scenario)) as show:
         try:
             results = make_sweep(

@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from sim.cli.given import read_scenario, scenario_arguments, stem_of
+from sim.cli.jobs import JOBS
 from sim.cli.sweeps import go_on, progress, stoppable
 from sim.runs.executors import LostWorkersError
 from sim.runs.experiment import available_cpus
@@ -29,7 +30,7 @@ Examples:
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Folder; default results/SCENARIO-tune.")
 @click.option("--format", "style", type=click.Choice(["table", "csv", "json"]), default="table", show_default=True,
               help="csv: the front alone.")  # fmt: skip
-@click.option("--jobs", type=click.IntRange(min=1), help="Processes; default the CPUs this process may use.")
+@click.option("--jobs", type=JOBS, help="Processes; default the CPUs this process may use.")
 def tune(
     scenario: str,
     values: tuple[str, ...],

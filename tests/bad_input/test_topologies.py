@@ -99,5 +99,5 @@ def test_an_archive_cut_short_is_refused(tmp_path: Path) -> None:
 
 def test_a_path_that_is_not_there() -> None:
     """A path without a file or folder is refused as such."""
-    with pytest.raises(InputError, match="no_such: there is no such file or folder"):
+    with pytest.raises(InputError, match="no_such: there is no such file"):
         import_topology(Path("no_such"))

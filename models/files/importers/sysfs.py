@@ -39,7 +39,7 @@ PAGE_REMARK = "the size of a page is not told: 4 KiB taken"
 _MAX_BITS = 65_536  # of a mask: more than any system has
 _MAX_FILE_BYTES = 1_048_576  # cpuinfo of the largest machines is about this long; all others are a page
 _MAX_LINKS = 8  # from one link to the next
-_MAX_MEMBERS = 1_000_000
+_MAX_MEMBERS = 200_000  # cpu and node of /sys/devices/system have some 200 files a CPU
 
 
 def recognises(source: Source) -> bool:
@@ -122,7 +122,7 @@ class _Archive:
                 for member in archive:
                     count += 1
                     if count > _MAX_MEMBERS:
-                        raise refusal(self._path, f"has more than {_MAX_MEMBERS} files; allowed are at most so many")
+                        raise refusal(self._path, f"has more than {_MAX_MEMBERS} files; pack sys/devices/system alone")
                     self._take(archive, member)
                     archive.members.clear()  # type: ignore[attr-defined] # which it would keep for seeking back
         except (tarfile.TarError, EOFError, OSError, ValueError, OverflowError) as error:
