@@ -69,8 +69,9 @@ class DeferredInit(Client):
         Field(
             strict=False,
             min_length=1,
-            description="the tasks, those of a node one after the other; default one for all memory of each node. A "
-            "kernel leaves out what boot needed first; `ktask-sim trace` tells the jobs of a boot",
+            description="the tasks, those of a node one after the other; a list within a list, as a list is of values "
+            "to compare; default one for all memory of each node. A kernel leaves out what boot needed first; "
+            "`ktask-sim trace` tells the jobs of a boot",
         ),
     ] = None
     costs: Annotated[DeferredInitCosts, Field(description="what it costs")] = DeferredInitCosts()

@@ -100,11 +100,12 @@ class HugetlbBoot(Client):
             return  # what else is wrong may follow from this
         least = min(node.memory_bytes for node in machine.nodes if node.memory_bytes)
         per_node = self.page_size * len(_nids(machine))
-        if self.size % per_node or self.size > least * len(_nids(machine)):
+        whole = per_node if self._gigantic(machine) else self.page_size
+        if self.size % whole or self.size > least * len(_nids(machine)):
             yield (
                 ("size",),
-                f"found {{size}}; allowed is a multiple of {format_size(per_node)}, a page on "
-                f"each node, up to {format_size(least)} on each node of machine {machine.name}",
+                f"found {{size}}; allowed is a multiple of {format_size(whole)}, "
+                f"up to {format_size(least)} on each node of machine {machine.name}",
             )
 
 

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import click
+import pandas as pd
 from tabulate import tabulate
 
 from models.files.importers import import_topology
@@ -14,9 +15,10 @@ from models.files.machine import build_machine, load_machine
 from models.files.machine_writer import machine_document
 from models.machine import Machine
 from models.machine.topology import Topology
+from models.measured.traces import TraceError, trace_rows
 from models.text.document import is_folder, locate
 from models.text.problems import InputError
-from sim.compare.kernel import TraceError, compare_trace, describe_comparison, timelines
+from sim.compare.kernel import compare_trace, describe_comparison, timelines
 from sim.figures.timeline import plot_timelines
 
 
@@ -26,16 +28,24 @@ from sim.figures.timeline import plot_timelines
               "text of numactl -H; default what FILE tells of it.")  # fmt: skip
 @click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path),
               help="Figure to write: the kernel's timeline above the simulated one.")  # fmt: skip
+@click.option("--rows", type=click.Path(dir_okay=False, path_type=Path),
+              help="CSV to write: the times of FILE, as `ktask-sim calibrate FILE` takes them.")  # fmt: skip
 @click.option("--seed", type=click.IntRange(min=0), default=1, show_default=True, help="Of the simulation.")
-def trace(file: Path, machine_name: str | None, output: Path | None, seed: int) -> None:
+def trace(file: Path, machine_name: str | None, output: Path | None, rows: Path | None, seed: int) -> None:
     """Compare FILE, the trace of a kernel's boot, with the simulation of the same tasks on the same machine.
 
     FILE is the text of /sys/kernel/tracing/trace or of trace-cmd report, with dmesg in front of it; a boot log alone
     gives its times. HOST.md says how to make one. Exit status: 0 all decisions agree, 1 one does not.
     """
     found = read_kernel_trace(file)
-    if found.told_nodes or found.told_pages:
+    measured = trace_rows(found)
+    if len(measured):
+        click.echo(_measured(measured) + "\n")
+    elif found.told_nodes or found.told_pages:
         click.echo(_told(found) + "\n")
+    if rows is not None:
+        measured.to_csv(rows, index=False)
+        click.echo(f"times: {rows}", err=True)
     if not found.tasks:
         click.echo("note: the text has no traced tasks, just what dmesg tells", err=True)
         return
@@ -75,6 +85,18 @@ def _with_rates(topology: Topology, name: str) -> Machine:
     """Return a machine with rates of a shipped one: decisions don't depend on them."""
     named = "".join(letter if letter.isalnum() else "-" for letter in name.lower()).strip("-") or "traced"
     return build_machine(locate(machine_document(topology, named)), f"machine {named}")
+
+
+def _measured(rows: pd.DataFrame) -> str:
+    """Return the times of a text as a table; a row for each node, and one for huge pages."""
+    shown = []
+    for _, row in rows.iterrows():
+        numbers = [1e3 * row["time_s"], row["rate_gib_s"], 1e3 * row["start_s"], 1e3 * row["last_start_s"]]
+        texts = ["" if pd.isna(number) else f"{number:.3g}" for number in numbers]
+        whole = ["" if pd.isna(row[name]) else f"{row[name]:.0f}" for name in ("node", "nthreads")]
+        shown.append([row["client"], *whole, f"{row['size_gib']:.3f}", *texts])
+    heads = ["measured", "node", "threads", "size (GiB)", "time (ms)", "GiB/s a thread", "helpers start (ms)", "last"]
+    return tabulate(shown, headers=heads, disable_numparse=True)
 
 
 def _told(trace: KernelTrace) -> str:

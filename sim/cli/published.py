@@ -11,7 +11,8 @@ from tqdm import tqdm
 
 from models.files.machine import find_machine_file, load_machine
 from models.files.machine_writer import write_machine
-from models.measured.measurements import known_tables, read_measurements
+from models.measured.measurements import known_tables
+from models.measured.traces import read_any_measurements
 from models.text.problems import InputError
 from sim.compare.published import compare, describe_cells, describe_published, describe_table, summary
 from sim.compare.transfer import describe_transfer, transfer, transfer_summary, words_of_fallback
@@ -86,7 +87,7 @@ def calibrate_table(
     try:
         path = find_machine_file(machine_name, Path.cwd())
         machine = load_machine(path)
-        measured = read_measurements(measurements, machine, client, kernel)
+        measured = read_any_measurements(measurements, machine, client, kernel)
         names = None if figures is None else [name.strip() for name in figures.split(",") if name.strip()]
         fit = fit_table(measured, figures_of(measured, client, names), jobs=jobs or available_cpus())
         document = fitted_document(yaml.safe_load(path.read_text(encoding="utf-8")), fit, measurements.name)

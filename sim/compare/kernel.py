@@ -18,6 +18,7 @@ from models.clients.hugetlb_boot_alloc import HugetlbBoot
 from models.files.kernel_trace import KernelTrace, TracedChunk, TracedTask
 from models.kernels import VERSIONS, Kernel
 from models.machine import Machine
+from models.measured.traces import TraceError, version_of
 from models.memory.deferred import PAGE, SECTION, Span, deferred_jobs, first_deferred
 from models.policies import NodeEntry, Policy
 from models.results.run import Slice
@@ -25,14 +26,8 @@ from models.scenario.case import Case
 from models.text.units import GIB, MIB
 from sim.engine.run import run_case
 
-# The first Linux version of each set of rules.
-_SINCE = (((6, 18), "padata-6.18"), ((6, 15), "padata-6.15"), ((6, 9), "padata-6.9"), ((5, 8), "padata-5.8"))
 _NOTHING = pd.DataFrame([], columns=["kind", "task", "worker", "cpu", "begin_s", "end_s"])
 _COLUMNS = ("job", "task", "node", "what", "kernel", "simulated", "agrees")
-
-
-class TraceError(ValueError):
-    """A trace that can't be compared; the message says what is missing and what to do."""
 
 
 @dataclass(frozen=True)
@@ -68,18 +63,6 @@ class Comparison:
     def differences(self) -> pd.DataFrame:
         """The rows that don't agree."""
         return self.rows[~self.rows["agrees"]]
-
-
-def version_of(trace: KernelTrace) -> str:
-    """Return the name of the rules that a traced kernel has (`kernel.version`). Raises TraceError."""
-    if trace.version is None:
-        raise TraceError("the text has no line `Linux version ...`; put the first lines of dmesg in front of the trace")
-    for first, name in _SINCE:
-        if trace.version >= first:
-            return name
-    raise TraceError(
-        f"found Linux {trace.version[0]}.{trace.version[1]}; multithreaded jobs are in Linux 5.8 and later"
-    )
 
 
 def compare_trace(trace: KernelTrace, machine: Machine, seed: int = 1) -> Comparison:
