@@ -1,4 +1,4 @@
-"""JavaProgram, started to say its version: its log tells when the heap is touched, and when that is over.
+"""Java, started to say its version: its log tells when the heap is touched, and when that is over.
 
 The G1 collector logs "Running G1 PreTouch with 2 workers for 512 work units pre-touching 2147483648B." as it begins
 (gc+heap=debug): first for the heap, then for its own tables, bitmaps and card tables, a 27th of the heap together. The
