@@ -74,7 +74,7 @@ class PinnedPool(Populated):
     def _registered(self, machine: Machine, costs: PinnedPoolCosts) -> Stage:
         kind = self.kind(machine)
         stage = pin(costs, kind)
-        if not kind.is_base and self.registered_by != "iommufd":
+        if self.registered_by != "iommufd":
             listed_s = costs.list_page / kind.base_bytes
             stage += Stage(listed_s, ON_MEMORY * listed_s)
         if self.registered_by == "threads":

@@ -34,7 +34,6 @@ from models.memory.locks import SPINS_S, Handover, Lock
 from models.memory.placement import Filled, FromPool, Memory, Spread
 from models.memory.pool import free_pages
 from models.memory.stages import (
-    ON_MEMORY,
     Kind,
     Stage,
     clear,
@@ -221,7 +220,7 @@ class VfioPin(Pinned):
             bulk = self.state == "bulk"
             section = (BULK if bulk else 1) * base
             per = max(batch, BULK) * base if bulk else STRETCH
-            stage += account(machine, costs, stage, section, per, spins=bulk)
+            stage += account(machine, costs, stage, section, per, spins=bulk, clears=not self.present)
         memory = self.memory(machine, start_nid, unit_bytes, present=self.present)
         return self.task_of(stage, "pin", costs.unpin_rate, memory, unit_bytes)
 
@@ -251,7 +250,7 @@ class VfioPin(Pinned):
 
 
 def account(
-    machine: Machine, costs: VfioPinCosts, work: Stage, section_bytes: int, per_bytes: int, *, spins: bool
+    machine: Machine, costs: VfioPinCosts, work: Stage, section_bytes: int, per_bytes: int, *, spins: bool, clears: bool
 ) -> Stage:
     """Return counting locked_vm once for `per_bytes` of a work, which holds mmap_lock for reading for each section.
 
@@ -265,8 +264,7 @@ def account(
     rests_s = 0.0
     if not spins or section_s > SPINS_S:
         rests_s = 2.0 * (costs.wake + costs.deep_wake) * (1.0 - 1.0 / sections) / per_bytes
-    share = work.memory_s / work.seconds
-    traffic = machine.rates.memory_bytes_per_s * rests_s * (share > ON_MEMORY)
+    traffic = machine.rates.memory_bytes_per_s * rests_s if clears else 0.0
     return Stage(0.0, traffic=traffic, locks=(Lock("mmap_lock for writing", per_bytes, handover=handover),))
 
 

@@ -153,7 +153,7 @@ class _Fit:
                 math.hypot(error_s, touched_error_s) / n,
                 "to touch a transparent huge page base page by base page, less to populate it",
             )
-        for lock, populated, what in (("zone", True, "populate"), ("line", False, "touch")):
+        for lock, populated, what in (("zone", True, "populate"), ("vma", False, "touch")):
             if (False, populated, True) in self._found:
                 self._add_lock(lock, populated, what)
         return tuple(self._parameters)

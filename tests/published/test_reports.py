@@ -74,7 +74,7 @@ def test_a_pool_that_is_registered_at_once_gains_little_beyond_8_threads() -> No
     """8 GiB of base pages, touched and registered: 1.55, 1.09, 1.03, 0.92 s with 4 to 32 threads, 8 GPUs."""
     found = times(TWO_SOCKETS, "pinned_pool", "ktask-v4", (4, 8, 16, 32), size="8GiB")
     assert found == pytest.approx([1.55, 1.09, 1.03, 0.92], rel=0.5)
-    assert found[1] / found[3] < 1.45  # private memory alone gains 1.7
+    assert found[1] / found[3] < 1.5  # touching alone gains 2
     base, huge = (
         times(TWO_SOCKETS, "pinned_pool", "ktask-v4", (64,), size="466GiB", thp=thp)[0] for thp in (False, True)
     )

@@ -17,9 +17,10 @@ from sim.engine.run import run_case
 from tests.conftest import QUIET_KERNEL
 
 PAGE_S = 4096 / (2 * GIB)
+LOCKS = ("line", "zone", "pool", "tree")
 FREE_COSTS = (
-    "write",
-    *(f"{lock}_{what}" for lock in ("line", "zone", "pool", "tree") for what in ("hold", "transfer", "handover")),
+    *("write", "vma_transfer", "vma_handover"),
+    *(f"{lock}_{what}" for lock in LOCKS for what in ("hold", "transfer", "handover")),
 )
 COSTS = {
     "base_page": f"{PAGE_S:.20f}s",

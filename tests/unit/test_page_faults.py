@@ -24,8 +24,8 @@ COSTS = {
     "write": 12e-9,
     "zone_transfer": 2.4e-6,
     "zone_handover": 1.5e-6,
-    "line_transfer": 0.16e-6,
-    "line_handover": 0.13e-6,
+    "vma_transfer": 0.07e-6,
+    "vma_handover": 0.01e-6,
 }
 
 
