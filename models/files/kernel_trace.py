@@ -40,6 +40,13 @@ _CALL = re.compile(
     r"(?P<time>\d+\.\d{3,9}): +(?:function: +)?(?P<function>[A-Za-z_]\w*)(?:\((?P<arguments>[^)]*)\)?)?"
     r"(?: *<-+ *(?P<caller>\w+))?"
 )
+# Events of one's own kprobes, NAME and NAME_end: `vfio_pin: (__x64_sys_ioctl+0x4/0x30) size=1073741824`.
+_EVENT = re.compile(
+    r"(?P<thread>[^\s\[\]|]+-\d+) +(?:\( *[\d-]+\) +)?\[(?P<cpu>\d{1,5})\] +(?:[\w.#!+*@$]{3,8} +)?"
+    r"(?P<time>\d+\.\d{3,9}): +(?P<name>[a-z]\w*): +\((?P<where>[^)]*)\)(?P<arguments>.*)"
+)
+_END = "_end"
+HUGE_PAGE = 2 << 20
 _ARGUMENT = re.compile(r"(\w+)=(0x[0-9a-f]+|\d+)(?=[,)\s]|$)")
 _VERSION = re.compile(r"Linux version (\d+)\.(\d+)[^\s]*")
 _OPTIONS = re.compile(r"[Cc]ommand line: (.*)")
@@ -106,6 +113,17 @@ class TracedTask:
 
 
 @dataclass(frozen=True)
+class TracedCall:
+    """A call that one's own kprobes tell of, by the name of the event: its size in bytes, None if that is not told."""
+
+    name: str
+    cpu: int
+    size_bytes: int | None
+    begin_s: float
+    end_s: float
+
+
+@dataclass(frozen=True)
 class KernelTrace:
     """What a text tells of a boot: its tasks, and the machine as far as it is there."""
 
@@ -119,6 +137,7 @@ class KernelTrace:
     possible_cpus: int | None
     told_nodes: Mapping[int, float]  # node -> seconds that dmesg tells for its struct pages
     told_pages: tuple[tuple[float, int], ...]  # seconds for huge pages at boot, and threads
+    calls: tuple[TracedCall, ...] = ()  # of one's own kprobes
 
     def option(self, name: str) -> str | None:
         """Return the value of an option of the kernel's command line, the last one if it is there twice."""
@@ -149,10 +168,11 @@ def read_kernel_trace(path: Path) -> KernelTrace:
     version = _last(_VERSION, lines)
     told = {int(nid): int(ms) / 1e3 for nid, ms in _all(_TOLD_NODE, lines)}
     pages = tuple((int(ms) / 1e3, int(threads)) for ms, threads in _all(_TOLD_PAGES, lines))
-    if not any(call.function == TASK for call in calls) and not told and not pages:
+    own = tuple(_own_calls(lines))
+    if not any(call.function == TASK for call in calls) and not told and not pages and not own:
         allowed = (
-            f"a trace with {TASK} (/sys/kernel/tracing/trace, trace-cmd report), or a boot log with `deferred pages "
-            "initialised` or `HugeTLB: allocation took`"
+            f"a trace with {TASK} (/sys/kernel/tracing/trace, trace-cmd report), kprobes NAME and NAME{_END}, or a "
+            "boot log with `deferred pages initialised` or `HugeTLB: allocation took`"
         )
         raise refusal(path, f"found none of padata's jobs; allowed is {allowed}")
     topology = _topology(lines, path)
@@ -169,6 +189,7 @@ def read_kernel_trace(path: Path) -> KernelTrace:
         possible_cpus=None if possible is None else len(parse_cpu_list(possible[0])),
         told_nodes=told,
         told_pages=pages,
+        calls=own,
     )
 
 
@@ -186,6 +207,23 @@ def _calls(lines: Sequence[str]) -> Iterable[Call]:
             yield Call(
                 number, thread, int(found["cpu"]), float(found["time"]), found["function"], found["caller"], arguments
             )
+
+
+def _own_calls(lines: Sequence[str]) -> Iterable[TracedCall]:
+    """Yield calls that one's own kprobes tell of: an event NAME, and the next NAME_end of the same thread."""
+    begun: dict[tuple[str, str], re.Match[str]] = {}
+    for line in lines:
+        found = _EVENT.search(line)
+        if found is None:
+            continue
+        name = found["name"]
+        if not name.endswith(_END):
+            begun[name, found["thread"]] = found
+        elif (begin := begun.pop((name.removesuffix(_END), found["thread"]), None)) is not None:
+            arguments = {key: int(value, 0) for key, value in _ARGUMENT.findall(begin["arguments"])}
+            size = arguments.get("size", HUGE_PAGE * arguments["pages"] if "pages" in arguments else None)
+            times = float(begin["time"]), float(found["time"])
+            yield TracedCall(begin["name"], int(begin["cpu"]), size, *times)
 
 
 def _all(pattern: re.Pattern[str], lines: Iterable[str]) -> list[tuple[str, ...]]:

@@ -28,7 +28,7 @@ _SINCE = (((6, 18), "padata-6.18"), ((6, 15), "padata-6.15"), ((6, 9), "padata-6
 _STRUCT_PAGES, _HUGE_PAGES = "deferred_struct_page_init", "hugetlb_boot_alloc"
 _JIFFY_S = 0.004  # dmesg's times of struct pages are in jiffies of 4 ms (CONFIG_HZ=250)
 _LEAST_SPREAD = 0.02  # of a time that a trace tells
-_SIGNS = (b"padata_do_multithreaded", b"deferred pages initialised", b"HugeTLB: allocation took")
+_SIGNS = (b"_end: (", b"padata_do_multithreaded", b"deferred pages initialised", b"HugeTLB: allocation took")
 # What rows of a trace have, beside `start_s`, `last_start_s` and `rate_gib_s`, which are shown and not fitted to.
 COLUMNS = ("client", "node", "nthreads", "size_gib", "time_s", "stdev_s", "rate_gib_s", "start_s", "last_start_s")
 
@@ -82,7 +82,8 @@ def read_trace_measurements(path: Path, machine: Machine, client: str, kernel: s
             told = [{"node": nid, "start": _kib(job.start), "size": _kib(job.size)} for job in jobs]
             task["jobs"] = [told]  # a list of one value, which is a list
         else:
-            task |= {"size": f"{round(float(row['size_gib']) * 2**20)}KiB", "page_size": "2MiB"}
+            task |= {"size": f"{round(float(row['size_gib']) * 2**20)}KiB"}
+            task |= {"page_size": "2MiB"} if client == _HUGE_PAGES else {}
             values["max_threads"] = int(row["nthreads"])
         question = f"What of the boot in {path.name} does the model explain?"
         plain = {"title": path.stem, "question": question, "machine": machine.name, "replications": 1, "seed": 1}
@@ -97,12 +98,15 @@ def _kib(pages: int) -> str:
 
 
 def trace_rows(trace: KernelTrace) -> pd.DataFrame:
-    """Return the times that a text tells, with the columns of COLUMNS; a row for each node, and one for huge pages.
+    """Return the times that a text tells, with the columns of COLUMNS.
+
+    There is a row for struct pages of each node, one for huge pages at boot, and one for each call that one's own
+    kprobes tell of; its client is the name of the event.
 
     `rate_gib_s` is of one thread, the median over its chunks; `start_s` the median time from a task's beginning to the
     start of a helper, `last_start_s` the longest. NaN where the text doesn't tell.
     """
-    rows = [*_node_rows(trace), *_page_rows(trace)]
+    rows = [*_node_rows(trace), *_page_rows(trace), *_call_rows(trace)]
     return pd.DataFrame(rows, columns=pd.Index(COLUMNS))
 
 
@@ -141,6 +145,22 @@ def _page_rows(trace: KernelTrace) -> Iterator[tuple[Any, ...]]:
     if time_s:
         size_gib = pages * 512 * PAGE / GIB
         yield (_HUGE_PAGES, math.nan, threads, size_gib, time_s, _LEAST_SPREAD * time_s, *_rates(own, 512 * PAGE))
+
+
+def _call_rows(trace: KernelTrace) -> Iterator[tuple[Any, ...]]:
+    for call in trace.calls:
+        if call.size_bytes and call.end_s > call.begin_s:
+            time_s, size_gib = call.end_s - call.begin_s, call.size_bytes / GIB
+            yield (
+                call.name,
+                math.nan,
+                1,
+                size_gib,
+                time_s,
+                _LEAST_SPREAD * time_s,
+                size_gib / time_s,
+                *2 * (math.nan,),
+            )
 
 
 def _jobs_of(trace: KernelTrace, nid: int, by_zone: bool) -> Sequence[Span]:

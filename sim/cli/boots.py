@@ -47,7 +47,7 @@ def trace(file: Path, machine_name: str | None, output: Path | None, rows: Path 
         measured.to_csv(rows, index=False)
         click.echo(f"times: {rows}", err=True)
     if not found.tasks:
-        click.echo("note: the text has no traced tasks, just what dmesg tells", err=True)
+        click.echo("note: the text has no traced tasks of padata to compare, just times", err=True)
         return
     try:
         comparison = compare_trace(found, _machine(found, machine_name, file), seed)

@@ -91,3 +91,25 @@ def test_releases_before_padata_are_refused(tmp_path: Path) -> None:
         path.write_text(text)
         with pytest.raises(TraceError, match=message):
             version_of(read_kernel_trace(path))
+
+
+# As Linux 6.18 printed it for the kprobes of HOST.md.
+KPROBES = """               m-132     [000] .....    13.655774: free_pages: (__x64_sys_munmap+0x4/0x30) size=67108864
+               m-132     [000] .....    13.671788: free_pages_end: (do_syscall_64+0x84/0x800 <- __x64_sys_munmap)
+         busybox-133     [000] .....    16.166198: vfio_pin_end: (do_syscall_64+0x84/0x800 <- __x64_sys_ioctl)
+              sh-140     [001] .....    17.000000: hugetlb_pool: (__nr_hugepages_store_common+0x4/0x30) pages=512
+              sh-140     [001] .....    17.250000: hugetlb_pool_end: (nr_hugepages_store+0x1/0x8 <- __nr_hugepages)
+"""
+
+
+def test_rows_of_kprobes(tmp_path: Path, quiet_machine: Machine) -> None:
+    """munmap of 64 MiB in 16.014 ms, and 512 huge pages in 0.25 s, 4 GiB/s; an end without a beginning is nothing."""
+    rows = trace_rows(read(tmp_path, KPROBES)).to_dict("records")
+    assert [(row["client"], row["nthreads"]) for row in rows] == [("free_pages", 1), ("hugetlb_pool", 1)]
+    assert (rows[0]["size_gib"], rows[0]["time_s"]) == (1 / 16, pytest.approx(16.014e-3))
+    assert rows[1]["rate_gib_s"] == pytest.approx(4.0)
+    path = tmp_path / "mine.txt"
+    path.write_text("Linux version 6.18.12\n" + KPROBES)
+    measured = read_any_measurements(path, quiet_machine, "free_pages")
+    assert measured.scenario is not None
+    assert [case.size_bytes for case in measured.scenario.cases] == [64 * MIB]
