@@ -13,6 +13,7 @@ the job is on it, also while that waits for a lock or for its turn.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -54,11 +55,11 @@ def energy_of(
     `cpus_s`, `cores_s` and `sockets_s` are the seconds in which a CPU, a core or a socket was busy, by their ids;
     `moved_bytes` is the traffic of each memory node.
     """
-    core_s = sum(cores_s.values())
+    core_s = math.fsum(cores_s.values())
     return Energy(
         rest_j=power.rest_w * time_s,
         cores_j=power.core_busy_w * core_s,
-        threads_j=power.thread_busy_w * (sum(cpus_s.values()) - core_s),
-        sockets_j=power.socket_awake_w * sum(sockets_s.values()),
-        memory_j=power.memory_j_per_byte * sum(moved_bytes.values()),
+        threads_j=power.thread_busy_w * (math.fsum(cpus_s.values()) - core_s),
+        sockets_j=power.socket_awake_w * math.fsum(sockets_s.values()),
+        memory_j=power.memory_j_per_byte * math.fsum(moved_bytes.values()),
     )

@@ -8,6 +8,7 @@ are solved together: each sees the waits for the others as time away.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -133,7 +134,7 @@ def lock_curve(locks: tuple[Lock, ...], rate_bytes_per_s: float) -> LockCurve:
     Raises ValueError if the sections take longer than the work that they are part of.
     """
     shares = tuple(lock.relative(rate_bytes_per_s) for lock in locks)
-    held = sum(share.hold for share in shares)
+    held = math.fsum(share.hold for share in shares)
     if held >= 1.0:
         raise ValueError(f"the sections of {', '.join(lock.name for lock in locks)} take longer than the whole work")
     return LockCurve(shares, max(held, _EPSILON))
@@ -145,16 +146,16 @@ def waits(shares: tuple[_Share, ...], threads: int, cycle: float) -> float:
 
     `cycle` is the time of a cycle without waits: 1, or more where memory is far.
     """
-    stalled = sum(share.stalled(threads) for share in shares)
+    stalled = math.fsum(share.stalled(threads) for share in shares)
     extra = [0.0] * len(shares)
     for _ in range(_ROUNDS):
         before = list(extra)
         for i, share in enumerate(shares):
-            others = sum(extra) - extra[i]
+            others = math.fsum(extra) - extra[i]
             extra[i] = _residence(share, threads, cycle - share.hold + stalled + others) - share.hold
         if max((abs(a - b) for a, b in zip(extra, before, strict=True)), default=0.0) < _EPSILON * cycle:
             break
-    return stalled + sum(extra)
+    return stalled + math.fsum(extra)
 
 
 def _residence(share: _Share, threads: int, away: float) -> float:

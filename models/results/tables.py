@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
@@ -53,10 +54,10 @@ def make_results(
                 "n_tasks": result.n_tasks,
                 "n_chunks": result.n_chunks,
                 "imbalance": result.imbalance,
-                "lock_wait_s": sum(worker.lock_wait_s for worker in totals),
-                "client_lock_wait_s": sum(worker.client_lock_wait_s for worker in totals),
-                "start_wait_s": sum(worker.start_wait_s for worker in totals),
-                "end_wait_s": sum(worker.end_wait_s for worker in totals),
+                "lock_wait_s": math.fsum(worker.lock_wait_s for worker in totals),
+                "client_lock_wait_s": math.fsum(worker.client_lock_wait_s for worker in totals),
+                "start_wait_s": math.fsum(worker.start_wait_s for worker in totals),
+                "end_wait_s": math.fsum(worker.end_wait_s for worker in totals),
                 **result.extra,
             }
         )

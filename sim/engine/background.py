@@ -59,7 +59,7 @@ class Neighbour:
     @property
     def progress(self) -> float:
         """What all its threads have done so far."""
-        return sum(
+        return math.fsum(
             done + amount - (thread.work_left() if amount else 0.0)
             for done, amount, thread in zip(self._done, self._at_work, self._threads, strict=True)
         )

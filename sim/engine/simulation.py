@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -90,7 +91,7 @@ class Simulation:
         record = self.record
         return RunResult(
             time_s=self.time_s,
-            cpu_s=sum(self._hardware.busy_cpus.seconds.values()),
+            cpu_s=math.fsum(self._hardware.busy_cpus.seconds.values()),
             n_tasks=record.n_tasks,
             n_chunks=sum(worker.n_chunks for worker in record.workers),
             imbalance=record.imbalance_sum / max(1, record.n_tasks),
@@ -127,7 +128,7 @@ def _shares(record: Record, n_callers: int, time_s: float) -> dict[str, Any]:
 
     `speedup_limit` is by how much the run would be sooner if its tasks took no time: Amdahl's limit, with one thread.
     """
-    alone_s = sum(seconds for what, seconds in record.alone_s.items() if what != "undo")
+    alone_s = math.fsum(seconds for what, seconds in record.alone_s.items() if what != "undo")
     if n_callers > 1 or not alone_s:
         return {}
     return {"alone_s": alone_s, "kernel_share": 1.0 - alone_s / time_s, "speedup_limit": time_s / alone_s}

@@ -76,7 +76,7 @@ class Candidate:
 
     def mean(self, figure: Callable[[RunResult], float]) -> float:
         """Return the mean of a figure of a run over all starts."""
-        return sum(outcome.share * fmean(map(figure, outcome.results)) for outcome in self.outcomes)
+        return math.fsum(outcome.share * fmean(map(figure, outcome.results)) for outcome in self.outcomes)
 
     @property
     def time_s(self) -> float:
@@ -96,11 +96,15 @@ class Candidate:
         """Return the mean slowdown of other work, by its name; None if in no run it does anything beside the job."""
         runs = [(each.share, run.extra[f"{load}_slowdown"]) for each in self.outcomes for run in each.results]
         known = [(share, slowdown) for share, slowdown in runs if not math.isnan(slowdown)]
-        return sum(share * slowdown for share, slowdown in known) / sum(share for share, _ in known) if known else None
+        return (
+            math.fsum(share * slowdown for share, slowdown in known) / math.fsum(share for share, _ in known)
+            if known
+            else None
+        )
 
     def varied_s(self, name: str, side: int) -> float:
         """Return the mean time with an unsure figure lower (0) or higher (1)."""
-        return sum(outcome.share * outcome.time_s * outcome.varied[name][side] for outcome in self.outcomes)
+        return math.fsum(outcome.share * outcome.time_s * outcome.varied[name][side] for outcome in self.outcomes)
 
     @property
     def has_two_times(self) -> bool:

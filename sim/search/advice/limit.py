@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 
@@ -48,7 +49,8 @@ def limit_of(result: RunResult, without: Mapping[str, float], threads: int) -> s
     """
     costs = {kind: 1.0 - other_s / result.time_s for kind, other_s in without.items()}
     costs |= {
-        name: sum(getattr(worker, name) for worker in result.workers) / (threads * result.time_s) for name in WAITS
+        name: math.fsum(getattr(worker, name) for worker in result.workers) / (threads * result.time_s)
+        for name in WAITS
     }
     locks = costs.pop(_LOCKS)
     kind = max(costs, key=lambda name: costs[name])

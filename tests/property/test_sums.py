@@ -1,0 +1,53 @@
+"""Sums of floats: those of results are the same on every Python, whose own sum() is compensated from 3.12 on."""
+
+from __future__ import annotations
+
+import builtins
+import math
+import operator
+from collections.abc import Iterable
+from functools import reduce
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from models.scenario import build_scenario
+from models.text.document import locate
+from sim.engine.run import run_case
+
+_HERE = Path("test")
+SCENARIOS = (
+    {
+        "machine": "xeon-platinum-8160-2s",
+        "task": {"client": "vfio_pin", "size": "3GiB"},
+        "kernel": {"version": "ktask-v4", "max_threads": 7},
+        "background": {"other": {"load": "spin", "threads": 3, "cpu_time": "10ms"}},
+    },
+    {
+        "machine": "epyc-7742-2s-nps4",
+        "task": {"client": "clear_gigantic_page", "size": "9GiB"},
+        "kernel": {"version": "padata-5.8", "max_threads": 5},
+    },
+)
+
+
+def _naive(items: Iterable[Any], /, start: Any = 0) -> Any:
+    return reduce(operator.add, items, start)
+
+
+def _exact(items: Iterable[Any], /, start: Any = 0) -> Any:
+    found = list(items)
+    return math.fsum([start, *found]) if any(isinstance(item, float) for item in found) else _naive(found, start)
+
+
+@pytest.mark.parametrize("document", SCENARIOS, ids=lambda document: document["task"]["client"])
+def test_no_result_hangs_on_the_kind_of_sum(document: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """With sum() added up in order, as before Python 3.12, and exactly, results have the same digits."""
+    (case,) = build_scenario(locate({"title": "t", "replications": 1, "seed": 1} | document), _HERE).cases
+    found = []
+    for kind in (_naive, _exact):
+        monkeypatch.setattr(builtins, "sum", kind)
+        found.append(run_case(case, 0))
+        monkeypatch.undo()
+    assert repr(found[0]) == repr(found[1])
