@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 export OMP_NUM_THREADS := 1
 export MPLBACKEND := Agg
 
-.PHONY: run test quick lint lab docs pythons validate transfer kernels bench compare lock clean
+.PHONY: run test quick lint lab docs pythons fuzz validate transfer kernels bench compare lock clean
 
 run: $(VENV)/.installed
 	$(BIN)/ktask-sim run scenarios/clear_gigantic_page.yaml
@@ -26,11 +26,16 @@ lint: $(VENV)/.installed
 
 # Opens the notebooks in a browser.
 lab: $(VENV)/.installed
-	$(BIN)/jupyter lab notebooks
+	$(BIN)/jupyter lab --ip=127.0.0.1 notebooks
 
 # The reference of all public names, from their docstrings, into reference/.
 docs: $(VENV)/.installed
 	$(BIN)/pdoc -d google -o reference sim real models
+
+# Inputs at random for SECONDS, from SEED if given; what fails is kept in tests/fuzz/corpus.tsv.
+SECONDS ?= 600
+fuzz: $(VENV)/.installed
+	$(BIN)/python -m tests.fuzz.campaign --seconds $(SECONDS) $(if $(SEED),--seed $(SEED))
 
 # All tests on each Python from 3.11 up that is on this machine.
 pythons:
