@@ -58,6 +58,8 @@ _NODE = re.compile(r"/node(\d+) +((?:[\d,-]+ +)?)Node \d+ MemTotal: +(\d+) kB(?:
 _BROUGHT_UP = re.compile(r"\.{4} node +#(\d+), CPUs:((?: +#\d+)+)")
 _MORE_CPUS = re.compile(r"^(?:\[ *[\d.]+\])?((?: +#\d+)+)$")
 _POSSIBLE = re.compile(r"possible CPUs: +([\d,-]+)")
+_ALLOWING = re.compile(r"Allowing (\d+) (?:present )?CPUs(?: plus (\d+) hotplug)?")
+_CPU_IDS = re.compile(r"nr_cpu_ids:(\d+)")
 _COLOUR = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 
 
@@ -177,7 +179,6 @@ def read_kernel_trace(path: Path) -> KernelTrace:
         raise refusal(path, f"found none of padata's jobs; allowed is {allowed}")
     topology = _topology(lines, path)
     node_of_cpu = {} if topology is None else {cpu.cpu_id: cpu.nid for cpu in topology.cpus}
-    possible = _last(_POSSIBLE, lines)
     return KernelTrace(
         source=str(path),
         version=None if version is None else (int(version[0]), int(version[1])),
@@ -186,7 +187,7 @@ def read_kernel_trace(path: Path) -> KernelTrace:
         memory=_memory(lines),
         reserved=_reserved(lines),
         topology=topology,
-        possible_cpus=None if possible is None else len(parse_cpu_list(possible[0])),
+        possible_cpus=_possible_cpus(lines),
         told_nodes=told,
         told_pages=pages,
         calls=own,
@@ -233,6 +234,16 @@ def _all(pattern: re.Pattern[str], lines: Iterable[str]) -> list[tuple[str, ...]
 def _last(pattern: re.Pattern[str], lines: Iterable[str]) -> tuple[str, ...] | None:
     found = _all(pattern, lines)
     return found[-1] if found else None
+
+
+def _possible_cpus(lines: Sequence[str]) -> int | None:
+    """Return how many CPUs could be online: as /sys tells, or dmesg; None if neither does."""
+    if listed := _last(_POSSIBLE, lines):
+        return len(parse_cpu_list(listed[0]))
+    if allowed := _last(_ALLOWING, lines):  # until 6.8 all of them, then those that are there and others
+        return int(allowed[0]) + int(allowed[1] or 0)
+    counted = _last(_CPU_IDS, lines)
+    return int(counted[0]) if counted else None
 
 
 def _memory(lines: Iterable[str]) -> dict[int, tuple[Span, ...]]:

@@ -40,7 +40,9 @@ class TraceError(ValueError):
 def version_of(trace: KernelTrace) -> str:
     """Return the name of the rules that a traced kernel has (`kernel.version`). Raises TraceError."""
     if trace.version is None:
-        raise TraceError("the text has no line `Linux version ...`; put the first lines of dmesg in front of the trace")
+        raise TraceError(
+            "the text has no line `Linux version ...`; put the first lines of dmesg in front of it, or give --kernel"
+        )
     for first, name in _SINCE:
         if trace.version >= first:
             return name

@@ -13,6 +13,7 @@ from models.files.importers import import_topology
 from models.files.kernel_trace import KernelTrace, read_kernel_trace
 from models.files.machine import build_machine, load_machine
 from models.files.machine_writer import machine_document
+from models.kernels import VERSIONS
 from models.machine import Machine
 from models.machine.topology import Topology
 from models.measured.traces import TraceError, trace_rows
@@ -30,8 +31,12 @@ from sim.figures.timeline import plot_timelines
               help="Figure to write: the kernel's timeline above the simulated one.")  # fmt: skip
 @click.option("--rows", type=click.Path(dir_okay=False, path_type=Path),
               help="CSV to write: the times of FILE, as `ktask-sim calibrate FILE` takes them.")  # fmt: skip
+@click.option("--kernel", type=click.Choice([name for name in VERSIONS if name.startswith("padata")]),
+              help="The rules that the kernel has; default by the release that FILE tells.")  # fmt: skip
 @click.option("--seed", type=click.IntRange(min=0), default=1, show_default=True, help="Of the simulation.")
-def trace(file: Path, machine_name: str | None, output: Path | None, rows: Path | None, seed: int) -> None:
+def trace(
+    file: Path, machine_name: str | None, output: Path | None, rows: Path | None, kernel: str | None, seed: int
+) -> None:
     """Compare FILE, the trace of a kernel's boot, with the simulation of the same tasks on the same machine.
 
     FILE is the text of /sys/kernel/tracing/trace or of trace-cmd report, with dmesg in front of it; a boot log alone
@@ -50,7 +55,7 @@ def trace(file: Path, machine_name: str | None, output: Path | None, rows: Path 
         click.echo("note: the text has no traced tasks of padata to compare, just times", err=True)
         return
     try:
-        comparison = compare_trace(found, _machine(found, machine_name, file), seed)
+        comparison = compare_trace(found, _machine(found, machine_name, file), seed, kernel)
     except TraceError as error:
         raise click.UsageError(f"{file}: {error}") from None
     click.echo(describe_comparison(comparison))

@@ -65,13 +65,14 @@ class Comparison:
         return self.rows[~self.rows["agrees"]]
 
 
-def compare_trace(trace: KernelTrace, machine: Machine, seed: int = 1) -> Comparison:
+def compare_trace(trace: KernelTrace, machine: Machine, seed: int = 1, version: str | None = None) -> Comparison:
     """Simulate the tasks of a trace on its machine, and say where the two differ.
 
     Parameters: the trace; the machine that it was made on, with its rates as far as they are known; the simulation's
-    random seed. Returns both sides and a table of their decisions. Raises TraceError if the trace has no tasks.
+    random seed; the rules (`kernel.version`), by default those of the release that the text tells. Returns both sides
+    and a table of their decisions. Raises TraceError if the trace has no tasks.
     """
-    version = version_of(trace)
+    version = version or version_of(trace)
     if not trace.tasks:
         raise TraceError("the text has no traced tasks; HOST.md says how to trace a boot")
     remarks: list[str] = []

@@ -97,3 +97,18 @@ def test_a_text_without_anything_is_refused(tmp_path: Path) -> None:
     """The message says what is looked for."""
     with pytest.raises(InputError, match="found none of padata's jobs; allowed is a trace with padata_do_multi"):
         read(tmp_path, "nothing of interest\n")
+
+
+@pytest.mark.parametrize(
+    ("line", "possible"),
+    [
+        ("smpboot: Allowing 128 CPUs, 32 hotplug CPUs", 128),
+        ("CPU topo: Allowing 6 present CPUs plus 2 hotplug CPUs", 8),
+        ("setup_percpu: NR_CPUS:8192 nr_cpumask_bits:24 nr_cpu_ids:24 nr_node_ids:2", 24),
+        ("possible CPUs: 0-3,8", 5),
+        ("nothing of that", None),
+    ],
+)
+def test_cpus_that_could_be_online(tmp_path: Path, line: str, possible: int | None) -> None:
+    """Padata's pool has a helper for each: as /sys tells, or dmesg of old and new kernels."""
+    assert read(tmp_path, HEAD + line + "\n").possible_cpus == possible
