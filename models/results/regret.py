@@ -31,3 +31,15 @@ def regret_pct(values: pd.Series[float]) -> pd.Series[float]:
     if not (values > 0).all():
         raise ValueError(f"values must be above 0; found {values[~(values > 0)].iloc[0]}")
     return (values / values.min() - 1) * 100
+
+
+def tied(times_s: pd.Series[float], stdevs_s: pd.Series[float], n_runs: pd.Series[int]) -> pd.Series[bool]:
+    """Return, for each case, whether its mean time is within the noise of the least one; that one's own is True.
+
+    Parameters: mean, standard deviation and number of the runs of each case. Two means are told apart if they differ by
+    more than twice the standard error of their difference (Welch); with one run, which has no spread, if they differ.
+    """
+    errors = (stdevs_s.fillna(0.0) ** 2 / n_runs).to_numpy(float)
+    best = int(np.argmin(times_s.to_numpy(float)))
+    gaps = times_s.to_numpy(float) - float(times_s.iloc[best])
+    return pd.Series(gaps <= 2.0 * np.sqrt(errors + errors[best]) + 1e-12, index=times_s.index, dtype=bool)

@@ -193,6 +193,14 @@ def threads_worked(summary: pd.DataFrame) -> pd.Series[float]:
     return summary.get("n_workers", summary["nthreads"]).astype(float)
 
 
+def spread_over_runs(results: Results, columns: Sequence[str]) -> pd.DataFrame:
+    """Return the standard deviation of columns of the table of runs, a row for each case; NaN where there is none."""
+    runs = results.runs
+    known = [name for name in columns if name in runs and "case" in runs]
+    found = runs.groupby("case")[known].std() if known else pd.DataFrame()
+    return found.reindex(index=range(len(results.summary)), columns=list(columns)).astype(float)
+
+
 def _note(case: Case, n_workers: float, n_started: int) -> str:
     """Return in words why a case had fewer threads at work than were allowed; '' if it had them.
 

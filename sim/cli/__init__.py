@@ -25,6 +25,7 @@ _COMMANDS = {
     "plot": ("plots", "plot"),
     "diff": ("differences", "diff"),
     "perfetto": ("traces", "perfetto"),
+    "page": ("pages", "page"),
     "describe": ("scenarios", "describe"),
     "scenarios": ("shipped", "scenarios"),
     "notebooks": ("shipped", "notebooks"),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import click
@@ -13,17 +12,10 @@ from matplotlib.figure import Figure
 from tabulate import tabulate
 
 from models.results import Results, load_results
-from models.results.regret_table import policy_columns, regret_table, situation_columns, varying
+from models.results.regret_table import policy_columns, regret_table, situation_columns
 from models.text.problems import did_you_mean
-from sim.figures import (
-    plot_heat_map,
-    plot_interference,
-    plot_loads,
-    plot_pareto,
-    plot_regret,
-    plot_speedup,
-    plot_timeline,
-)
+from models.text.units import parse_time
+from sim.figures.kinds import KINDS, OF_A_CASE, draw
 from sim.figures.names import axis_label, case_names, decimals, word
 from sim.figures.style import save
 from sim.runs.store import FILE
@@ -35,24 +27,29 @@ from sim.search.tuning import RECORD
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.option(
     "--kind",
-    help="One of them: speedup, heat-map, pareto, regret, interference, timeline or loads; default all there are.",
+    help=f"One of them: {', '.join(KINDS)}; default all there are.",
 )
 @click.option("-o", "--output", type=click.Path(path_type=Path),
               help="Folder, or with --kind a file, such as figure.pdf; default FOLDER.")  # fmt: skip
 @click.option("--case", type=int, help="Case of timeline and loads, counted from 0 as in runs.csv; default 0.")
-def plot(folder: Path, kind: str | None, output: Path | None, case: int | None) -> None:
+@click.option("--from", "begin", metavar="TIME", help="Of timeline: where it begins, such as 20ms; default 0.")
+@click.option("--to", "end", metavar="TIME", help="Of timeline: where it ends; default after the first tasks.")
+def plot(
+    folder: Path, kind: str | None, output: Path | None, case: int | None, begin: str | None, end: str | None
+) -> None:
     """Draw the figures of a result FOLDER, and print its table of regret."""
-    if kind is not None and kind not in _KINDS:
-        hint = did_you_mean(kind, list(_KINDS))
-        raise click.UsageError(f"--kind: found {kind!r}; allowed are {', '.join(_KINDS)}{hint}")
+    if kind is not None and kind not in KINDS:
+        hint = did_you_mean(kind, list(KINDS))
+        raise click.UsageError(f"--kind: found {kind!r}; allowed are {', '.join(KINDS)}{hint}")
     results = read_folder(folder)
     _check_case(case, kind, results)
+    window = _window(kind, begin, end)
     target = folder if output is None else output
     _check_output(target, kind)
     drawn: dict[str, Figure] = {}
-    for name in _KINDS if kind is None else [kind]:
+    for name in KINDS if kind is None else [kind]:
         try:
-            drawn[name] = _KINDS[name](results, case or 0)
+            drawn[name] = draw(name, results, case=case or 0, window=window)
         except ValueError as error:
             if kind is not None:
                 raise click.UsageError(f"no {name}: {error}") from None
@@ -66,68 +63,24 @@ def plot(folder: Path, kind: str | None, output: Path | None, case: int | None) 
         click.echo(_regret_words(results))
 
 
-def _speedup(results: Results, _case: int) -> Figure:
-    return plot_speedup(results)
-
-
-def _heat_map(results: Results, _case: int) -> Figure:
-    return plot_heat_map(results)
-
-
-def _pareto(results: Results, _case: int) -> Figure:
-    """Draw a panel for each situation: only cases that do the same job on the same machine are rivals."""
-    summary = results.summary
-    over = situation_columns(summary)
-    policy = [name for name in varying(summary) if name not in over]
-    if not policy:
-        raise ValueError("only machine and task vary; there is nothing to choose between")
-    points = summary.assign(case=case_names(summary, policy), situation=case_names(summary, over))
-    return plot_pareto(points, label="case", by="situation", title=f"{results.title}: time against CPU-seconds")
-
-
-def _regret(results: Results, _case: int) -> Figure:
-    return plot_regret(results)
-
-
-def _interference(results: Results, _case: int) -> Figure:
-    return plot_interference(results)
-
-
-def _timeline(results: Results, case: int) -> Figure:
-    return plot_timeline(_of_case(results.traces, case), title=_title(results, case))
-
-
-def _loads(results: Results, case: int) -> Figure:
-    return plot_loads(_of_case(results.loads, case), title=_title(results, case))
-
-
-_KINDS: dict[str, Callable[[Results, int], Figure]] = {
-    "speedup": _speedup,
-    "heat-map": _heat_map,
-    "pareto": _pareto,
-    "regret": _regret,
-    "interference": _interference,
-    "timeline": _timeline,
-    "loads": _loads,
-}
-_OF_A_CASE = ("timeline", "loads")
+def _window(kind: str | None, begin: str | None, end: str | None) -> tuple[float, float | None]:
+    """Return the window of a timeline in seconds. Raises UsageError for what is no time, or means nothing here."""
+    if (begin or end) and kind not in (None, "timeline"):
+        raise click.UsageError("--from and --to are of timeline")
+    found: list[float | None] = []
+    for option, text in (("--from", begin), ("--to", end)):
+        try:
+            found.append(None if text is None else float(parse_time(text)))
+        except ValueError as error:
+            raise click.UsageError(f"{option}: {error}") from None
+    begin_s, end_s = found[0] or 0.0, found[1]
+    if end_s is not None and end_s <= begin_s:
+        raise click.UsageError(f"--to: found {end}; allowed is more than --from")
+    return begin_s, end_s
 
 
 def _file_name(kind: str, case: int) -> str:
-    return f"{kind}-{case}.png" if kind in _OF_A_CASE else f"{kind}.png"
-
-
-def _of_case(table: pd.DataFrame | None, case: int) -> pd.DataFrame:
-    if table is None:
-        raise ValueError("there are no traces; `ktask-sim run SCENARIO --trace` keeps them")
-    return table[table["case"] == case]
-
-
-def _title(results: Results, case: int) -> str:
-    """Return the title of a figure of one case."""
-    summary = results.summary
-    name = case_names(summary, varying(summary) or ["nthreads", "size_gib"])[case]
-    return f"{results.title}: {name}"
+    return f"{kind}-{case}.png" if kind in OF_A_CASE else f"{kind}.png"
 
 
 def read_folder(folder: Path) -> Results:
@@ -153,8 +106,8 @@ def _check_case(case: int | None, kind: str | None, results: Results) -> None:
     """Raise UsageError for a case that is not there, or that the figure has no use for."""
     if case is None:
         return
-    if kind is not None and kind not in _OF_A_CASE:
-        raise click.UsageError(f"--case is of {' and '.join(_OF_A_CASE)}; {kind} shows all cases")
+    if kind is not None and kind not in OF_A_CASE:
+        raise click.UsageError(f"--case is of {' and '.join(OF_A_CASE)}; {kind} shows all cases")
     last = len(results.summary) - 1
     if not 0 <= case <= last:
         allowed = "0, the only one" if last == 0 else f"0 to {last}"

@@ -22,8 +22,6 @@ from sim.runs.experiment import available_cpus
 if TYPE_CHECKING:
     from models.results import Results
 
-_FIGURE = "speedup.png"
-
 
 @click.command(
     epilog="""\b
@@ -100,14 +98,14 @@ def run(
     with tqdm(total=total, desc=stem_of(scenario), bar_format=bar, disable=None, leave=False) as progress:
         results = execute(progress.update)
     results.save(folder)
-    sim.plot_speedup(results, folder / _FIGURE)
+    figure = _draw(results, folder)
     print_results(results, style)
     note = unmatched_note(loaded, results.summary)
     if note:
         click.echo(f"note: {note}", err=True)
     if results.host is not None:
         click.echo(stability(results.runs, results), err=True)
-    click.echo(f"figure: {folder / _FIGURE}", err=True)
+    click.echo(f"figure: {figure}", err=True)
     if trace:
         _write_trace(folder, results)
     click.echo(f"results: {folder}", err=True)
@@ -121,9 +119,9 @@ def show(folder: Path, style: str) -> None:
     from sim.cli.plots import read_folder
 
     results = read_folder(folder)
-    sim.plot_speedup(results, folder / _FIGURE)
+    figure = _draw(results, folder)
     print_results(results, style)
-    click.echo(f"figure: {folder / _FIGURE}", err=True)
+    click.echo(f"figure: {figure}", err=True)
 
 
 @click.command()
@@ -178,6 +176,17 @@ def policies() -> None:
 def schema(what: str) -> None:
     """Print the JSON Schema of a scenario or machine file, for completion and checks in an editor."""
     click.echo(json.dumps(scenario_schema() if what == "scenario" else machine_schema(), indent=2))
+
+
+def _draw(results: Results, folder: Path) -> Path:
+    """Draw the figure that fits the results best, and return where it is."""
+    from sim.figures.kinds import best_kind, draw
+    from sim.figures.style import save
+
+    kind = best_kind(results)
+    path = folder / f"{kind}.png"
+    save(draw(kind, results), path)
+    return path
 
 
 def _write_trace(folder: Path, results: Results) -> None:

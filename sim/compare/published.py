@@ -6,6 +6,7 @@ import itertools
 import textwrap
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -217,6 +218,37 @@ def describe_cells(result: TableResult, *, style: str = "simple") -> str:
     ]
     heads = [*(_HEADS.get(name, name) for name in known), "measured (s)", "predicted (s)", "error (%)"]
     return tabulate(rows, headers=heads, tablefmt=style, disable_numparse=True)
+
+
+def remarks(result: TableResult) -> list[str]:
+    """Return what to know of a table, a text each: rows left out or not counted, figures fitted, its notes."""
+    measured = result.measured
+    found = [f"{text[:1].upper()}{text[1:].rstrip('.')}." for text in _doubts(measured)]
+    if measured.parameters:
+        found.append(f"* {len(measured.parameters)} figures were fitted to these: {', '.join(measured.parameters)}.")
+    return found + ([measured.notes.strip()] if measured.notes else [])
+
+
+def cells_shown(result: TableResult) -> tuple[dict[str, list[Any]], dict[str, list[str]]]:
+    """Return the columns of a table's cells by head, and for some heads how values are written.
+
+    Numbers stay numbers, so that a page can sort by them. The column `counts as` says fitted, not counted or predicted.
+    """
+    cells = result.cells
+    columns: dict[str, list[Any]] = {
+        _HEADS.get(name, name): [None if _cell(value) == "" else value for value in cells[name].astype(object)]
+        for name in _varying(cells)
+    }
+    columns |= {
+        "measured (s)": cells["time_s"].astype(float).tolist(),
+        "predicted (s)": cells["predicted_s"].astype(float).tolist(),
+        "error (%)": cells["error_pct"].astype(float).tolist(),
+        "counts as": [
+            "fitted" if fitted else "not counted" if doubtful else "predicted"
+            for fitted, doubtful in zip(cells["fitted"], cells["doubtful"], strict=True)
+        ],
+    }
+    return columns, {"error (%)": [f"{error:+.1f}" for error in cells["error_pct"]]}
 
 
 def _varying(cells: pd.DataFrame) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from matplotlib.axes import Axes
@@ -14,9 +15,10 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 
 from models.results import Results
+from models.results.regret import tied
 from models.results.regret_table import situation_columns, varying
 from sim.figures.names import amount, axis_label, case_name, decimals, word
-from sim.figures.style import HEAT, VERMILION, save, set_title
+from sim.figures.style import HEAT, VERMILION, hover, save, set_title
 
 _CHUNK_COLUMNS = ("min_chunk", "chunk_size", "chunks_per_work")
 _MOST_PANELS = 12
@@ -29,7 +31,8 @@ def plot_heat_map(
     """Draw the mean time over two columns that vary: each cell has its time in seconds, the best one a frame.
 
     The columns are by default threads, the size or number of chunks, and else what varies. Cases that differ in
-    anything else are panels of their own. Colour is time over the best of the panel. Returns the figure, and writes it
+    anything else are panels of their own. Colour is time over the best of the panel; cells within the noise of the best
+    one are a tie, in dashed frames. Returns the figure, and writes it
     to `path` if given. Raises ValueError if no two columns vary, for a column that does not, or for too much.
     """
     summary = results.summary
@@ -55,8 +58,8 @@ def plot_heat_map(
     worst = max(float(table.max().max() / table.min().min()) for table in tables)
     norm = LogNorm(1.0, max(worst, 1.01))
     image = None
-    for axis, table, (name, _) in zip(axes, tables, panels, strict=False):
-        image = _draw(axis, table, norm)
+    for axis, table, (name, part) in zip(axes, tables, panels, strict=False):
+        image = _draw(axis, table, norm, _ties(part, x, y))
         axis.set_title(name, fontsize="medium", wrap=True)
         axis.set_xlabel(axis_label(x))
         axis.set_ylabel(axis_label(y))
@@ -67,6 +70,8 @@ def plot_heat_map(
     bar.ax.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
     bar.ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     bar.ax.yaxis.set_minor_formatter(NullFormatter())
+    frames = "framed: the least time; dashed: a tie with it, within twice the standard error"
+    figure.supxlabel(frames, fontsize="small")
     set_title(figure, f"{results.title}: time (s)")
     return save(figure, path)
 
@@ -100,28 +105,36 @@ def _table(cases: pd.DataFrame, x: str, y: str) -> pd.DataFrame:
     return table.loc[rows[::-1] if _is_numeric(cases, y) else rows, _in_order(cases, x)]
 
 
+def _ties(cases: pd.DataFrame, x: str, y: str) -> set[tuple[object, object]]:
+    """Return the values of y and x of the cases that are within the noise of the best."""
+    within = tied(cases["time_s"], cases["time_stdev_s"], cases["replications"])
+    return set(cases.loc[within, [y, x]].itertuples(index=False, name=None))
+
+
 def _in_order(cases: pd.DataFrame, name: str) -> list[object]:
     """Return the values of a column, numbers, sizes and times by their amount and words as they come."""
     values = list(cases[name].unique())
     return sorted(values, key=amount) if _is_numeric(cases, name) else values
 
 
-def _draw(axis: Axes, table: pd.DataFrame, norm: LogNorm) -> AxesImage:
+def _draw(axis: Axes, table: pd.DataFrame, norm: LogNorm, ties: set[tuple[object, object]]) -> AxesImage:
     ratios = table / table.min().min()
     image = axis.imshow(ratios, cmap=f"{HEAT}_r", norm=norm, aspect="auto")
     axis.set_xticks(range(len(table.columns)), [word(str(table.columns.name), value) for value in table.columns])
     axis.set_yticks(range(len(table)), [word(str(table.index.name), value) for value in table.index])
     n_decimals = decimals(table.min().min())
-    for row, (_, times) in enumerate(table.iterrows()):
-        for column, time_s in enumerate(times):
+    for row, (above, times) in enumerate(table.iterrows()):
+        for column, (beside, time_s) in enumerate(times.items()):
             if math.isnan(time_s):
                 continue
             dark = norm(ratios.iat[row, column]) > 0.55
             best = ratios.iat[row, column] == 1.0
             axis.text(column, row, f"{time_s:.{n_decimals}f}", ha="center", va="center", fontsize="small",
                       color="white" if dark else "black", fontweight="bold" if best else "normal")  # fmt: skip
-            if best:
-                axis.add_patch(
-                    Rectangle((column - 0.5, row - 0.5), 1, 1, fill=False, edgecolor=VERMILION, linewidth=2.5)
-                )
+            is_tie = (above, beside) in ties
+            words = ", the best" if best else ", a tie with the best" if is_tie else ""
+            hover(axis, [column], [row], [f"{time_s:.{n_decimals}f} s, {ratios.iat[row, column]:.2f} x{words}"])
+            if best or is_tie:
+                style: Any = {"linewidth": 2.5} if best else {"linewidth": 1.5, "linestyle": "--"}
+                axis.add_patch(Rectangle((column - 0.5, row - 0.5), 1, 1, fill=False, edgecolor=VERMILION, **style))
     return image

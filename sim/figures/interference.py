@@ -12,10 +12,10 @@ from matplotlib.ticker import MaxNLocator
 
 from models.results import Results
 from models.results.regret_table import situation_columns, varying
-from models.results.tables import other_works
+from models.results.tables import other_works, spread_over_runs
 from sim.figures.names import axis_label, case_names
 from sim.figures.pareto import LINE_INCHES, write_names
-from sim.figures.style import GREY, GRID, SERIES, save, set_title, width_inches
+from sim.figures.style import GREY, GRID, SERIES, hover, save, set_title, width_inches
 
 _MARKERS = "os^Dv<>p"
 
@@ -34,6 +34,9 @@ def plot_interference(results: Results, path: str | Path | None = None) -> Figur
         raise ValueError("there is no other work beside the job; `background` of a scenario says what there is")
     over = situation_columns(summary)
     policy = [name for name in varying(summary) if name not in over] or ["nthreads"]
+    measures = ["time_s", *(f"{name}_slowdown" for name in others)]
+    spreads = spread_over_runs(results, measures).add_suffix("_spread").set_index(summary.index)
+    summary = pd.concat([summary, spreads], axis="columns")
     points = summary.assign(case=case_names(summary, policy), situation=case_names(summary, over))
     points = _merged(points.replace({f"{name}_slowdown": math.inf for name in others}, math.nan), others)
     panels = list(points.groupby("situation", sort=False))
@@ -50,7 +53,8 @@ def plot_interference(results: Results, path: str | Path | None = None) -> Figur
     figure.align_ylabels()
     column[-1].set_xlabel("slowdown of other work while the job runs")
     handles, labels = column[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), fontsize="small")
+    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), fontsize="small",
+                  title="bars: one standard deviation", title_fontsize="small")  # fmt: skip
     set_title(figure, f"{results.title}: what they cost each other")
     return save(figure, path)
 
@@ -70,6 +74,18 @@ def _draw(axis: Axes, points: pd.DataFrame, others: list[str]) -> None:
     axis.hlines(points["time_s"], ends["min"], ends["max"], color=GREY, linewidth=0.6, zorder=1)
     axis.axvline(1.0, color=GREY, linewidth=1, linestyle=":", zorder=0)
     for number, name in enumerate(others):
+        told = zip(points["case"], points[f"{name}_slowdown"], points["time_s"], strict=True)
+        texts = [f"{case}: {name} {slowdown:.2f} times as slow, job {time_s:.4g} s" for case, slowdown, time_s in told]
+        hover(axis, points[f"{name}_slowdown"], points["time_s"], texts)
+        axis.errorbar(
+            points[f"{name}_slowdown"],
+            points["time_s"],
+            xerr=points[f"{name}_slowdown_spread"],
+            yerr=points["time_s_spread"],
+            color=SERIES[number % len(SERIES)],
+            linestyle="none",
+            elinewidth=0.9,
+        )
         axis.plot(
             points[f"{name}_slowdown"],
             points["time_s"],

@@ -16,6 +16,7 @@ _HEADS = {
     "cpu_s": "CPU-seconds",
     "size_gib": "size (GiB)",
 }
+_SIZES = ("min_chunk", "chunk_size", "align", "page_size", "system_page_size")  # bytes, where they are numbers
 _UNITS = {"s": "s", "pct": "%", "bytes": "bytes", "gib": "GiB", "j": "J"}
 
 
@@ -52,8 +53,8 @@ def word(column: str, value: object) -> str:
             except ValueError:
                 continue
         return value
-    if column.endswith("_bytes"):
-        return format_size(amount(value))
+    if column.endswith("_bytes") or column in _SIZES:
+        return format_size(int(amount(value)))
     return f"{value:g}" if isinstance(value, float) else f"{value}"
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from matplotlib.axes import Axes
@@ -11,9 +13,10 @@ from matplotlib.figure import Figure
 
 from models.results.regret import pareto_front
 from sim.figures.names import axis_label
-from sim.figures.style import BLUE, GREY, GRID, ORANGE, save, set_title, width_inches
+from sim.figures.style import BLUE, GREY, GRID, ORANGE, hover, save, set_title, width_inches
 
 LINE_INCHES = 0.19  # between the lines of the names
+DECADE = 10.0  # an axis whose values span more is logarithmic
 
 
 def plot_pareto(
@@ -48,7 +51,9 @@ def plot_pareto(
         if label is not None:
             write_names(axis, rows, x, y, label, height)
     handles, labels = column[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), fontsize="small")
+    told = "bars: one standard deviation" if f"{y}_spread" in points and points[f"{y}_spread"].notna().any() else None
+    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), fontsize="small",
+                  title=told, title_fontsize="small")  # fmt: skip
     set_title(figure, title)
     return save(figure, path)
 
@@ -73,6 +78,16 @@ def _marked(points: pd.DataFrame, x: str, y: str, label: str | None, highlight: 
 
 def _draw(axis: Axes, points: pd.DataFrame, x: str, y: str, highlight: str | None) -> None:
     front = pareto_front(points, [x, y])
+    for values, set_scale in ((points[x], axis.set_xscale), (points[y], axis.set_yscale)):
+        if values.min() > 0 and values.max() / values.min() > DECADE:
+            set_scale("log")
+    if "name" in points:
+        texts = [f"{name}: {a:.4g}, {b:.4g}" for name, a, b in zip(points["name"], points[x], points[y], strict=True)]
+        hover(axis, points[x], points[y], texts)
+    spreads = {"xerr": f"{x}_spread", "yerr": f"{y}_spread"}
+    bars: dict[str, Any] = {at: points[name] for at, name in spreads.items() if name in points}
+    if bars:
+        axis.errorbar(points[x], points[y], **bars, color=GREY, linestyle="none", linewidth=0.9, zorder=1)
     best = points[front].sort_values(x)
     others = points[~front]
     axis.plot(others[x], others[y], color=GREY, marker="o", linestyle="none", markersize=5, label="beaten in both")
@@ -107,7 +122,8 @@ def write_names(axis: Axes, rows: pd.DataFrame, x: str, y: str, label: str, heig
     axis.set_ylim(low, high)
     axis.set_xlim(axis.get_xlim())
     gap = LINE_INCHES / (height_inches - 0.7)  # the panel without its labels
-    heights = spread(((rows[y] - low) / (high - low)).tolist(), gap)
+    scale = math.log if axis.get_yscale() == "log" else float
+    heights = spread([(scale(each) - scale(low)) / (scale(high) - scale(low)) for each in rows[y]], gap)
     for point_x, point_y, height, name in zip(rows[x], rows[y], heights, rows[label], strict=True):
         axis.annotate(
             name,

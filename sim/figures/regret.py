@@ -8,13 +8,28 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter
 
 from models.results import Results
+from models.results.regret import tied
 from models.results.regret_table import policy_columns, regret_table, situation_columns
 from sim.figures.names import case_names
-from sim.figures.style import BLUE, GRID, ORANGE, SKY, save, set_title, width_inches
+from sim.figures.style import BLUE, GRID, ORANGE, SKY, hover, save, set_title, width_inches
 
 _MOST_POLICIES = 60
+_SEVERAL_DECADES_PCT = 100.0
+
+
+def _ties(summary: pd.DataFrame, over: Sequence[str]) -> set[str]:
+    """Return the names of the policies within the noise of the best one in every situation, if several are."""
+    parts = [part for _, part in summary.groupby(list(over), sort=False, dropna=False)] if over else [summary]
+    found = [
+        set(pd.Series(case_names(part, policy_columns(summary, over)), index=part.index)[within])
+        for part in parts
+        for within in (tied(part["time_s"], part["time_stdev_s"], part["replications"]),)
+    ]
+    every = set.intersection(*found)
+    return every if len(every) > 1 else set()
 
 
 def plot_regret(results: Results, *, over: Sequence[str] | None = None, path: str | Path | None = None) -> Figure:
@@ -51,15 +66,27 @@ def plot_regret(results: Results, *, over: Sequence[str] | None = None, path: st
             linestyle="none",
             label="one situation",
         )
-    for row, regret in zip(places, first["regret_worst_pct"], strict=True):
-        axis.annotate(f"{regret:.1f}", (regret, row), (5, 0), textcoords="offset points", va="center", fontsize="small")
+    ties = _ties(summary, over)
+    for row, name, regret in zip(places, policies, first["regret_worst_pct"], strict=True):
+        word = f"{regret:.1f}, a tie" if name in ties and regret > 0.0 else f"{regret:.1f}"
+        hover(axis, [max(regret, 0.0)], [float(row)], [f"{name}: {word} % more than the best, at worst"])
+        axis.annotate(word, (regret, row), (5, 0), textcoords="offset points", va="center", fontsize="small")
     axis.set_yticks(places, policies, fontsize="small")
     axis.set_ylim(len(policies) - 0.4, -0.6)
-    axis.set_xlim(0, max(1.0, 1.1 * float(first["regret_worst_pct"].max())))
+    most = float(first["regret_worst_pct"].max())
+    if most > _SEVERAL_DECADES_PCT:  # from one percent on, by decades
+        axis.set_xscale("symlog", linthresh=1.0)
+        axis.set_xlim(0, 2 * most)
+        axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    else:
+        axis.set_xlim(0, max(1.0, 1.15 * most))
     axis.set_xlabel("more time than the best takes in the same situation (%)")
     axis.grid(axis="x", color=GRID, linewidth=0.6)
     axis.set_axisbelow(True)
     figure.legend(loc="outside lower center", ncols=3, fontsize="small")
+    if ties:
+        axis.text(1, 1.01, "a tie: within twice the standard error of the best in every situation",
+                  transform=axis.transAxes, ha="right", fontsize="small")  # fmt: skip
     left_out = f" of the best {_MOST_POLICIES} of {n_policies} policies" if n_policies > _MOST_POLICIES else ""
     set_title(figure, f"{results.title}: regret{left_out}")
     return save(figure, path)

@@ -9,34 +9,46 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, NullLocator, ScalarFormatter
 
 from models.results import Results
 from models.results.regret_table import varying
+from models.results.tables import threads_worked
 from sim.figures.names import case_name
-from sim.figures.style import GREY, GRID, SERIES, VERMILION, save, set_title, width_inches
+from sim.figures.style import BLACK, GREY, GRID, SERIES, VERMILION, hover, save, set_title, width_inches
 
 _LINES = ("-", "--", "-.", ":")
 _MARKERS = "os^Dv<>p"
+_MOST_LINES = 8  # in colours; of more, all but the best are grey
+_MOST_SIZES = 8  # columns; of more, some are left out
 
 
 def plot_speedup(results: Results, path: str | Path | None = None) -> Figure:
     """Draw throughput, speed-up and efficiency against threads, simulated or measured, and published.
 
-    There is a column for each size. Cases that differ in something else than threads and size are lines of their own.
-    Efficiency is speed-up for each thread; there is neither to draw without cases of one thread and of more. Bars are
-    one standard deviation over replications. Returns the figure, and writes it to `path` if given.
+    There is a column for each size. Cases that differ in something else than threads and size are lines of their own;
+    of more than eight the best have a colour, the rest is grey. Efficiency is speed-up for each thread at work; there
+    is neither to draw without cases of one thread and of more. Bars are one standard deviation over replications.
+    Returns the figure, and writes it to `path` if given.
     """
     summary = results.summary
     word = "measured" if results.provenance.get("backend") == "real" else "simulated"
-    groups = [(f"{word} {label}".strip(), group) for label, group in _groups(summary)]
+    every = _groups(summary)
+    best = _best(every, summary)
+    groups = [(f"{word} {label}".strip(), group) for label, group in best]
+    drawn = {label for label, _ in best}
+    rest = [group for label, group in every if label not in drawn]
     sizes = sorted(summary["size_gib"].unique())
+    if len(sizes) > _MOST_SIZES:
+        steps = range(_MOST_SIZES)
+        sizes = [sizes[round(step * (len(sizes) - 1) / (_MOST_SIZES - 1))] for step in steps]
     threads = sorted(summary["nthreads"].unique())
     rows = 3 if summary[summary["nthreads"] > 1]["speedup"].notna().any() else 1
     key_inches = 0.8 + width_inches(label for label, _ in groups)  # of a line in a legend below
     width = max(5.0, 3.1 * len(sizes) + 0.9, key_inches)
     n_key_columns = int(width // key_inches)
-    keys = -(-(len(groups) + 2) // n_key_columns) if len(groups) > 1 else 0
+    keys = 2 + -(-(len(groups) + 3) // n_key_columns)
     figure = Figure(figsize=(width, 2.6 * rows + 0.9 + 0.2 * keys), layout="constrained")
     axes = figure.subplots(rows, len(sizes), sharex=True, sharey="row", squeeze=False)
     for column, size_gib in zip(axes.T, sizes, strict=True):
@@ -44,8 +56,12 @@ def plot_speedup(results: Results, path: str | Path | None = None) -> Figure:
             cells = group[group["size_gib"] == size_gib].sort_values("nthreads")
             for axis, draw in zip(column, (_throughput, _speedup, _efficiency), strict=False):
                 draw(axis, cells, label, style)
+        for group in rest:
+            cells = group[group["size_gib"] == size_gib].sort_values("nthreads")
+            for axis, values in zip(column, _values(cells), strict=False):
+                axis.plot(cells["nthreads"], values, color=GRID, linewidth=0.9, zorder=0)
         column[0].set_title(f"{size_gib:g} GiB")
-        column[-1].set_xlabel("threads")
+        column[-1].set_xlabel("threads allowed")
         for axis in column:
             axis.set_xscale("log", base=2)
             _mark_numbers(axis.xaxis, threads)
@@ -62,12 +78,17 @@ def plot_speedup(results: Results, path: str | Path | None = None) -> Figure:
         axes[2, 0].set_ylabel("efficiency (%)")
         axes[2, 0].set_ylim(bottom=0)
     handles, labels = axes[min(1, rows - 1), 0].get_legend_handles_labels()
-    if len(groups) > 1:
-        figure.legend(handles, labels, loc="outside lower center", fontsize="small", ncols=n_key_columns)
-    else:
-        axes[0, 0].legend(*axes[0, 0].get_legend_handles_labels(), fontsize="small", loc="upper left")
-        if rows == 3:
-            axes[1, 0].legend(handles, labels, fontsize="small", loc="upper left")
+    if rest:
+        handles.append(Line2D([], [], color=GRID))
+        labels.append(f"{len(rest)} others, which take longer")
+    if (threads_worked(summary) < summary["nthreads"]).any():
+        handles.append(Line2D([], [], color=BLACK, marker="o", markerfacecolor="white", linestyle="none"))
+        labels.append("hollow: fewer threads at work than allowed")
+    least, most = summary["replications"].min(), summary["replications"].max()
+    runs = f"{least}" if least == most else f"{least} to {most}"
+    spread = f"bars: one standard deviation over {runs} runs" if most > 1 else "one run a case: no spread is known"
+    figure.legend(handles, labels, loc="outside lower center", fontsize="small", ncols=max(1, n_key_columns),
+                  title=spread, title_fontsize="small")  # fmt: skip
     set_title(figure, results.title)
     return save(figure, path)
 
@@ -93,26 +114,58 @@ def _groups(summary: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
     return [(case_name(names, values), part) for values, part in parts]
 
 
-def _throughput(axis: Axes, cells: pd.DataFrame, label: str, style: int) -> None:
-    _points(
-        axis, cells, cells["size_gib"] / cells["time_s"], cells["size_gib"] / cells["published_time_s"], label, style
+def _best(groups: list[tuple[str, pd.DataFrame]], summary: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
+    """Return the groups that get a line of their own: all if they are few, else those that take the least time.
+
+    Each is measured by its mean time over the best one of the same threads, size and machine.
+    """
+    if len(groups) <= _MOST_LINES:
+        return groups
+    keys = [name for name in ("machine", "client", "nthreads", "size_gib") if name in summary]
+    ratio = summary["time_s"] / summary.groupby(keys, dropna=False)["time_s"].transform("min")
+    ranked = sorted(groups, key=lambda group: float(ratio[group[1].index].mean()))[: _MOST_LINES - 1]
+    chosen = {label for label, _ in ranked}
+    return [group for group in groups if group[0] in chosen]
+
+
+def _values(cells: pd.DataFrame) -> tuple[pd.Series, pd.Series, pd.Series]:
+    """Return throughput, speed-up and efficiency; that is for each thread at work."""
+    return (
+        cells["size_gib"] / cells["time_s"],
+        cells["speedup"],
+        100 * cells["speedup"] / threads_worked(cells),
     )
 
 
+def _throughput(axis: Axes, cells: pd.DataFrame, label: str, style: int) -> None:
+    published = cells["size_gib"] / cells["published_time_s"]
+    _points(axis, cells, _values(cells)[0], published, label, style, "{:.4g} GiB/s")
+
+
 def _speedup(axis: Axes, cells: pd.DataFrame, label: str, style: int) -> None:
-    _points(axis, cells, cells["speedup"], _published_speedup(cells), label, style)
+    _points(axis, cells, _values(cells)[1], _published_speedup(cells), label, style, "speed-up {:.3g}")
 
 
 def _efficiency(axis: Axes, cells: pd.DataFrame, label: str, style: int) -> None:
-    share_pct = 100 / cells["nthreads"]
-    _points(axis, cells, share_pct * cells["speedup"], share_pct * _published_speedup(cells), label, style)
+    published = 100 / cells["nthreads"] * _published_speedup(cells)
+    _points(axis, cells, _values(cells)[2], published, label, style, "efficiency {:.3g} %")
 
 
 def _published_speedup(cells: pd.DataFrame) -> pd.Series:
     return cells["published_speedup"].where(cells["nthreads"] > 1, 1.0).where(cells["published_time_s"].notna())
 
 
-def _points(axis: Axes, cells: pd.DataFrame, values: pd.Series, published: pd.Series, label: str, style: int) -> None:
+def _points(
+    axis: Axes, cells: pd.DataFrame, values: pd.Series, published: pd.Series, label: str, style: int, text: str
+) -> None:
+    """Draw the points of a group with their spread: hollow where fewer threads worked than were allowed."""
+    worked = threads_worked(cells)
+    counts = zip(cells["nthreads"], worked, cells["time_s"], values, strict=True)
+    told = [f"{label}: {n} threads ({at_work:.3g} at work), {t:.4g} s, {text.format(v)}" for n, at_work, t, v in counts]
+    hover(axis, cells["nthreads"], values, told)
+    fewer = worked < cells["nthreads"]
+    axis.plot(cells["nthreads"][fewer], values[fewer], color=SERIES[style % len(SERIES)], markerfacecolor="white",
+              marker=_MARKERS[style % len(_MARKERS)], markersize=4, linestyle="none", zorder=2.5)  # fmt: skip
     axis.errorbar(
         cells["nthreads"],
         values,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
 
@@ -15,22 +14,28 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from models.text.units import format_time
-from sim.figures.style import BLACK, BLUE, GREEN, ORANGE, PURPLE, SKY, VERMILION, save, set_title
+from sim.figures.style import BLACK, BLUE, GREEN, GREY, ORANGE, SKY, VERMILION, hover, save, set_title
 
 _MOST_CHUNKS = 320  # of the first tasks, where nobody says up to when
-_CHUNKS = (BLUE, ORANGE, GREEN, PURPLE, SKY)  # in turn on each CPU, so that a chunk differs from the next
+_CHUNKS = {  # of the caller, of helpers
+    "local": (BLUE, SKY),
+    "remote": (VERMILION, ORANGE),
+    "anywhere": (GREEN, "#8fd6bf"),
+}
+_PLACES = {"local": "memory of its own node", "remote": "memory of another node", "anywhere": "memory of no one node"}
 _WAITS: dict[str, tuple[dict[str, Any], str]] = {  # how each kind is drawn, and what it is
     "queued": ({"facecolor": "#dddddd", "hatch": "////", "edgecolor": "#777777"}, "queued: a helper not yet started"),
     "lock": ({"facecolor": BLACK, "edgecolor": BLACK}, "lock: wait and hold"),
     "asleep": ({"facecolor": "#dddddd", "hatch": "....", "edgecolor": "#777777"}, "asleep: the caller, waiting"),
 }
-_TASK_END: dict[str, Any] = {"color": VERMILION, "linewidth": 1, "linestyle": "--"}
+_TASK_END: dict[str, Any] = {"color": BLACK, "linewidth": 1, "linestyle": "--"}
 _MOST_LABELS = 48
 
 
 def plot_timeline(
     trace: pd.DataFrame,
     *,
+    node_of: Mapping[int, int] | None = None,
     begin_s: float = 0.0,
     end_s: float | None = None,
     title: str = "Who did what when",
@@ -38,10 +43,11 @@ def plot_timeline(
 ) -> Figure:
     """Draw the trace of one run: a row for each CPU that was used, a bar for each chunk, and what was waited for.
 
-    `trace` is what `sim.trace` returns, or the table `traces` of results for one case. Drawn is what lies between
-    `begin_s` and `end_s`, by default the first tasks, up to a few hundred chunks. A helper that is queued stands on the
-    CPU that it will start on, a caller that sleeps on the one that it left. Returns the figure, and writes it to `path`
-    if given. Raises ValueError for a trace of several cases, or where there is nothing to draw.
+    Chunks are coloured by where their memory is, as far as `node_of` says on which node each CPU is, and dark where the
+    caller works. `trace` is what `sim.trace` returns, or the table `traces` of results for one case. Drawn is what lies
+    between `begin_s` and `end_s`, by default the first tasks, up to a few hundred chunks. A helper that is queued
+    stands on the CPU that it will start on, a caller that sleeps on the one that it left. Returns the figure, and
+    writes it to `path` if given. Raises ValueError for a trace of several cases, or where there is nothing to draw.
     """
     if "case" in trace and trace["case"].nunique() > 1:
         raise ValueError(f"the trace must be of one case; found {trace['case'].nunique()}")
@@ -55,14 +61,19 @@ def plot_timeline(
     slices = slices[slices["begin_s"] < end_s]
     cpus = sorted(slices["cpu"].unique())
     figure = Figure(figsize=(11.0, min(14.0, 2.0 + 0.26 * len(cpus))), layout="constrained")
+    slices = slices.assign(place=_places(slices, node_of))
     _draw_all(figure.subplots(), trace, slices, cpus, begin_s, end_s)
-    _legend(figure)
+    _legend(figure, slices)
     set_title(figure, title)
     return save(figure, path)
 
 
 def plot_timelines(
-    traces: Mapping[str, pd.DataFrame], *, title: str = "Who did what when", path: str | Path | None = None
+    traces: Mapping[str, pd.DataFrame],
+    *,
+    node_of: Mapping[int, int] | None = None,
+    title: str = "Who did what when",
+    path: str | Path | None = None,
 ) -> Figure:
     """Draw several traces of the same job one above the other, each from its beginning to its end.
 
@@ -70,6 +81,7 @@ def plot_timelines(
     and writes it to `path` if given. Raises ValueError where there is nothing to draw.
     """
     slices = {name: placed(trace) for name, trace in traces.items()}
+    slices = {name: own.assign(place=_places(own, node_of)) for name, own in slices.items()}
     cpus = sorted({cpu for own in slices.values() for cpu in own["cpu"]})
     if not cpus:
         raise ValueError("nothing was done in any of the traces")
@@ -79,7 +91,7 @@ def plot_timelines(
     for axis, (name, trace) in zip(axes, traces.items(), strict=True):
         _draw_all(axis, trace, slices[name], cpus, 0.0, float(trace["end_s"].max()) if len(trace) else 1.0)
         axis.set_title(name, fontsize="medium", loc="left")
-    _legend(figure)
+    _legend(figure, pd.concat(list(slices.values())))
     set_title(figure, title)
     return save(figure, path)
 
@@ -101,12 +113,31 @@ def _draw_all(
     _mark_tasks(axis, trace, begin_s, end_s, factor)
 
 
-def _legend(figure: Figure) -> None:
-    """Say what bars, waits and lines are."""
-    chunks = Patch(facecolor=_CHUNKS[0], label="a chunk; colours tell it from the next")
-    waits = [Patch(**style, linewidth=0, label=words) for style, words in _WAITS.values()]
+def _legend(figure: Figure, slices: pd.DataFrame) -> None:
+    """Say what bars, waits and lines are, of those that are there."""
+    chunks = slices[slices["kind"] == "chunk"]
+    there = set(zip(chunks["place"], chunks["worker"] == 0, strict=True))
+    patches = [
+        Patch(facecolor=_CHUNKS[place][who], label=f"{('caller', 'helper')[who]}, {_PLACES[place]}")
+        for place in _CHUNKS
+        for who in (0, 1)
+        if (place, who == 0) in there
+    ]
+    kinds = set(slices["kind"])
+    waits = [Patch(**style, linewidth=0, label=words) for kind, (style, words) in _WAITS.items() if kind in kinds]
     end = Line2D([], [], **_TASK_END, label="a task ends, the next begins")
-    figure.legend(handles=[chunks, *waits, end], loc="outside lower center", ncols=3, fontsize="small")
+    figure.legend(handles=[*patches, *waits, end], loc="outside lower center", ncols=3, fontsize="small")
+
+
+def _places(slices: pd.DataFrame, node_of: Mapping[int, int] | None) -> list[str]:
+    """Return where the memory of each slice is, from where it is worked on: local, remote, or anywhere."""
+    found = []
+    if "memory_node" not in slices:
+        return ["anywhere"] * len(slices)
+    for cpu, nid in zip(slices["cpu"], slices["memory_node"], strict=True):
+        known = node_of is not None and not pd.isna(nid) and not pd.isna(cpu)
+        found.append("anywhere" if not known or node_of is None else "local" if node_of[int(cpu)] == nid else "remote")
+    return found
 
 
 def placed(trace: pd.DataFrame) -> pd.DataFrame:
@@ -131,7 +162,15 @@ def _draw(axis: Axes, slices: pd.DataFrame, row: int, factor: float) -> None:
     for kind, own in slices.groupby("kind"):
         bars = list(zip(factor * own["begin_s"], factor * (own["end_s"] - own["begin_s"]), strict=True))
         if kind == "chunk":
-            style: dict[str, Any] = {"facecolor": list(islice(cycle(_CHUNKS), len(bars)))}
+            colours = [_CHUNKS[place][int(who > 0)] for place, who in zip(own["place"], own["worker"], strict=True)]
+            style: dict[str, Any] = {"facecolor": colours, "edgecolor": "white", "linewidth": 0.6}
+            middles = factor * (own["begin_s"] + own["end_s"]) / 2
+            names = ["caller" if who == 0 else f"helper {who}" for who in own["worker"]]
+            took = zip(names, own["task"], own["end_s"] - own["begin_s"], strict=True)
+            texts = [f"{who}, task {task}: a chunk in {format_time(seconds)}" for who, task, seconds in took]
+            hover(axis, middles, [row] * len(own), texts)
+        elif kind not in _WAITS:
+            style = {"facecolor": GREY}
         else:
             style = {"linewidth": 0.5 if kind == "lock" else 0, **_WAITS[str(kind)][0]}
         axis.broken_barh(bars, (row - 0.42, 0.84), **style)

@@ -9,8 +9,9 @@ from matplotlib.figure import Figure
 
 from models.measured.measurements import spread_of
 from sim.compare.published import TableResult, cell_names
+from sim.figures.style import BLUE, GREY, GRID, hover, save
 
-_FITTED, _PREDICTED, _LINE = "#999999", "#0072B2", "#999999"
+_FITTED, _PREDICTED, _LINE = GREY, BLUE, GREY
 
 
 def plot_table(result: TableResult, path: str | Path | None = None) -> Figure:
@@ -48,14 +49,16 @@ def plot_table(result: TableResult, path: str | Path | None = None) -> Figure:
                 capsize=2,
                 label=f"{label} ({len(rows)})",
             )
+    counts = ["fitted" if f else "not counted" if d else "predicted" for f, d in zip(fitted, doubtful, strict=True)]
+    told = zip(names, cells["time_s"], cells["predicted_s"], cells["error_pct"], counts, strict=True)
+    texts = [f"{name}: measured {a:.4g} s, {how} {b:.4g} s, {error:+.1f} %" for name, a, b, error, how in told]
+    hover(axis, cells["error_pct"], range(len(cells)), texts)
     axis.set_yticks(range(len(cells)), names, fontsize="small")
     axis.set_ylim(len(cells) - 0.4, -0.6)
     axis.set_xlabel("predicted over measured (%)")
-    axis.grid(axis="x", color="#dddddd", linewidth=0.6)
+    axis.grid(axis="x", color=GRID, linewidth=0.6)
     bars = "bars: spread of the measured, where it is published"
     figure.legend(loc="outside lower center", ncols=3, fontsize="small", title=bars, title_fontsize="small")
     mean = "nothing predicted" if pd.isna(result.mean_error_pct) else f"mean error {result.mean_error_pct:.1f} %"
     figure.suptitle(f"{result.measured.name}: {mean}")
-    if path is not None:
-        figure.savefig(path, dpi=110)
-    return figure
+    return save(figure, path)

@@ -1,39 +1,68 @@
-"""The comparison with published tables as one HTML page that needs nothing else: tables and figures are in it."""
+"""The comparison with published tables as one HTML page that needs nothing else: verdicts first, then each table."""
 
 from __future__ import annotations
 
-import base64
-import html
-import io
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
-from sim.compare.published import TableResult, describe_published, describe_table
+from sim.compare.published import AGREES, DIFFERS, NEARLY, TableResult, cells_shown, remarks, summary
+from sim.show.page import Html, badge, link, page, paragraphs, picture, table
 from sim.show.published_figure import plot_table
 
-_STYLE = """
-body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; color: #222; }
-pre { font-size: 13px; overflow-x: auto; background: #f6f6f6; padding: .8rem; }
-img { max-width: 100%; }
-h2 { margin-top: 2.5rem; border-top: 1px solid #ccc; padding-top: 1rem; }
-"""
+_KINDS = {AGREES: "good", NEARLY: "fair", DIFFERS: "bad"}
 
 
 def published_html(results: Sequence[TableResult]) -> str:
-    """Return the page: the summary, then each table with its figure, its cells, and what to know of it."""
-    parts = [
-        "<!doctype html><html lang='en'><head><meta charset='utf-8'>",
-        f"<title>ktask-sim: simulated and published</title><style>{_STYLE}</style></head><body>",
-        "<h1>Simulated and published</h1>",
-        f"<pre>{html.escape(describe_published(results))}</pre>",
-    ]
-    for result in results:
-        parts.append(f"<h2 id='{html.escape(result.measured.name)}'>{html.escape(result.measured.name)}</h2>")
-        if len(result.cells):
-            buffer = io.BytesIO()
-            plot_table(result).savefig(buffer, format="png", dpi=110, metadata={"Software": None})
-            image = base64.b64encode(buffer.getvalue()).decode()
-            words = f"errors of the cells of {result.measured.name}"
-            parts.append(f"<img alt='{html.escape(words)}' src='data:image/png;base64,{image}'>")
-        parts.append(f"<p>Verdict: {result.verdict}.</p><pre>{html.escape(describe_table(result))}</pre>")
-    parts.append("</body></html>\n")
-    return "\n".join(parts)
+    """Return the page: the verdicts, then each table with its figure, its cells, and what to know of it."""
+    sections = [("Verdicts", _verdicts(results))]
+    sections += [(result.measured.name, list(_table(result))) for result in results]
+    counts = {kind: sum(result.verdict == kind for result in results) for kind in _KINDS}
+    words = ", ".join(f"{n} {verdict}" for verdict, n in counts.items() if n)
+    predicted = sum(len(result.predicted) for result in results)
+    means = sorted(result.mean_error_pct for result in results if len(result.predicted))
+    text = f"{len(results)} tables, {predicted} cells predicted: {words or 'nothing decided'}."
+    if means:
+        middle = len(means) // 2
+        median = means[middle] if len(means) % 2 else (means[middle - 1] + means[middle]) / 2
+        text += f" The median of the tables' mean errors is {median:.1f} %, the worst {means[-1]:.1f} %."
+    return page("Simulated and published", paragraphs(text), sections)
+
+
+def _verdicts(results: Sequence[TableResult]) -> list[Html]:
+    rows = summary(results)
+    names = [str(name) for name in rows["table"]]
+    verdicts = [str(verdict) for verdict in rows["verdict"]]
+    columns = {
+        "table": names,
+        "verdict": verdicts,
+        "mean error (%)": rows["mean_error_pct"].tolist(),
+        "worst (%)": rows["worst_error_pct"].tolist(),
+        "spread of measured (%)": rows["spread_pct"].tolist(),
+        "predicted": rows["predicted"].tolist(),
+        "fitted": rows["fitted"].tolist(),
+        "left out": rows["left_out"].tolist(),
+        "misordered": rows["misranked"].tolist(),
+        "of pairs": rows["ranked"].tolist(),
+        "client": rows["client"].tolist(),
+    }
+    shown: dict[str, Sequence[str]] = {
+        "table": [link(name, name) for name in names],
+        "verdict": [badge(verdict, _KINDS.get(verdict, "none")) for verdict in verdicts],
+    }
+    for head in ("mean error (%)", "worst (%)", "spread of measured (%)"):
+        shown[head] = ["" if value != value else f"{value:.1f}" for value in columns[head]]
+    return [table("verdicts", columns, shown=shown)]
+
+
+def _table(result: TableResult) -> Iterator[Html]:
+    verdict = badge(result.verdict, _KINDS.get(result.verdict, "none"))
+    errors = "" if not len(result.predicted) else (
+        f" mean error {result.mean_error_pct:.1f} %, worst {result.worst_error_pct:.1f} %"
+    )  # fmt: skip
+    yield Html(f"<p>{verdict}{errors}. <a href='#verdicts'>all verdicts</a></p>")
+    name = result.measured.name
+    if len(result.cells):
+        yield picture(plot_table(result), name, f"error of each cell of {name}, which the table below has")
+        columns, shown = cells_shown(result)
+        yield table(name, columns, shown=shown)
+    for remark in remarks(result):
+        yield paragraphs(remark)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from models.results import Results
 
-MOST_EVENTS = 400_000  # of a file that is written unasked: 60 MB
+MOST_EVENTS = 100_000  # of a file that is written unasked: 20 MB
 _COLOURS = {  # reserved names of Chrome's viewer
     "local chunk": "thread_state_running",
     "remote chunk": "terrible",

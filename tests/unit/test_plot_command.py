@@ -53,12 +53,12 @@ def test_all_figures_that_there_is_data_for(results: Path) -> None:
     done = plot(results / "traced")
     assert done.exit_code == 0
     assert pictures(results / "traced") == {
-        *("speedup.png", "pareto.png", "regret.png", "timeline-0.png", "loads-0.png"),
+        *("speedup.png", "energy.png", "pareto.png", "regret.png", "timeline-0.png", "loads-0.png"),
     }
     assert done.stderr.splitlines() == [
         "no heat-map: two columns must vary besides machine and task; found nthreads",
         "no interference: there is no other work beside the job; `background` of a scenario says what there is",
-        *(f"figure: {results / 'traced' / name}.png" for name in ("speedup", "pareto", "regret")),
+        *(f"figure: {results / 'traced' / name}.png" for name in ("speedup", "energy", "pareto", "regret")),
         *(f"figure: {results / 'traced' / name}-0.png" for name in ("timeline", "loads")),
     ]
     head, _, first, second = done.stdout.splitlines()
@@ -70,7 +70,7 @@ def test_all_figures_that_there_is_data_for(results: Path) -> None:
 def test_untraced_and_single(results: Path) -> None:
     """Without traces there is no timeline, and with one case only its throughput."""
     done = plot(results / "grid")
-    assert pictures(results / "grid") == {"speedup.png", "heat-map.png", "pareto.png", "regret.png"}
+    assert pictures(results / "grid") == {"speedup.png", "energy.png", "heat-map.png", "pareto.png", "regret.png"}
     assert "no timeline: there are no traces; `ktask-sim run SCENARIO --trace` keeps them\n" in done.stderr
     done = plot(results / "alone")
     assert (done.exit_code, done.stdout) == (0, "")
@@ -82,7 +82,7 @@ def test_figures_do_not_take_a_folder(results: Path) -> None:
     """Results can be saved again to a folder with figures, and the figures stay."""
     plot(results / "grid")
     sim.load_results(results / "grid").save(results / "grid")
-    assert len(pictures(results / "grid")) == 4
+    assert len(pictures(results / "grid")) == 5
 
 
 def test_one_figure_of_one_case_elsewhere(results: Path, tmp_path: Path) -> None:
@@ -94,7 +94,7 @@ def test_one_figure_of_one_case_elsewhere(results: Path, tmp_path: Path) -> None
     folder.mkdir()
     assert plot(results / "traced", "--kind", "loads", "--case", "1", "-o", folder).exit_code == 0
     assert plot(results / "grid", "-o", folder / "all.of.it").exit_code == 0
-    assert (pictures(folder), len(pictures(folder / "all.of.it"))) == ({"loads-1.png"}, 4)
+    assert (pictures(folder), len(pictures(folder / "all.of.it"))) == ({"loads-1.png"}, 5)
     assert pictures(results / "traced") == set()
 
 
@@ -103,15 +103,15 @@ def test_a_sweep_is_drawn(tmp_path: Path) -> None:
     scenario = load_scenario(ROOT / "scenarios" / "clear_gigantic_page.yaml").with_values(CHUNKS)
     sim.sweep(scenario, tmp_path / "sweep")
     assert plot(tmp_path / "sweep").exit_code == 0
-    assert pictures(tmp_path / "sweep") == {"speedup.png", "heat-map.png", "pareto.png", "regret.png"}
+    assert pictures(tmp_path / "sweep") == {"speedup.png", "energy.png", "heat-map.png", "pareto.png", "regret.png"}
     sim.sweep(scenario, tmp_path / "sweep")
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["traced", "--kind", "timelin"], "--kind: found 'timelin'; allowed are speedup, heat-map, pareto, regret, "
-         "interference, timeline, loads; did you mean timeline?"),
+        (["traced", "--kind", "timelin"], "--kind: found 'timelin'; allowed are speedup, energy, heat-map, pareto, "
+         "regret, interference, timeline, loads; did you mean timeline?"),
         (["traced", "--kind", "heat-map"], "no heat-map: two columns must vary besides machine and task; "),
         (["grid", "--kind", "timeline"], "no timeline: there are no traces; `ktask-sim run SCENARIO --trace` keeps"),
         (["grid", "--kind", "loads"], "no loads: there are no traces; "),

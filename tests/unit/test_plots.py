@@ -22,10 +22,11 @@ import sim
 from models.results import Results
 from models.scenario import load_scenario
 from models.text.units import MIB
+from sim.figures.kinds import best_kind, draw, nodes_of
 from sim.figures.names import axis_label, case_name, decimals, word
 from sim.figures.pareto import spread
 from sim.figures.style import BLUE, VERMILION
-from sim.figures.timeline import placed
+from sim.figures.timeline import _CHUNKS, placed
 from tests.conftest import ROOT
 
 LONG = "padata-numa-aware, chunks factoring, min_chunk 4 MiB, helper_node round-robin, end split"
@@ -259,12 +260,25 @@ def test_the_timeline_has_a_bar_for_each_chunk(traced: Results) -> None:
     assert overlaps(figure) == []
 
 
-def test_chunks_next_to_each_other_differ_in_colour(traced: Results) -> None:
-    """No chunk has the colour of the one before it on the same CPU."""
-    figure = sim.plot_timeline(case_of(traced.traces, 1))
-    for collection in figure.axes[0].collections:
-        colours = [to_hex(colour) for colour in collection.get_facecolor()]  # type: ignore[union-attr]
-        assert len(colours) < 2 or all(a != b for a, b in itertools.pairwise(colours))
+def test_colours_say_where_memory_is_and_who_works(traced: Results) -> None:
+    """Chunks of local memory, of remote memory, of the caller and of helpers have colours of their own, and edges."""
+    trace = case_of(traced.traces, 1)
+    node_of = nodes_of(traced, 1)
+    figure = sim.plot_timeline(trace, node_of=node_of)
+    chunks = trace[trace["kind"] == "chunk"]
+    expected = {
+        _CHUNKS["local" if node_of[cpu] == nid else "remote"][int(worker > 0)].lower()
+        for cpu, nid, worker in zip(chunks["cpu"], chunks["memory_node"], chunks["worker"], strict=True)
+    }
+    drawn = {
+        to_hex(colour)
+        for collection in figure.axes[0].collections
+        for colour in collection.get_facecolor()  # type: ignore[union-attr]
+    }
+    assert len(expected) >= 2 and expected <= drawn
+    legend = {text.get_text() for text in figure.legends[0].get_texts()}
+    assert {"caller, memory of its own node", "helper, memory of another node"} & legend
+    assert len(set(sum(_CHUNKS.values(), ()))) == 6
 
 
 def test_a_wait_has_the_place_of_its_worker(traced: Results) -> None:
@@ -491,3 +505,70 @@ def test_no_interference_without_other_work() -> None:
     """Results without other work are refused with what to do."""
     with pytest.raises(ValueError, match="there is no other work beside the job; `background` of a scenario says"):
         sim.plot_interference(results_of({"priority": ["normal"]}, [1.0]))
+
+
+# What all figures share.
+
+
+def test_winners_within_noise_are_a_tie() -> None:
+    """A cell within twice the standard error of the best has a dashed frame, a policy the word; others have neither."""
+    made = results_of(
+        {"nthreads": [1, 2, 3, 4] * 2, "min_chunk": ["1MiB"] * 4 + ["2MiB"] * 4}, [9, 8, 7, 5, 9, 8, 7, 5.1]
+    )
+    noisy = replace(made, summary=made.summary.assign(time_stdev_s=0.2, replications=10))
+    # Two means of ten runs with a deviation of 0.2 s differ by 0.09 s in the mean: 0.1 s is no difference, 2 s is one.
+    frames = [patch for patch in sim.plot_heat_map(noisy).axes[0].patches if isinstance(patch, Rectangle)]
+    assert sorted((str(frame.get_linestyle()), frame.get_y() + 0.5) for frame in frames) == [("--", 0), ("solid", 1)]
+    policies = replace(noisy, summary=noisy.summary[noisy.summary["nthreads"] == 4].reset_index(drop=True))
+    words = [text.get_text() for text in sim.plot_regret(policies).axes[0].texts]
+    assert "2.0, a tie" in words
+    certain = replace(made, summary=made.summary[made.summary["nthreads"] == 4].reset_index(drop=True))
+    assert "2.0" in [text.get_text() for text in sim.plot_regret(certain).axes[0].texts]
+
+
+def test_thirty_policies_are_not_thirty_lines_of_a_legend() -> None:
+    """Of many lines the best have colours and names, and the others are grey and one entry."""
+    many = [{"min_chunk": f"{k}MiB", "nthreads": n} for k in range(1, 31) for n in (1, 2)]
+    made = results_of(
+        {"nthreads": [each["nthreads"] for each in many], "min_chunk": [each["min_chunk"] for each in many]},
+        [10.0 / int(each["nthreads"]) + i // 2 for i, each in enumerate(many)],
+    )
+    figure = sim.plot_speedup(made)
+    words = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert len(words) <= 9 and "23 others, which take longer" in words
+    assert "simulated min_chunk 1 MiB" in words and "simulated min_chunk 30 MiB" not in words
+    assert overlaps(figure) == []
+
+
+def test_axes_that_span_decades_are_logarithmic() -> None:
+    """Regret from 0 to thousands of percent, and a front over decades, are drawn by decades."""
+    made = results_of({"min_chunk": ["1MiB", "2MiB", "4MiB"]}, [1.0, 20.0, 50.0])
+    assert sim.plot_regret(made).axes[0].get_xscale() == "symlog"
+    assert draw("pareto", made).axes[0].get_xscale() == "log" == draw("pareto", made).axes[0].get_yscale()
+    near = results_of({"min_chunk": ["1MiB", "2MiB", "4MiB"]}, [1.0, 1.2, 1.5])
+    assert sim.plot_regret(near).axes[0].get_xscale() == "linear" == draw("pareto", near).axes[0].get_xscale()
+
+
+def test_points_of_fewer_threads_are_hollow() -> None:
+    """Where fewer threads worked than were allowed the points are hollow, and the legend says so."""
+    made = results_of({"nthreads": [1, 2, 4]}, [4.0, 2.0, 2.0])
+    made = replace(made, summary=made.summary.assign(n_workers=[1.0, 2.0, 2.0]))
+    figure = sim.plot_speedup(made)
+    hollow = [line for line in figure.axes[0].lines if line.get_markerfacecolor() == "white"]
+    assert [list(map(float, line.get_xdata())) for line in hollow] == [[4.0]]  # type: ignore[arg-type]
+    assert "hollow: fewer threads at work than allowed" in [text.get_text() for text in figure.legends[0].get_texts()]
+
+
+def test_the_figure_of_a_run_fits_what_was_asked() -> None:
+    """Beside other work it is what they cost each other, with energy that, with published times both times."""
+    plain = results_of({"nthreads": [1, 2]}, [2.0, 1.0])
+    assert best_kind(plain) == "speedup"
+    assert best_kind(beside({"a": [1.5, 1.1]}, nthreads=[1, 2])) == "interference"
+    assert best_kind(replace(plain, summary=plain.summary.assign(energy_j=[3.0, 2.0]))) == "energy"
+    published = plain.summary.assign(energy_j=[3.0, 2.0], published_time_s=[2.0, 1.0])
+    assert best_kind(replace(plain, summary=published)) == "speedup"
+
+
+def test_sizes_in_bytes_are_read_as_sizes() -> None:
+    """A parameter that is a number of bytes is written with its unit."""
+    assert [word("min_chunk", 67108864), word("chunk_size", 2**30), word("nthreads", 64)] == ["64 MiB", "1 GiB", "64"]
