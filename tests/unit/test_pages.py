@@ -112,13 +112,13 @@ def test_a_browser_sorts_filters_and_fits_a_phone(results: Results, tmp_path: Pa
     var v=Array.from(b.rows).map(function(r){return Number(r.cells[at].dataset.v);});
     var sorted=v.every(function(x,i){return !i||v[i-1]<=x;});
     var box=document.querySelector("input[data-for='t-cases']");
-    box.value='factoring';box.dispatchEvent(new Event('input'));
+    box.value='ktask';box.dispatchEvent(new Event('input'));
     var left=Array.from(b.rows).filter(function(r){return !r.hidden;}).length;
     var p=document.querySelector('.pt');p.dispatchEvent(new Event('focus'));
     var tip=document.getElementById('tip').textContent;
     document.title=[sorted,left,tip.length>10,document.documentElement.scrollWidth<=window.innerWidth].join(' ');
     """
     found = in_browser(tmp_path, results_html(results), script, 500)
-    # Cases of factoring, and those of ktask that one of factoring beats, whose row names it.
+    # Cases of ktask, and those that one of ktask beats, whose row names it.
     sorted_, left, tip, fits = found.split()
     assert (sorted_, tip, fits) == ("true", "true", "true") and 4 <= int(left) < 8
