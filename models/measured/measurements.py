@@ -35,6 +35,27 @@ COLUMNS: Mapping[str, str] = {
     "chunk": "kernel.chunk_size",
     "node": "task.caller_node",
 }
+# What a measured table may say of a row besides: how it is read, and what is known of its time.
+_READ = (
+    "time_s",
+    "stdev_s",
+    "rel_err_pct",
+    "resolution_s",
+    "kernel",
+    "version",
+    "config",
+    "held_out",
+    "client",
+    "machine",
+)
+# Columns of published tables that are for people: nothing is read from them.
+NOTES = (
+    "source", "notes", "note", "comment", "cpus", "nodes", "cores_per_node", "threads_per_core", "memory", "speedup",
+    "saved_pct", "node_pct", "init_ms", "init_stdev_ms", "init_saved_pct", "boot_ms", "boot_stdev_ms", "boot_saved_pct",
+    "metric", "case", "workload", "multiplier", "threads_per_node", "memtype", "qemu_prealloc_threads",
+    "lockedvm_cache_pages", "qemu_init_s", "qemu_init_stdev", "qemu_init_speedup", "physical_cores", "cpus_used",
+    "GBps", "throughput_GBps", "event", "value_us", "kind",
+)  # fmt: skip
 _WITHOUT_HELP = re.compile(r"\b(baseline|no patch|unpatched|vanilla|serial)\b", re.IGNORECASE)
 _WORDS_TRUE = ("true", "yes", "1", "1.0")
 
@@ -217,18 +238,28 @@ def _case(shared: Mapping[str, Any], values: Mapping[str, Any], machine: Machine
     return build_scenario(locate(plain), path, machine=machine)
 
 
-def read_measurements(path: str | Path, machine: Machine, client: str, kernel: str | None = None) -> Measurements:
+def read_measurements(
+    path: str | Path,
+    machine: Machine,
+    client: str,
+    kernel: str | None = None,
+    *,
+    notes: Sequence[str] = (),
+    resolution_s: float = 0.0,
+) -> Measurements:
     """Return somebody's CSV as cases of a client and kernel version on a machine, by its columns.
 
     Columns: time_s; if there, nthreads, size_gib, page_size, chunk (with its unit), node, stdev_s or rel_err_pct,
-    kernel or config (a version, or `baseline`), held_out (rows that are only predicted), any path of a scenario with
-    a dot in it (task.state). Rows of another machine or client are left out. Without a `kernel`, the version is what
+    resolution_s (to which the time is rounded: a time of 0 is then one below it), kernel or config (a version, or
+    `baseline`), held_out (rows that are only predicted), any path of a scenario with a dot in it (task.state). Others
+    are errors, but those of published tables that are for people (NOTES), and `notes`. `resolution_s` is that of rows
+    that don't state one. Rows of another machine or client are left out. Without a `kernel`, the version is what
     the columns kernel or version say, else ktask v1; v1 too where the posted code of that version could not have had
     so many threads (v2 to v4 print figures of v1). A job whose size is not stated is all memory of the machine.
     Raises ValueError.
     """
     path = Path(path)
-    cells = _table(path)
+    cells = _table(path, resolution_s, notes)
     if client not in CLIENTS:
         raise ValueError(
             f"found client {client!r}; allowed are {', '.join(CLIENTS)}{did_you_mean(client, tuple(CLIENTS))}"
@@ -241,6 +272,9 @@ def read_measurements(path: str | Path, machine: Machine, client: str, kernel: s
     whole = CLIENTS[client].model_fields["size"].is_required() if "size" in CLIENTS[client].model_fields else False
     sizes = {"size": f"{machine.memory_bytes // MIB}MiB"} if whole and "size_gib" not in rows else {}
     columns: dict[str, str | None] = {**COLUMNS, **{str(n): str(n) for n in rows.columns if "." in str(n)}}
+    of_every_node = CLIENTS[client].on_every_node and "node" in rows.columns
+    if of_every_node:
+        columns["node"] = None
     parts = []
     for number, (index, row) in enumerate(rows.iterrows(), 2):
         shared = {"task": {"client": client} | sizes, "kernel": {"as_posted": False}}
@@ -264,26 +298,38 @@ def read_measurements(path: str | Path, machine: Machine, client: str, kernel: s
     if not rows["fitted"].any():
         raise ValueError(f"{path}: every row is held out; at least one is needed to fit to")
     scenario = Scenario.combine(path.stem, f"What of {path.stem} does the model explain?", parts)
-    notes = f"No size is stated: {sizes['size']}, all memory of {machine.name}, is taken." if sizes else ""
-    return Measurements(path.stem, rows, scenario, left_out=tuple(left_out), notes=notes)
+    remarks = [f"No size is stated: {sizes['size']}, all memory of {machine.name}, is taken."] if sizes else []
+    if of_every_node:
+        remarks.append(
+            f"The column node says nothing here: {client} has a thread of its own on every node, all at once."
+        )
+    return Measurements(path.stem, rows, scenario, left_out=tuple(left_out), notes=" ".join(remarks))
 
 
 def _said(at: str, message: str) -> str:
     return f"{at}: {message}" if at else message
 
 
-def _table(path: Path) -> pd.DataFrame:
+def _check_columns(cells: pd.DataFrame, notes: Sequence[str], path: Path) -> None:
+    """Refuse columns that mean nothing: a mistyped one would be ignored without a word."""
+    known = (*COLUMNS, *_READ)
+    strange = [str(n) for n in cells.columns if str(n) not in (*known, *NOTES, *notes) and "." not in str(n)]
+    if strange:
+        found = strange[0]
+        raise ValueError(
+            f"{path}, line 1: found column {found!r}; allowed are {', '.join(known)}, paths of a scenario with a dot "
+            f"(task.state), and columns for people that you name with --note{did_you_mean(found, known)}"
+        )
+
+
+def _table(path: Path, resolution_s: float, notes: Sequence[str]) -> pd.DataFrame:
     cells = read_cells(path)
     if "time_s" not in cells.columns:
         known = [str(name) for name in cells.columns]
         raise ValueError(f"{path} has no column time_s; it has {', '.join(known)}{did_you_mean('time_s', known)}")
+    _check_columns(cells, notes, path)
     times = pd.to_numeric(cells["time_s"], errors="coerce")
-    wrong = cells[~(times > 0)]
-    if len(wrong):
-        index = int(wrong.index[0])
-        found = describe(cells["time_s"].tolist()[index])
-        raise ValueError(f"{path}, line {index + 2}: found time_s {found}; allowed is more than 0 s")
-    for column in ("nthreads", "size_gib", "stdev_s", "rel_err_pct"):
+    for column in ("nthreads", "size_gib", "stdev_s", "rel_err_pct", "resolution_s"):
         if column in cells.columns:
             numbers = pd.to_numeric(cells[column], errors="coerce")
             wrong = cells[numbers.isna() & cells[column].notna() | (numbers < 0)]
@@ -292,7 +338,26 @@ def _table(path: Path) -> pd.DataFrame:
                 found = describe(cells[column].tolist()[index])
                 raise ValueError(f"{path}, line {index + 2}: found {column} {found}; allowed are numbers from 0 on")
             cells[column] = numbers
-    cells["time_s"] = times
+    stated = cells["resolution_s"] if "resolution_s" in cells else pd.Series(math.nan, index=cells.index)
+    resolutions = stated.fillna(resolution_s)
+    below = (times == 0) & (resolutions > 0)
+    wrong = cells[~(times > 0) & ~below]
+    if len(wrong):
+        index = int(wrong.index[0])
+        found = describe(cells["time_s"].tolist()[index])
+        rounded = "; if it was rounded to 0, say to what in a column resolution_s, or with --resolution"
+        allowed = f"allowed is more than 0 s{rounded if times[index] == 0 else ''}"
+        raise ValueError(f"{path}, line {index + 2}: found time_s {found}; {allowed}")
+    if "stdev_s" in cells:
+        wide = cells[(cells["stdev_s"] >= times) & ~below]
+        if len(wide):
+            index = int(wide.index[0])
+            found = f"found stdev_s {wide['stdev_s'].iloc[0]:g} beside time_s {times[index]:g}"
+            raise ValueError(f"{path}, line {index + 2}: {found}; allowed is less than the time: is it in other units?")
+    cells["time_s"] = times.where(~below, resolutions)
+    if (resolutions > 0).any():
+        cells["resolution_s"] = resolutions
+    cells["below"] = below
     if cells.empty:
         raise ValueError(f"{path} has no rows; at least one is needed")
     return cells

@@ -51,11 +51,16 @@ def version_of(trace: KernelTrace) -> str:
     )
 
 
-def read_any_measurements(path: Path, machine: Machine, client: str, kernel: str | None = None) -> Measurements:
-    """Return a user's CSV, or a trace or boot log, as cases. Raises ValueError, and InputError as their readers."""
+def read_any_measurements(
+    path: Path, machine: Machine, client: str, kernel: str | None = None, **of_csv: Any
+) -> Measurements:
+    """Return a user's CSV, or a trace or boot log, as cases; `of_csv` are options of read_measurements.
+
+    Raises ValueError, and InputError as their readers.
+    """
     if path.is_file() and any(sign in read_content(path) for sign in _SIGNS):
         return read_trace_measurements(path, machine, client, kernel)
-    return read_measurements(path, machine, client, kernel)
+    return read_measurements(path, machine, client, kernel, **of_csv)
 
 
 def read_trace_measurements(path: Path, machine: Machine, client: str, kernel: str | None = None) -> Measurements:

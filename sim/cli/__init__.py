@@ -36,6 +36,8 @@ _COMMANDS = {
     "host": ("hosts", "host"),
     "import": ("hosts", "import_machine"),
     "calibrate": ("hosts", "calibrate"),
+    "fit": ("published", "fit_times"),
+    "compare": ("published", "compare_tables"),
     "validate": ("hosts", "validate"),
     "trace": ("boots", "trace"),
 }

@@ -29,7 +29,7 @@ from models.text.units import parse_size
 from sim.cli.host_options import HOST_OPTIONS, host_options
 from sim.cli.jobs import JOBS
 from sim.cli.programs import COUNT, measure_page_faults, validate_programs
-from sim.cli.published import calibrate_table, validate_tables, validate_transfer
+from sim.cli.published import fit_to_table, validate_tables, validate_transfer
 from sim.compare.host import describe_validation
 from sim.compare.host import validate as compare
 from sim.fit.host import Calibration, CalibrationError, describe_calibration
@@ -184,18 +184,16 @@ def calibrate(
     memory_share: float,
     allow_hugepage_pool: bool,
 ) -> None:
-    """Fit a machine file to this host, by clearing memory on it, or to a CSV of MEASUREMENTS.
+    """Fit a machine file to this host, by clearing memory on it.
 
-    The CSV has time_s, and as far as there are such columns nthreads, size_gib, stdev_s, node, chunk, kernel,
-    page_size, and held_out for rows that are only to be predicted.
+    With MEASUREMENTS it does what `ktask-sim fit` does.
+
+    Exit status: 1 if the calibration failed, as on a host that was busy meanwhile; it says what to do.
     """
     if measurements is not None:
         _refuse_given(("seconds", *HOST_OPTIONS), "a calibration of this host, without MEASUREMENTS")
-        output = output or Path(f"{measurements.stem}-fitted.yaml")
-        for path in (output, output.with_suffix(".csv")):
-            _refuse_existing(path, force)
-        calibrate_table(measurements, machine_name, client, kernel, figures, output, jobs)
-        return
+        click.echo(f"note: `ktask-sim fit {measurements}` is the new name of this", err=True)
+        sys.exit(fit_to_table(measurements, machine_name, client, kernel, figures, output, jobs, force))
     _refuse_given(("machine_name", "client", "kernel", "figures", "jobs"), "a CSV of MEASUREMENTS")
     real = real_backend()
     output = output or Path(f"{real.host_name()}.yaml")
@@ -256,14 +254,16 @@ def validate(
     memory_share: float,
     allow_hugepage_pool: bool,
 ) -> None:
-    """Compare the simulation with published TABLES, by default all, or with runs on this host.
+    """Compare the simulation with runs on this host (--backend real).
 
-    With --backend real, runs of pages cleared that were not used in the fit; or of programs, named by their clients in
-    place of tables: qemu_prealloc, jvm_pretouch. Exit status then: 0 all cases agree, 1 one does not, 2 none
-    disagrees but one is undecided.
+    Without that, it does what `ktask-sim compare` does: published TABLES, by default all. With it, runs of pages
+    cleared that were not used in the fit; or of programs, named by their clients in place of tables: qemu_prealloc,
+    jvm_pretouch. Exit status then: 0 all cases agree, 1 one does not, 2 none disagrees but one is undecided.
     """
     if backend == "published":
         _refuse_given(("machine_file", "seconds", *HOST_OPTIONS), "--backend real")
+        told = " ".join(["ktask-sim compare", *tables])
+        click.echo(f"note: `{told}` is the new name of this; `validate --backend real` is about this host", err=True)
         (validate_transfer if without else validate_tables)(tables, output, jobs)
         return
     _refuse_given(("jobs", "without"), "published tables")

@@ -1,469 +1,467 @@
-"""Fitting a machine's figures to a table of somebody's measurements: the simulation is the model that is fitted.
-
-Few rows, and figures that are roughly known before: each has a prior, wide, around the value that the machine's file or
-the client has (a lognormal), and what is found is the most likely value given both. The errors are those of the
-quadratic approximation there. A figure that is no better known afterwards was not determined by the data.
-"""
+"""Figures of a machine, a kernel or other work fitted to a table of somebody's measurements (`sim.fit.fit`)."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from pydantic import BeforeValidator
 from tabulate import tabulate
 
-from models.clients import CLIENTS, Costs
+from models.clients import CLIENTS
 from models.machine import Machine
-from models.machine.capacity import CapacityCurve
 from models.measured.measurements import Measurements, spread_of
-from models.memory.figures import PAGE_FIGURES, PageFigures, page_figures_of, width
 from models.scenario.case import Case
-from models.text.units import GIB, format_rate, format_time
+from models.text.units import parse_rate
 from sim.engine.run import run_case
+from sim.fit.figures import DEFAULT_KNEE, Figure, figure_of, names_for, put, put_into, scaled
+from sim.fit.fit import IMPOSSIBLE_S, MODEL_ERROR, MODEL_ERROR_SPREAD, SEEN, Posterior, Prior, Rows, Vector, fit
+from sim.fit.verdict import Verdict, judge
 from sim.runs.executors import processes
 
-Vector = np.ndarray[Any, np.dtype[np.float64]]
-
-_WIDE, _NARROW = 0.7, 0.2  # standard deviation of ln(value) before the fit: a factor of 2, or of 1.2
-_SHARE = 0.25  # of the shortest run: the standard deviation of a time of which nobody has said anything
-_DETERMINED, _SEEN = 0.5, 0.95  # a figure is determined, or seen at all, up to this share of its prior's error
-_MODEL_ERROR = 0.03  # of the simulation, as a share of a time: what it does at best on published tables
+_DETERMINED = 0.5  # a figure is, up to this share of the standard deviation that it had before
 _LEAST_SPREAD = 0.01  # of a measurement whose spread is not stated
-_STEP = 0.01  # of a derivative: the simulation has chance in it, and steps of whole chunks
-_LARGEST = 3.0  # ln of the factor by which a figure may move
-
-
-@dataclass(frozen=True)
-class Figure:
-    """A figure of a machine file before the fit: `prior` is the standard deviation of its logarithm.
-
-    A figure that is 0 as far as is known is `additive`: `value` is then its standard deviation, and `prior` 1.
-    """
-
-    name: str  # its key: rates.clear_rate, pages.pin_rate
-    value: float  # SI units
-    prior: float
-    additive: bool = False
-
-    def at(self, x: float) -> float:
-        """Return the value at a place on the scale of the fit, where 0 is what was known before."""
-        return self.value * x if self.additive else self.value * math.exp(x)
+_FELT = 0.03  # a figure that changes no row by this, moved by twice its standard deviation, is left out
 
 
 @dataclass(frozen=True)
 class Fitted:
-    """A figure after the fit, with its standard error, in SI units; `unsure` is that error over the one before."""
+    """A figure after the fit.
 
-    name: str
+    Attributes:
+        figure: what it was before.
+        value: what was found, in SI units.
+        stderr: its standard error, likewise.
+        unsure: that error over the one before.
+    """
+
+    figure: Figure
     value: float
     stderr: float
     unsure: float
-    before: float
+
+    @property
+    def name(self) -> str:
+        """Its path."""
+        return self.figure.name
+
+    @property
+    def at_limit(self) -> bool:
+        """Whether it ended at a limit of what a file may have."""
+        return self.figure.at_a_limit(self.value)
 
     @property
     def determined(self) -> bool:
         """Whether the data tell it much better than it was known before."""
-        return self.unsure <= _DETERMINED
+        return self.unsure <= _DETERMINED and not self.at_limit
 
     @property
     def seen(self) -> bool:
-        """Whether the data say anything of it."""
-        return self.unsure <= _SEEN
+        """Whether the data say anything of it; if not, it stays as it was."""
+        return self.unsure <= SEEN
 
     @property
     def verdict(self) -> str:
-        """Whether the data determine it, in a word or two."""
+        """Whether the data determine it, in a few words."""
+        if self.seen and self.at_limit:
+            return "no: at the limit of what a file may have"
         return "yes" if self.determined else "hardly" if self.seen else "no: as before"
 
     def words(self) -> str:
         """Return the value and its error with their unit."""
-        return f"{_format(self.name, self.value)} ± {_format(self.name, self.stderr)}"
+        return f"{self.figure.words(self.value)} ± {self.figure.words(self.stderr)}"
 
 
 @dataclass(frozen=True)
 class TableFit:
     """A machine fitted to a table.
 
-    `cells` has the table's rows, with `predicted_s`, `error_pct`, and `low_s` and `high_s`: where a measurement of a
-    row that was not fitted lies with a probability of 95 %, by the errors of the figures, the model's own and the
-    spread.
+    Attributes:
+        machine: with the figures that the rows say something of.
+        figures: what was found.
+        cells: the table's rows, with `predicted_s`, `error_pct`; `low_s` and `high_s`, between which a measurement of
+            the row lies with a probability of 95 %, `low50_s` and `high50_s` with one of 50 %; for fitted rows
+            `left_out_s` and `left_out_error_pct`, of the prediction by the other rows.
+        model_error: the model's own error, as a share of a time, as the rows tell it.
+        verdict: whether the model describes the table.
+        unfelt: names of figures that no row depends on.
     """
 
     machine: Machine
     figures: tuple[Fitted, ...]
     cells: pd.DataFrame
+    model_error: float
+    verdict: Verdict
+    unfelt: tuple[str, ...] = ()
 
 
-def fit_table(measured: Measurements, figures: Sequence[Figure], *, jobs: int = 1) -> TableFit:
+def figures_of(measured: Measurements, client: str | None = None, names: Sequence[str] | None = None) -> list[Figure]:
+    """Return the figures that a table may determine, or those of certain names.
+
+    Args:
+        measured: the table.
+        client: of a machine file's `clients:`; by default that of the table.
+        names: paths of figures; by default all of the machine file that the client may depend on.
+
+    Returns:
+        The figures, with what is known of each before the fit.
+
+    Raises:
+        ValueError: a name is none that can be fitted, or no case can be made of the table.
+
+    >>> from models.measured.measurements import load_measurements
+    >>> [figure.name for figure in figures_of(load_measurements("vfio_pin_xeon_8160"), names=["links.bandwidth"])]
+    ['links.bandwidth']
+    """
+    if measured.scenario is None:
+        raise ValueError(f"{measured.name} has no row that a case can be made of")
+    cases = measured.scenario.cases
+    if client is not None and client not in CLIENTS:
+        raise ValueError(f"found client {client!r}; allowed are {', '.join(CLIENTS)}")
+    chosen = names_for(cases[0]) if names is None else list(dict.fromkeys(names))
+    return [_of_any(cases, name) for name in chosen]
+
+
+def _of_any(cases: Sequence[Case], name: str) -> Figure:
+    """Return a figure of the first case that has it. Raises ValueError where none has."""
+    first: ValueError | None = None
+    for case in cases:
+        try:
+            return figure_of(case, name)
+        except ValueError as error:
+            first = first or error
+    assert first is not None
+    raise first
+
+
+def fit_table(
+    measured: Measurements,
+    figures: Sequence[Figure],
+    *,
+    jobs: int = 1,
+    model_error: float = MODEL_ERROR,
+    model_error_spread: float = MODEL_ERROR_SPREAD,
+) -> TableFit:
     """Fit figures to the fitted rows of a table of measurements, all on one machine, and predict the others.
 
-    Raises ValueError if no row is to be fitted.
+    Args:
+        measured: the table, with the rows that are `fitted`.
+        figures: what is fitted (`figures_of`).
+        jobs: processes.
+        model_error: median of the model's own error before a row is seen, as a share of a time.
+        model_error_spread: standard deviation of its logarithm.
+
+    Returns:
+        The machine, what is known of each figure, and each row's prediction.
+
+    Raises:
+        ValueError: no row is to be fitted.
+
+    >>> from models.measured.measurements import load_measurements
+    >>> vfio = load_measurements("vfio_pin_xeon_8160")
+    >>> found = fit_table(vfio, figures_of(vfio, names=["pages.pin_rate"]))
+    >>> found.figures[0].name
+    'pages.pin_rate'
     """
     chosen = np.flatnonzero(measured.rows["fitted"].to_numpy(bool))
     if measured.scenario is None or not len(chosen):
         raise ValueError("no row is to be fitted")
     rows, cases = measured.rows, measured.scenario.cases
-    machine = cases[0].machine
-    spread = spread_of(rows).fillna(_LEAST_SPREAD).clip(lower=_LEAST_SPREAD).to_numpy(float)
-    sigma = np.hypot(spread, _MODEL_ERROR)
+    spread = _spreads(rows)
     log_times = np.log(rows["time_s"].to_numpy(float))
-    with _predictor(jobs) as predict:
-        fit = _Fit(machine, figures, [cases[i] for i in chosen], log_times[chosen], sigma[chosen], predict)
-        fit.run()
-        fitted = fit.machine_at(fit.found)
-        slopes, predicted = fit.slopes(cases)
-    covariance = fit.covariance()
-    unsure = np.sqrt(np.einsum("ri,ij,rj->r", slopes, covariance, slopes))
-    width = 1.96 * np.sqrt(unsure**2 + (sigma * fit.excess()) ** 2)
-    stderrs = np.sqrt(np.diag(covariance))
-    found = tuple(
-        Fitted(
-            f.name,
-            value := fit.value_at(f, x, fitted),
-            float(e) * (f.value if f.additive else value),
-            float(e) / f.prior,
-            f.at(0.0),
+    below = rows["below"].to_numpy(bool) if "below" in rows else np.zeros(len(rows), bool)
+    with _Times.of(cases, jobs) as times:
+        felt = _felt(times, figures, rows["time_s"].to_numpy(float))
+        prior = Prior(
+            np.array([figure.prior for figure in felt]),
+            np.array([figure.bounds()[0] for figure in felt]),
+            np.array([figure.bounds()[1] for figure in felt]),
+            model_error,
+            model_error_spread,
         )
-        for f, x, e in zip(figures, fit.found, stderrs, strict=True)
-    )
-    table = rows.assign(
-        predicted_s=predicted,
-        error_pct=(predicted / rows["time_s"] - 1) * 100,
-        low_s=predicted * np.exp(-width),
-        high_s=predicted * np.exp(width),
-    )
-    return TableFit(fitted, found, table)
+
+        def predict(x: Vector, numbers: Sequence[int]) -> Vector:
+            return np.log(times(values_at(felt, x), numbers))
+
+        fitted_rows = Rows(log_times[chosen], spread[chosen], below[chosen])
+        found = fit(predict, fitted_rows, [int(i) for i in chosen], len(cases), prior)
+    kept = {f.name: x for f, x in zip(felt, found.x, strict=True) if x != 0.0 or f.additive}
+    values = values_at(felt, found.x)
+    machine = machine_with(cases[0].machine, {name: values[name] for name in kept if values[name] or name in kept})
+    results = tuple(_fitted(felt[i], values, found, i) for i in range(len(felt)))
+    table = _cells(rows, found, spread, chosen, below)
+    unfelt = tuple(figure.name for figure in figures if figure.name not in values)
+    return TableFit(machine, results, table, found.model_error, judge(table, found.model_error), unfelt)
 
 
-class _Fit:
-    """Least squares over the logarithms of times, with the priors as further residuals."""
-
-    def __init__(
-        self,
-        machine: Machine,
-        figures: Sequence[Figure],
-        cases: Sequence[Case],
-        log_times: Vector,
-        sigma: Vector,
-        predict: Predict,
-    ) -> None:
-        self._machine = machine
-        self._figures = figures
-        self._cases = cases
-        self._log_times = log_times
-        self._sigma = sigma
-        self._predict = predict
-        self._priors = np.array([figure.prior for figure in figures])
-        self.found: Vector = np.zeros(len(figures))
-
-    def run(self) -> None:
-        """Find the most likely figures, as logarithms of factors on what they were before."""
-        from scipy.optimize import least_squares  # takes a while, which other commands don't need
-
-        if self._figures:
-            found = least_squares(
-                self._residuals,
-                [_STEP if f.additive else 0.0 for f in self._figures],
-                jac=self._jacobian,
-                bounds=([0.0 if f.additive else -_LARGEST for f in self._figures], _LARGEST),
-                x_scale=self._priors,
-                ftol=1e-5,
-                xtol=1e-4,
-                max_nfev=40,
-            )
-            self.found = np.asarray(found.x, dtype=float)
-
-    def _residuals(self, x: Vector) -> Vector:
-        times = self._predict(self._cases, self.machine_at(x))
-        return np.concatenate([(np.log(times) - self._log_times) / self._sigma, x / self._priors])
-
-    def _jacobian(self, x: Vector) -> Vector:
-        slopes, _ = self._slopes(self._cases, x)
-        return np.concatenate([slopes / self._sigma[:, None], np.diag(1.0 / self._priors)])
-
-    def machine_at(self, x: Vector) -> Machine:
-        """Return the machine with the figures moved by the factors exp(x)."""
-        machine = self._machine
-        for figure, value in zip(self._figures, x, strict=True):
-            machine = put(machine, figure.name, self.value_at(figure, value, machine))
-        return machine
-
-    def value_at(self, figure: Figure, x: float, machine: Machine) -> float:
-        """Return a figure's value at a place; the rate of the serial loop is known relative to that of clearing."""
-        moved = machine.rates.clear_bytes_per_s / self._machine.rates.clear_bytes_per_s
-        return figure.at(x) * (moved if figure.name == "rates.serial_clear_rate" else 1.0)
-
-    def slopes(self, cases: Sequence[Case]) -> tuple[Vector, Vector]:
-        """Return the derivatives of the logarithms of the times of cases by the figures, and the times."""
-        return self._slopes(cases, self.found)
-
-    def _slopes(self, cases: Sequence[Case], x: Vector) -> tuple[Vector, Vector]:
-        times = self._predict(cases, self.machine_at(x))
-        columns = []
-        for i in range(len(self._figures)):
-            moved = x.copy()
-            moved[i] += _STEP
-            columns.append((np.log(self._predict(cases, self.machine_at(moved))) - np.log(times)) / _STEP)
-        slopes = np.array(columns).T if columns else np.zeros((len(cases), 0))
-        return slopes, times
-
-    def covariance(self) -> Vector:
-        """Return the covariance of the figures' logarithms, measurements and priors taken together."""
-        slopes, _ = self.slopes(self._cases)
-        weighted = slopes / self._sigma[:, None]
-        information = weighted.T @ weighted / self.excess() ** 2 + np.diag(1.0 / self._priors**2)
-        return np.asarray(np.linalg.inv(information), dtype=float)
-
-    def excess(self) -> float:
-        """Return by how much fitted rows miss the model more than their errors say, at least 1."""
-        free = len(self._cases) - len(self._figures)
-        if free < 1:
-            return 1.0
-        misses = (np.log(self._predict(self._cases, self.machine_at(self.found))) - self._log_times) / self._sigma
-        return max(1.0, float(np.sqrt(np.sum(misses**2) / free)))
+def _spreads(rows: pd.DataFrame) -> Vector:
+    """Return the spread of each row's measurement as a share, with what its resolution adds."""
+    spread = spread_of(rows).fillna(_LEAST_SPREAD).clip(lower=_LEAST_SPREAD).to_numpy(float)
+    if "resolution_s" in rows:
+        rounded = rows["resolution_s"].fillna(0.0).to_numpy(float) / rows["time_s"].to_numpy(float) / math.sqrt(12)
+        spread = np.hypot(spread, rounded)
+    return np.asarray(spread)
 
 
-Predict = Callable[[Sequence[Case], Machine], Vector]
+def values_at(figures: Sequence[Figure], x: Vector) -> dict[str, float]:
+    """Return the values of figures at x, by name; some move in proportion to others."""
+    values = {figure.name: figure.at(float(at)) for figure, at in zip(figures, x, strict=True)}
+    before = {figure.name: figure.value for figure in figures}
+    for figure in figures:
+        if figure.relative_to in values:
+            values[figure.name] *= values[figure.relative_to] / before[figure.relative_to]
+    return values
 
 
-@contextmanager
-def _predictor(jobs: int) -> Iterator[Predict]:
-    """Give what predicts the times of cases on a machine, each machine once."""
-    known: dict[tuple[int, str], float] = {}
-    with processes(jobs) if jobs > 1 else _nothing() as pool:
-
-        def predict(cases: Sequence[Case], machine: Machine) -> Vector:
-            key = repr((machine.rates, machine.pages, machine.clients))
-            quiet = [_quiet(case, machine) for case in cases]
-            missing = [i for i, case in enumerate(cases) if (id(case), key) not in known]
-            times = pool.map(_time, [quiet[i] for i in missing]) if pool else map(_time, [quiet[i] for i in missing])
-            for i, time_s in zip(missing, times, strict=True):
-                known[id(cases[i]), key] = time_s
-            return np.array([known[id(case), key] for case in cases])
-
-        yield predict
+def machine_with(machine: Machine, values: Mapping[str, float]) -> Machine:
+    """Return a machine with figures of its file in place; those of a scenario are left out."""
+    for name, value in values.items():
+        if name.partition(".")[0] in ("rates", "pages", "clients", "links", "workers"):
+            machine = put(machine, name, value)
+    return machine
 
 
-@contextmanager
-def _nothing() -> Iterator[None]:
-    yield None
+class _Times:
+    """The times of cases with figures in place, each simulated once."""
+
+    def __init__(self, cases: Sequence[Case], pool: Any) -> None:
+        self._cases, self._pool = [_quiet(case) for case in cases], pool
+        self._known: dict[tuple[int, tuple[tuple[str, float], ...]], float] = {}
+        same = {id(case): case for case in cases}
+        self.machine = next(iter(same.values())).machine
+
+    @staticmethod
+    @contextmanager
+    def of(cases: Sequence[Case], jobs: int) -> Iterator[_Times]:
+        """Give the times of cases, made in so many processes."""
+        if jobs == 1:
+            yield _Times(cases, None)
+            return
+        with processes(jobs) as pool:
+            yield _Times(cases, pool)
+
+    def __call__(self, values: Mapping[str, float], numbers: Sequence[int]) -> Vector:
+        key = tuple(values.items())
+        missing = [i for i in dict.fromkeys(numbers) if (i, key) not in self._known]
+        if missing:
+            machine = machine_with(self._cases[0].machine, values)
+            of_scenario = {n: v for n, v in values.items() if n.partition(".")[0] in ("kernel", "task", "background")}
+            cases = [replace(self._cases[i], machine=machine) for i in missing]
+            for name, value in of_scenario.items():
+                cases = [_put_where_it_is(case, name, value) for case in cases]
+            found = self._pool.map(_time, cases) if self._pool else map(_time, cases)
+            self._known |= {(i, key): time_s for i, time_s in zip(missing, found, strict=True)}
+        return np.array([self._known[i, key] for i in numbers])
 
 
-def _quiet(case: Case, machine: Machine) -> Case:
+def _put_where_it_is(case: Case, name: str, value: float) -> Case:
+    try:
+        return put_into(case, name, value)
+    except AttributeError:  # a figure of another row's task
+        return case
+
+
+def _quiet(case: Case) -> Case:
     """Return a case without noise: what is left of chance is where a caller starts and is pulled to."""
-    rates = replace(machine.rates, chunk_noise=0.0, run_noise=0.0)
-    return replace(
-        case,
-        machine=replace(machine, rates=rates),
-        kernel=case.kernel.model_copy(update={"start_latency_cv": 0.0}),
-    )
+    rates = replace(case.machine.rates, chunk_noise=0.0, run_noise=0.0)
+    kernel = case.kernel.model_copy(update={"start_latency_cv": 0.0})
+    return replace(case, machine=replace(case.machine, rates=rates), kernel=kernel)
 
 
 def _time(case: Case) -> float:
-    return float(np.mean([run_case(case, i).time_s for i in range(max(1, case.replications))]))
+    try:
+        return float(np.mean([run_case(case, i).time_s for i in range(max(1, case.replications))]))
+    except ValueError:  # figures that contradict each other, as a lock that is held for longer than the work takes
+        return IMPOSSIBLE_S
 
 
-def figures_of(measured: Measurements, client: str, names: Sequence[str] | None = None) -> list[Figure]:
-    """Return the figures that a table of a client may determine, or those of certain names.
+def _felt(times: _Times, figures: Sequence[Figure], measured_s: Vector) -> list[Figure]:
+    """Return the figures that some row depends on, with a scale for those that were 0."""
+    numbers = list(range(len(measured_s)))
+    plain = times({}, numbers)
+    found = []
+    for figure in figures:
 
-    Raises ValueError for a name that is no figure of a machine file, and for a table without a case.
+        def added(value: float, name: str = figure.name) -> float:
+            return float((np.abs(times({name: value}, numbers) - plain) / measured_s).max())
+
+        def effect(value: float, name: str = figure.name) -> float:
+            return float(np.abs(np.log(times({name: value}, numbers) / plain)).max())
+
+        figure = scaled(figure, added)
+        sides = (1.0,) if figure.additive else (2 * figure.prior, -2 * figure.prior)
+        if any(effect(figure.at(side)) > _FELT for side in sides):
+            found.append(figure)
+    return found
+
+
+def _fitted(figure: Figure, values: Mapping[str, float], found: Posterior, i: int) -> Fitted:
+    value, stderr, unsure = values[figure.name], float(found.stderrs[i]), float(found.unsure[i])
+    return Fitted(figure, value, stderr * (figure.value if figure.additive else value), unsure)
+
+
+def _cells(rows: pd.DataFrame, found: Posterior, spread: Vector, chosen: Any, below: Any) -> pd.DataFrame:
+    measured = rows["time_s"].to_numpy(float)
+    predicted = np.exp(found.log_times)
+    left_out = np.full(len(rows), math.nan)
+    left_out[chosen] = np.exp(found.left_out)
+    wide, half = (
+        np.exp([found.interval(i, float(spread[i]), share) for i in range(len(rows))]) for share in (0.95, 0.5)
+    )
+
+    def error_pct(times: Vector) -> Vector:
+        error = (times / measured - 1) * 100
+        return np.asarray(np.where(below, np.maximum(0.0, error), error))
+
+    return rows.assign(
+        predicted_s=predicted,
+        error_pct=error_pct(predicted),
+        low_s=wide[:, 0],
+        high_s=wide[:, 1],
+        low50_s=half[:, 0],
+        high50_s=half[:, 1],
+        left_out_s=left_out,
+        left_out_error_pct=error_pct(left_out),
+    )
+
+
+# --- what is made of it ---------------------------------------------------------------------------------------------
+
+
+def fitted_document(document: Mapping[str, Any], fitted: TableFit, source: str) -> dict[str, Any]:
+    """Return a machine file's data with the fitted figures in place.
+
+    Args:
+        document: the data of the file that the fit began with.
+        fitted: what was found.
+        source: the table's name.
+
+    Returns:
+        The data. Figures that the table says nothing of are as they were; those of a scenario are in no machine file.
     """
-    if measured.scenario is None:
-        raise ValueError(f"{measured.name} has no row that a case can be made of")
-    machine = measured.scenario.cases[0].machine
-    if names is None:
-        names = [*_rate_names(machine, client), *(cost_name(client, cost) for cost in _costs(client, machine))]
-    shortest_s = float(measured.rows["time_s"].min())
-    return [_figure(machine, name, _SHARE * shortest_s) for name in names]
-
-
-def _rate_names(machine: Machine, client: str) -> list[str]:
-    names = ["rates.memory_bandwidth"]
-    if CLIENTS[client].clears:
-        names = ["rates.clear_rate", "rates.serial_clear_rate", *names]
-        names += [f"rates.remote_factors.{distance}" for distance in sorted(set(machine.distances.values()) - {10})]
-        if machine.rates.memory_curve.knee is not None:
-            names.append("rates.memory_knee")
-    return names
-
-
-def _costs(client: str, machine: Machine) -> Mapping[str, float]:
-    """Return the costs of a client on a machine."""
-    field = CLIENTS[client].model_fields.get("costs")
-    if field is None:
-        return {}
-    default: Costs = field.default
-    known = page_figures_of(type(default))
-    pages = {name: value for name, value in machine.pages.items() if name in known}
-    found = {**default.model_dump(), **pages, **machine.clients.get(client, {})}
-    return {name: value for name, value in found.items() if isinstance(value, float)}
-
-
-def cost_name(client: str, cost: str) -> str:
-    """Return the path of a cost in a machine file: a page's figures are all clients'."""
-    shared = page_figures_of(type(CLIENTS[client].model_fields["costs"].default))
-    return f"pages.{cost}" if cost in shared else f"clients.{client}.{cost}"
-
-
-def _figure(machine: Machine, name: str, unknown_s: float) -> Figure:
-    part, _, rest = name.partition(".")
-    rates = machine.rates
-    known = {
-        "clear_rate": (rates.clear_bytes_per_s, _WIDE),
-        "serial_clear_rate": (rates.serial_clear_bytes_per_s, _NARROW),
-        "memory_bandwidth": (rates.memory_bytes_per_s, _WIDE),
-        "memory_knee": (rates.memory_curve.knee or 0.0, _WIDE),
-        "core_throughput": (rates.core_throughput, _NARROW),
-    }
-    if part == "rates" and rest in known and known[rest][0]:
-        return Figure(name, *known[rest])
-    if part == "rates" and rest.startswith("remote_factors."):
-        return Figure(name, rates.remote_factors.get(int(rest.partition(".")[2]), 1.0), _NARROW)
-    if part == "pages" and rest in PAGE_FIGURES:
-        value = machine.pages.get(rest, getattr(PageFigures(), rest))
-        return Figure(name, value, width(rest)) if value > 0.0 else Figure(name, unknown_s, 1.0, additive=True)
-    client, _, cost = rest.partition(".")
-    if part == "clients" and client in CLIENTS and cost in _costs(client, machine):
-        value = _costs(client, machine)[cost]
-        return Figure(name, value, _WIDE) if value > 0.0 else Figure(name, unknown_s, 1.0, additive=True)
-    raise ValueError(f"found {name!r}, which is no figure of machine {machine.name} that can be fitted")
-
-
-def put(machine: Machine, name: str, value: float) -> Machine:
-    """Return the machine with a figure in place."""
-    part, _, rest = name.partition(".")
-    if part == "clients":
-        client, _, cost = rest.partition(".")
-        own = {**machine.clients.get(client, {}), cost: value}
-        return replace(machine, clients={**machine.clients, client: own})
-    if part == "pages":
-        return replace(machine, pages={**machine.pages, rest: value})
-    rates = machine.rates
-    if rest == "clear_rate":
-        serial = rates.serial_clear_bytes_per_s / rates.clear_bytes_per_s * value
-        rates = replace(rates, clear_bytes_per_s=value, serial_clear_bytes_per_s=serial)
-    elif rest == "serial_clear_rate":
-        rates = replace(rates, serial_clear_bytes_per_s=value)
-    elif rest == "memory_bandwidth":
-        rates = replace(rates, memory_bytes_per_s=value)
-    elif rest == "memory_knee":
-        rates = replace(rates, memory_curve=CapacityCurve(max(1.0, value), rates.memory_curve.decline))
-    elif rest == "core_throughput":
-        rates = replace(rates, core_throughput=value)
-    else:
-        factors = {**rates.remote_factors, int(rest.partition(".")[2]): min(1.0, value)}
-        rates = replace(rates, remote_factors=factors)
-    return replace(machine, rates=rates)
-
-
-def _is_time(name: str) -> bool:
-    """Return whether a figure is a cost of a client in seconds; others are rates and plain numbers."""
-    part, _, rest = name.partition(".")
-    client, _, cost = rest.partition(".")
-    if part == "pages":
-        field = PageFigures.model_fields[rest]
-    elif part == "clients":
-        field = type(CLIENTS[client].model_fields["costs"].default).model_fields[cost]
-    else:
-        return False
-    return any(isinstance(part, BeforeValidator) for part in field.metadata) and not name.endswith("rate")
-
-
-def _format(name: str, value: float) -> str:
-    last = name.rpartition(".")[2]
-    if last.endswith(("rate", "bandwidth")):
-        return format_rate(value)
-    if _is_time(name):
-        return format_time(value)
-    return f"{value:.3g}"
-
-
-def fitted_document(document: Mapping[str, Any], fit: TableFit, source: str) -> dict[str, Any]:
-    """Return a machine file's data with the fitted figures in place; `source` names the table."""
-    changed = dict(document)
+    changed = {key: dict(value) if isinstance(value, Mapping) else value for key, value in document.items()}
     changed["rates"] = dict(document["rates"])
-    changed["pages"] = dict(document.get("pages") or {})
-    changed["clients"] = {name: dict(costs) for name, costs in (document.get("clients") or {}).items()}
     factors: dict[str, float] = {}
     words = []
-    for figure in (figure for figure in fit.figures if figure.seen):
-        part, _, rest = figure.name.partition(".")
-        said = f"fitted to {source}, {figure.words()}"
-        if not figure.determined:
-            said = f"hardly determined by {source} ({figure.words()}; before {_format(figure.name, figure.before)})"
-        value = file_value(figure.name, figure.value)
+    seen = [each for each in fitted.figures if each.seen and each.figure.of_machine]
+    if not fitted.verdict.describes:
+        source = f"{source}, which the model does not describe ({fitted.verdict.words})"
+    for each in seen:
+        part, _, rest = each.name.partition(".")
+        said = f"fitted to {source}, {each.words()}"
+        if not each.determined:
+            said = f"hardly determined by {source} ({each.words()}; before {each.figure.words(each.figure.before)})"
+        text = each.figure.text(each.value)
+        entry = {"value": text, "source": said}
         if rest.startswith("remote_factors."):
-            factors[rest.partition(".")[2]] = min(1.0, float(value))
+            factors[rest.partition(".")[2]] = min(1.0, float(text))
             words.append(f"{rest.partition('.')[2]}: {said}")
-        elif part in ("rates", "pages"):
-            changed[part][rest] = {"value": value, "source": said}
-        else:
+        elif part == "links":
+            changed["links"] = [_link(link, each, said) for link in document["links"]]
+        elif part == "clients":
             client, _, cost = rest.partition(".")
-            changed["clients"].setdefault(client, {})[cost] = {"value": value, "source": said}
-    names = {figure.name for figure in fit.figures if figure.seen}
-    moved = "rates.clear_rate" in names and "rates.serial_clear_rate" not in names
-    if moved and "serial_clear_rate" in changed["rates"]:
-        value = file_value("rates.serial_clear_rate", fit.machine.rates.serial_clear_bytes_per_s)
+            clients = {name: dict(costs) for name, costs in (changed.get("clients") or {}).items()}
+            clients.setdefault(client, {})[cost] = entry
+            changed["clients"] = clients
+        else:
+            changed[part] = {**(changed.get(part) or {}), rest: entry}
+    names = {each.name for each in seen}
+    if (
+        "rates.clear_rate" in names
+        and "rates.serial_clear_rate" not in names
+        and "serial_clear_rate" in changed["rates"]
+    ):
+        value = f"{fitted.machine.rates.serial_clear_bytes_per_s / 2**30:.6g}GiB/s"
         changed["rates"]["serial_clear_rate"] = {"value": value, "source": "moved with clear_rate"}
     if factors:
         old = (document["rates"].get("remote_factors") or {}).get("value", {})
         changed["rates"]["remote_factors"] = {"value": {**old, **factors}, "source": "; ".join(words)}
-    for part in ("pages", "clients"):
-        if not changed[part]:
-            del changed[part]
     changed.pop("fits", None)  # of the rates that were there before
     return changed
 
 
-def file_value(name: str, value: float) -> str | float:
-    """Return a figure as a machine file has it."""
-    last = name.rpartition(".")[2]
-    if last.endswith(("rate", "bandwidth")):
-        return f"{value / GIB:.5g}GiB/s"
-    if _is_time(name):
-        units = (("s", 1.0), ("ms", 1e3), ("us", 1e6), ("ns", 1e9))
-        unit, factor = next((u, f) for u, f in units if value * f >= 1.0 or u == "ns")
-        return f"{value * factor:.5g}{unit}"
-    return float(f"{value:.4g}")
+def _link(link: Mapping[str, Any], each: Fitted, said: str) -> dict[str, Any]:
+    """Return a group of links, with its bandwidth in proportion."""
+    moved = parse_rate(link["bandwidth"]) * each.value / each.figure.value
+    return {**link, "bandwidth": each.figure.text(moved), "source": f"{link['source']}; its bandwidth {said}"}
 
 
-def describe_fit(fit: TableFit, measured: Measurements) -> str:
-    """Return the figures with their errors, and measured against predicted times, for a person."""
-    rows = [
-        (figure.name, figure.words(), figure.verdict, _format(figure.name, figure.before)) for figure in fit.figures
-    ]
-    parts = [tabulate(rows, headers=["figure", "value", "determined", "before"], disable_numparse=True)]
-    cells = fit.cells
-    known = [name for name in cells.columns if name in _KNOWN or "." in str(name)]
-    shown = [
-        (
-            *(_plain(row[name]) for name in known),
-            f"{row['time_s']:.4g}",
-            f"{row['predicted_s']:.4g}" + ("*" if row["fitted"] else ""),
-            f"{row['low_s']:.4g} to {row['high_s']:.4g}",
-            f"{row['error_pct']:+.1f}",
-        )
-        for _, row in cells.iterrows()
-    ]
-    heads = [*known, "measured (s)", "predicted (s)", "95 % of measured", "error (%)"]
-    parts.append(tabulate(shown, headers=heads, disable_numparse=True))
-    for words, chosen in (("fitted to (*)", cells["fitted"]), ("predicted", ~cells["fitted"])):
-        errors = cells.loc[chosen, "error_pct"].abs()
-        if len(errors):
-            parts.append(f"{len(errors)} rows {words}: mean error {errors.mean():.1f} %, worst {errors.max():.1f} %.")
-    held = cells[~cells["fitted"]]
-    if len(held):
-        inside = ((held["time_s"] >= held["low_s"]) & (held["time_s"] <= held["high_s"])).sum()
-        parts.append(f"{inside} of {len(held)} rows that were not fitted are within their interval.")
+def scenario_lines(fitted: TableFit) -> list[str]:
+    """Return the figures of a scenario that were found, as `path: value`: a machine file can't have them."""
+    of_scenario = [each for each in fitted.figures if each.seen and not each.figure.of_machine]
+    return [f"{each.name}: {each.figure.text(each.value)}" for each in of_scenario]
+
+
+def describe_fit(fitted: TableFit, measured: Measurements) -> str:
+    """Return the verdict, the figures with their errors, and measured against predicted times, for a person."""
+    parts = [fitted.verdict.sentence()]
+    rows = [(each.name, each.words(), each.verdict, each.figure.words(each.figure.before)) for each in fitted.figures]
+    if rows:
+        parts.append(tabulate(rows, headers=["figure", "value", "determined", "before"], disable_numparse=True))
+    parts += _remarks(fitted, measured)
+    parts.append(_describe_cells(fitted.cells))
+    parts += _errors(fitted)
     parts += [f"{count} rows left out: {reason}." for count, reason in measured.left_out]
     parts += [measured.notes] if measured.notes else []
     return "\n\n".join(parts)
+
+
+def _remarks(fitted: TableFit, measured: Measurements) -> Iterator[str]:
+    limited = [each.name for each in fitted.figures if each.seen and each.at_limit]
+    if limited:
+        yield f"At the limit of what a file may have, so that the rows want more: {', '.join(limited)}."
+    if fitted.unfelt:
+        yield f"No row depends on {', '.join(fitted.unfelt)}: as before."
+    lines = scenario_lines(fitted)
+    if lines:
+        yield f"For a scenario, since a machine file has no such figures: {'; '.join(lines)}"
+    machine = measured.scenario.cases[0].machine if measured.scenario is not None else None
+    names = {each.name for each in fitted.figures} | set(fitted.unfelt)
+    if machine and "rates.clear_rate" in names and "rates.memory_knee" not in names:
+        yield (
+            f"Not fitted, since {machine.name} has none: rates.memory_knee. Name it with --fit to begin at "
+            f"{DEFAULT_KNEE:g}."
+        )
+
+
+def _describe_cells(cells: pd.DataFrame) -> str:
+    known = [name for name in cells.columns if name in _KNOWN or "." in str(name)]
+    below = cells["below"] if "below" in cells else pd.Series(False, index=cells.index)
+    shown = [
+        (
+            *(_plain(row[name]) for name in known),
+            ("< " if is_below else "") + f"{row['time_s']:.4g}",
+            f"{row['predicted_s']:.4g}" + ("*" if row["fitted"] else ""),
+            f"{row['low_s']:.4g} to {row['high_s']:.4g}",
+            f"{row['error_pct']:+.1f}",
+            "" if math.isnan(row["left_out_error_pct"]) else f"{row['left_out_error_pct']:+.1f}",
+        )
+        for (_, row), is_below in zip(cells.iterrows(), below, strict=True)
+    ]
+    heads = [*known, "measured (s)", "predicted (s)", "95 % of measured", "error (%)", "left out (%)"]
+    return tabulate(shown, headers=heads, disable_numparse=True)
+
+
+def _errors(fitted: TableFit) -> Iterator[str]:
+    cells = fitted.cells
+    own, held = cells[cells["fitted"]], cells[~cells["fitted"]]
+    errors, left_out = own["error_pct"].abs(), own["left_out_error_pct"].abs()
+    yield (
+        f"{len(own)} rows fitted to (*): each predicted by the others (column left out) mean error "
+        f"{left_out.mean():.1f} %, worst {left_out.max():.1f} %; with itself {errors.mean():.1f}, {errors.max():.1f} %."
+    )
+    yield (
+        f"The model's own error is estimated as {100 * fitted.model_error:.1f} % of a time, and is in the intervals."
+    )
+    if len(held):
+        errors = held["error_pct"].abs()
+        inside = ((held["time_s"] >= held["low_s"]) & (held["time_s"] <= held["high_s"])).sum()
+        yield f"{len(held)} rows predicted: mean error {errors.mean():.1f} %, worst {errors.max():.1f} %."
+        yield f"{inside} of {len(held)} rows that were not fitted are within their interval."
 
 
 _KNOWN = ("nthreads", "size_gib", "page_size", "chunk", "node", "kernel")

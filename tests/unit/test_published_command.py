@@ -1,4 +1,4 @@
-"""`ktask-sim validate TABLE` and `ktask-sim calibrate MEASUREMENTS.csv` as a user calls them."""
+"""`ktask-sim compare TABLE` and `ktask-sim fit TIMES.csv` as a user calls them, and by their old names."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def call(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str,
 
 def test_validate_one_table(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     """The verdict and each cell are printed; a page, a figure and the cells are written."""
-    status, out, _ = call(capsys, "validate", TABLE, "-o", str(tmp_path / "page"), "--jobs", "1")
+    status, out, _ = call(capsys, "compare", TABLE, "-o", str(tmp_path / "page"), "--jobs", "1")
     assert status == 0
     assert "7 cells predicted, 2 fitted" in out
     assert "not counted (?)" in out
@@ -34,6 +34,34 @@ def test_validate_one_table(capsys: pytest.CaptureFixture[str], tmp_path: Path) 
         "index.html",
         "tables.csv",
     ]
+
+
+def test_old_names_work_and_say_the_new_one(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """`validate TABLE` and `calibrate TIMES.csv` do what they did, with a note on stderr."""
+    name = "hugetlb_boot_padata"
+    status, out, err = call(capsys, "validate", name, "--jobs", "1")
+    assert (status, "cells predicted" in out) == (0, True)
+    assert f"note: `ktask-sim compare {name}` is the new name of this" in err
+    table = tmp_path / "times.csv"
+    pd.DataFrame({"nthreads": [1, 8], "size_gib": 64, "time_s": [16.5, 2.8]}).to_csv(table, index=False)
+    arguments = ("--machine", "xeon-platinum-8160-2s", "--client", "vfio_pin", "--fit", "pages.pin_rate")
+    status, _, err = call(capsys, "calibrate", str(table), *arguments, "-o", str(tmp_path / "m.yaml"), "--jobs", "1")
+    assert status in (0, 3)
+    assert f"note: `ktask-sim fit {table}` is the new name of this" in err
+
+
+def test_a_table_that_is_not_described_has_a_status_of_its_own(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """Times that rise with the threads are no pinning: status 3, the verdict first, and the file says it."""
+    table, output = tmp_path / "times.csv", tmp_path / "fitted.yaml"
+    pd.DataFrame({"nthreads": [1, 2, 4, 8], "size_gib": 64, "time_s": [2, 4, 8, 16]}).to_csv(table, index=False)
+    arguments = ("--machine", "xeon-platinum-8160-2s", "--client", "vfio_pin", "--fit", "pages.pin_rate")
+    status, out, _ = call(capsys, "fit", str(table), *arguments, "-o", str(output), "--jobs", "1")
+    assert status == 3
+    assert out.startswith("The model does not describe the table: fitted rows are off by")
+    assert "are columns swapped" in out
+    assert "which the model does not describe" in " ".join(output.read_text().split())
 
 
 @pytest.mark.parametrize(
@@ -47,7 +75,7 @@ def test_validate_one_table(capsys: pytest.CaptureFixture[str], tmp_path: Path) 
         (("validate", "--seconds", "5"), "--seconds is for --backend real"),
         (("calibrate", "--client", "vfio_pin"), "--client is for a CSV of MEASUREMENTS"),
         (("calibrate", "none.csv", "--seconds", "9"), "--seconds is for a calibration of this host"),
-        (("calibrate", "none.csv"), "needs --machine BASE.yaml"),
+        (("fit", "none.csv"), "needs --machine BASE.yaml"),
         (("calibrate", "none.csv", "--machine", "laptop", "--client", "vfio_pin"), "allowed is a shipped machine"),
         (
             ("calibrate", "none.csv", "--machine", "laptop-ryzen-4800u", "--client", "vfio_pin"),
@@ -74,8 +102,8 @@ def test_calibrate_writes_a_machine_that_loads(capsys: pytest.CaptureFixture[str
     """The fitted machine file loads, has the fitted cost with its source, and is not overwritten unasked."""
     table, output = tmp_path / "times.csv", tmp_path / "fitted.yaml"
     pd.DataFrame({"nthreads": [1, 2, 4, 8], "size_gib": 64, "time_s": [16.5, 8.6, 4.7, 2.8]}).to_csv(table, index=False)
-    arguments = ("calibrate", str(table), "--machine", "xeon-platinum-8160-2s", "--client", "vfio_pin")
-    arguments += ("--fit", "clients.vfio_pin.rate,clients.vfio_pin.before", "-o", str(output), "--jobs", "1")
+    arguments = ("fit", str(table), "--machine", "xeon-platinum-8160-2s", "--client", "vfio_pin")
+    arguments += ("--fit", "pages.pin_rate,clients.vfio_pin.before", "-o", str(output), "--jobs", "1")
     status, out, _ = call(capsys, *arguments)
     assert status == 0
     assert "4 rows fitted to (*)" in out
