@@ -72,11 +72,14 @@ class Family:
 
     def prior(self, figure: str, without: Collection[str] = ()) -> Prior | None:
         """Return a figure that comes from none of these tables: its own or the nearest parent's; None for none."""
-        for name in (self.name, *self.parents):
-            prior = _parts()[name].figures.get(figure)
-            if prior is not None and not set(prior.of) & set(without):
-                return prior
-        return None
+        found = (own_prior(name, figure, without) for name in (self.name, *self.parents))
+        return next((prior for prior in found if prior is not None), None)
+
+
+def own_prior(family: str, figure: str, without: Collection[str] = ()) -> Prior | None:
+    """Return what a family itself, not its parents, says of a figure, if it comes from none of these tables."""
+    prior = _parts()[family].figures.get(figure)
+    return None if prior is None or set(prior.of) & set(without) else prior
 
 
 @cache

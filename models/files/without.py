@@ -3,9 +3,9 @@
 The rule, for each figure that was fitted to a table, in this order:
 
 1. what the file says stands for it `otherwise`: from other tables of the machine, other machines, or other sources;
-2. what was fitted to other tables on machines of its family, of its family's parent, and so on, the geometric mean;
-3. its family's figure, or its parents', if that comes from other sources than the table;
-4. the model's own default, where the file need not have the figure.
+2. what was fitted to other tables on machines of its family, the geometric mean; else its family's figure, if that
+   comes from other sources than the table; else the same of its family's parent, and so on;
+3. the model's own default, where the file need not have the figure.
 
 A default of the model that was fitted on some machine counts, for machines whose files don't have the figure, as fitted
 to that table too.
@@ -21,7 +21,17 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from models.files.families import OF_SOCKET, UNKNOWN, Family, families, per_node, remote_factor, words_of
+from models.files.families import (
+    OF_SOCKET,
+    UNKNOWN,
+    Family,
+    Prior,
+    families,
+    own_prior,
+    per_node,
+    remote_factor,
+    words_of,
+)
 from models.files.machine import build_machine, find_machine_file, shipped_machines
 from models.machine import Machine
 from models.text.document import locate, read
@@ -81,7 +91,12 @@ def _fits(name: str) -> Iterator[tuple[str, str]]:
     """Yield the figures that a machine's file says were fitted, each with its table."""
     for fit in _document(name).get("fits", []):
         for figure in fit["parameters"]:
-            yield (figure if "." in figure else f"rates.{figure}"), fit["table"]
+            yield _path(figure), fit["table"]
+
+
+def _path(figure: str) -> str:
+    """Return where a figure stands in a machine file; a plain name is a rate."""
+    return figure if "." in figure else f"rates.{figure}"
 
 
 def _fitted(name: str, tables: frozenset[str]) -> list[str]:
@@ -102,20 +117,26 @@ def _fallback(figure: str, name: str, tables: frozenset[str]) -> Fallback:
         return Fallback(figure, said["value"], said["source"])
     family = families()[_document(name).get("family") or UNKNOWN]
     for kin in (family.name, *family.parents):
-        others = [other for other in _machines_of(kin) if other != name and _is_fitted_elsewhere(other, figure, tables)]
+        alike = _machines_of(kin, wide=kin != family.name)
+        others = [other for other in alike if other != name and _is_fitted_elsewhere(other, figure, tables)]
         values = [_get(_document(other), figure)["value"] for other in others]
         if values and all(not isinstance(value, Mapping) for value in values):
             return Fallback(figure, _mean(values), f"fitted on {', '.join(others)}, of the family {kin}")
-    prior = family.prior(_SAME.get(figure, figure), tables)
-    if prior is None:
-        return Fallback(figure, None, DEFAULT)
+        prior = own_prior(kin, _SAME.get(figure, figure), tables)
+        if prior is not None:
+            return Fallback(figure, _of_prior(figure, name, prior), words_of(prior, families()[kin]))
+    return Fallback(figure, None, DEFAULT)
+
+
+def _of_prior(figure: str, name: str, prior: Prior) -> Any:
+    """Return a family's figure as the file of a machine has it."""
     value = prior.value
     if figure == _FACTORS:
         known = _get(_document(name), figure)
         value = {text: remote_factor(prior.value, int(text)) for text in (known or {"value": {}})["value"]}
     elif _SAME.get(figure) == OF_SOCKET:
         value = per_node(prior.value, int(_document(name)["nodes"][0].get("nodes_per_socket", 1)))
-    return Fallback(figure, value, words_of(prior, family))
+    return value
 
 
 def _otherwise(figure: str, name: str, tables: frozenset[str]) -> Mapping[str, Any] | None:
@@ -124,18 +145,19 @@ def _otherwise(figure: str, name: str, tables: frozenset[str]) -> Mapping[str, A
         if each != name and _get(_document(name), figure) is not None:
             break
         for fit in _document(each).get("fits", []):
-            said: Mapping[str, Any] | None = fit.get("otherwise", {}).get(figure)
-            if fit["table"] in tables and said is not None:
+            told = {_path(key): said for key, said in fit.get("otherwise", {}).items()}
+            if fit["table"] in tables and figure in told:
+                said: Mapping[str, Any] = told[figure]
                 return said
     return None
 
 
-def _machines_of(family: str) -> list[str]:
-    """Return the shipped machines whose family this is, or is a parent of theirs."""
+def _machines_of(family: str, *, wide: bool) -> list[str]:
+    """Return the shipped machines of a family; if `wide`, of those that it is a parent of as well."""
     found = []
     for name in shipped_machines():
         own: Family = families()[_document(name).get("family") or UNKNOWN]
-        if family in (own.name, *own.parents):
+        if family == own.name or (wide and family in own.parents):
             found.append(name)
     return found
 

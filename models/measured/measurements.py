@@ -57,6 +57,7 @@ NOTES = (
     "GBps", "throughput_GBps", "event", "value_us", "kind",
 )  # fmt: skip
 _WITHOUT_HELP = re.compile(r"\b(baseline|no patch|unpatched|vanilla|serial)\b", re.IGNORECASE)
+_COARSE = 4  # of the resolution: what is shorter is rounded by more than 12 %
 _WORDS_TRUE = ("true", "yes", "1", "1.0")
 
 
@@ -96,6 +97,10 @@ class MeasurementsFile(_Part):
     doubtful: Annotated[
         list[LeftOut], Field(description="rows that contradict others of the table: shown, and not counted")
     ] = []
+    resolution: Annotated[
+        float,
+        Field(ge=0, description="to so many seconds times are rounded: shorter ones are left out, of four not counted"),
+    ] = 0.0
     fitted: Annotated[
         list[dict[str, Any]], Field(description="rows that were fitted: column: value pairs that select one each")
     ] = []
@@ -148,7 +153,13 @@ def _read(
         chosen = _where(cells, part.where, path)
         left_out.append((int((chosen & used).sum()), part.reason))
         used &= ~chosen
+    times = cells["time_s"] if "time_s" in cells else pd.Series(math.inf, index=cells.index)
+    too_short = used & (times < file.resolution)
+    if too_short.any():
+        left_out.append((int(too_short.sum()), f"times below {file.resolution:g} s, to which the source rounds"))
+        used &= ~too_short
     rows = cells[used].reset_index(drop=True).assign(fitted=False, held_out=False, doubtful=False)
+    rows["resolution_s"] = file.resolution
     rows["measure"] = "time_s"
     for measure in file.measures:
         rows.loc[_where(rows, measure.where, path), "measure"] = measure.column
@@ -157,6 +168,12 @@ def _read(
         chosen = _where(rows, part.where, path)
         doubts.append((int(chosen.sum()), part.reason))
         rows.loc[chosen, "doubtful"] = True
+    coarse = (times[used].reset_index(drop=True) < _COARSE * file.resolution) & ~rows["doubtful"]
+    if coarse.any():
+        doubts.append(
+            (int(coarse.sum()), f"times below {_COARSE * file.resolution:g} s, which the source rounds too much")
+        )
+        rows.loc[coarse, "doubtful"] = True
     for cell in file.fitted:
         chosen = _where(rows, cell, path)
         if chosen.sum() != 1:
@@ -409,12 +426,18 @@ def _baseline_of(row: pd.Series[Any], client: str) -> Mapping[str, Any]:
 
 
 def spread_of(rows: pd.DataFrame) -> pd.Series[float]:
-    """Return the spread of each row's measurement as a share of it; NaN where it is not stated."""
+    """Return the spread of each row's measurement as a share of it; NaN where it is not stated.
+
+    It is half of what times are rounded to at least.
+    """
     found = pd.Series(math.nan, index=rows.index)
     if "stdev_s" in rows:
         found = rows["stdev_s"] / rows["time_s"]
     if "rel_err_pct" in rows:
         found = found.fillna(rows["rel_err_pct"] / 100)
+    if "resolution_s" in rows:
+        rounding = rows["resolution_s"] / 2 / rows["time_s"]
+        found = found.where(rounding <= 0.0, found.fillna(0.0).clip(lower=rounding))
     return found
 
 

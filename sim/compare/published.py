@@ -270,7 +270,20 @@ def cell_names(cells: pd.DataFrame) -> list[str]:
 
 
 # What tells cells apart, besides the number of threads.
-_TOLD = ("machine", "version", "case", "config", "workload", "page_size", "memory", "size_gib", "kernel")
+_TOLD = (
+    "machine",
+    "version",
+    "case",
+    "config",
+    "workload",
+    "memtype",
+    "qemu_prealloc_threads",
+    "lockedvm_cache_pages",
+    "page_size",
+    "memory",
+    "size_gib",
+    "kernel",
+)
 _HEADS = {"nthreads": "threads", "size_gib": "size (GiB)"}
 
 
