@@ -154,7 +154,7 @@ def _read(
         left_out.append((int((chosen & used).sum()), part.reason))
         used &= ~chosen
     times = cells["time_s"] if "time_s" in cells else pd.Series(math.inf, index=cells.index)
-    too_short = used & (times < file.resolution)
+    too_short = used & (times < (1 - 1e-9) * file.resolution)
     if too_short.any():
         left_out.append((int(too_short.sum()), f"times below {file.resolution:g} s, to which the source rounds"))
         used &= ~too_short
@@ -168,7 +168,7 @@ def _read(
         chosen = _where(rows, part.where, path)
         doubts.append((int(chosen.sum()), part.reason))
         rows.loc[chosen, "doubtful"] = True
-    coarse = (times[used].reset_index(drop=True) < _COARSE * file.resolution) & ~rows["doubtful"]
+    coarse = (times[used].reset_index(drop=True) < (1 - 1e-9) * _COARSE * file.resolution) & ~rows["doubtful"]
     if coarse.any():
         doubts.append(
             (int(coarse.sum()), f"times below {_COARSE * file.resolution:g} s, which the source rounds too much")
