@@ -25,7 +25,7 @@ from models.text.units import format_rate, parse_rate
 
 UNKNOWN = "any"  # the family of a processor of which nothing is known
 OF_SOCKET = "sockets.memory_bandwidth"
-_RATES = "rates."
+_RATES, _PAGES = "rates.", "pages."
 
 
 class _Part(BaseModel):
@@ -153,6 +153,15 @@ def rates_of(
     return found
 
 
+def pages_of(family: Family) -> dict[str, Any]:
+    """Return the `pages` of a machine file that the family has other figures for than the model's defaults."""
+    return {
+        figure.removeprefix(_PAGES): {"value": prior.value, "source": words_of(prior, family)}
+        for figure, prior in family.figures.items()
+        if figure.startswith(_PAGES)
+    }
+
+
 def words_of(prior: Prior, family: Family) -> str:
     """Return the source of a figure that a machine file takes from a family."""
     return f"not measured, of the family {family.name}, within {prior.width:.0%}: {prior.source}"
@@ -184,6 +193,7 @@ def machine_of(
     memory: str,
     nodes_per_socket: int = 1,
     caches_per_socket: int = 1,
+    base_page: str = "4KiB",
     source: str,
 ) -> dict[str, Any]:
     """Return a machine file of so many sockets of a family, alike and all connected, by the family's figures alone.
@@ -210,6 +220,7 @@ def machine_of(
         "machine": name,
         "title": f"{sockets} x {cores * nodes_per_socket} cores, {family.title}",
         "family": family.name,
+        "base_page": base_page,
         "nodes": [group],
     }
     link = family.prior("links.bandwidth")
@@ -222,4 +233,5 @@ def machine_of(
     if count > 1:
         document["distance_matrix"] = {"value": rows, "source": "an assumption: distances as such servers have them"}
     document["rates"] = rates_of(family, {distance for row in rows for distance in row}, nodes_per_socket)
+    document["pages"] = pages_of(family)
     return document

@@ -38,6 +38,7 @@ class Guess(_Part):
     memory: str
     nodes_per_socket: int = 1
     caches_per_socket: int = 1
+    base_page: str = "4KiB"
     source: Source
 
 

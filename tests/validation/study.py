@@ -1,8 +1,9 @@
 """Writes the tables of VALIDATION.md and README.md; `make validate`, takes minutes.
 
 `python -m tests.validation.study published transfer` writes these sections alone: transfer (each table predicted
-without any row of it), reports (what people told), published (all tables as they are), mechanisms (each row switches
-one mechanism off, leaves all else as fitted, and compares all 20 published cells of clear_gigantic_page).
+without any row of it), reports (what people told), published (all tables as they are), figures (who uses them),
+mechanisms (each row switches one mechanism off, leaves all else as fitted, and compares all 20 published cells of
+clear_gigantic_page).
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from models.machine.capacity import CapacityCurve
 from models.results import Results
 from models.scenario import Scenario, load_scenario
 from models.scenario.case import Case
+from sim.compare.figures import figures_section
 from sim.compare.published import compare, describe_cells, published_section
 from sim.compare.reports import compare_reports, reports_section
 from sim.compare.transfer import transfer, transfer_section
@@ -97,6 +99,7 @@ def main(wanted: Sequence[str]) -> None:
         "transfer": write_transfer,
         "reports": write_reports,
         "published": write_published,
+        "figures": write_figures,
         "mechanisms": write_mechanisms,
     }
     unknown = [name for name in wanted if name not in sections]
@@ -129,6 +132,11 @@ def write_published() -> None:
     for result in results:
         if result.measured.name in BESIDE_OTHERS:
             write_section(GUIDE, result.measured.name, describe_cells(result, style="github"))
+
+
+def write_figures() -> None:
+    """Write which figure is used by which clients."""
+    write_section(GUIDE, "figures", figures_section())
 
 
 def write_mechanisms() -> None:
