@@ -21,12 +21,12 @@ from models.machine.capacity import CapacityCurve
 from models.results import Results
 from models.scenario import Scenario, load_scenario
 from models.scenario.case import Case
-from sim.compare.figures import figures_section
 from sim.compare.published import compare, describe_cells, published_section
 from sim.compare.reports import compare_reports, reports_section
 from sim.compare.transfer import transfer, transfer_section
 from sim.runs.experiment import available_cpus, run
 from sim.show.describe import describe_results
+from sim.show.figure_uses import figures_section
 from sim.show.page_figures import figures_table
 
 ROOT = Path(__file__).parents[2]

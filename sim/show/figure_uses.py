@@ -11,8 +11,10 @@ from tabulate import tabulate
 from models.clients import CLIENTS
 from models.files.families import families
 from models.files.machine import iter_shipped
-from models.memory.figures import ClearFigures, PageFigures
+from models.memory.figures import PAGE_FIGURES, ClearFigures
 from models.memory.figures import Costs as Group
+from sim.show.page_figures import clients_of as of_pages
+from sim.show.page_figures import stage_of
 
 # Rates of a machine: what of a client uses them. The others serve every client that moves memory.
 _OF_CLEARING = ("rates.clear_rate", "rates.serial_clear_rate")
@@ -43,7 +45,7 @@ def figure_uses() -> list[FigureUse]:
                 tables = fitted.setdefault(figure, {})
                 tables[machine.name] = (*tables.get(machine.name, ()), fit.table)
     found = []
-    for figure in dict.fromkeys([*_pages(), *sorted(fitted)]):
+    for figure in dict.fromkeys([*(f"pages.{name}" for name in PAGE_FIGURES), *sorted(fitted)]):
         clients = clients_of(figure)
         if figure in fitted or len(clients) > 1:
             own = sum(1 for family in families().values() if figure in family.figures)
@@ -55,7 +57,7 @@ def clients_of(figure: str) -> tuple[str, ...]:
     """Return the clients whose costs have a figure: through the stages of their phases."""
     part, _, name = figure.partition(".")
     if part == "pages":
-        return tuple(client for client, costs in _costs() if name in costs.model_fields)
+        return tuple(of_pages(name))
     if figure in _OF_CLEARING:
         return tuple(client for client, costs in _costs() if issubclass(costs, ClearFigures))
     if part == "clients":
@@ -70,19 +72,12 @@ def _costs() -> Iterator[tuple[str, type[Group]]]:
             yield name, type(field.default)
 
 
-def _pages() -> list[str]:
-    return [f"pages.{name}" for name in PageFigures.model_fields]
-
-
 def _stage(figure: str) -> str:
-    """Return the stage of a page's life that a figure belongs to."""
+    """Return the stage of a page's life that a figure belongs to, or what else it is of."""
     part, _, name = figure.partition(".")
-    if part != "pages":
-        return {"rates": "machine", "links": "machine", "kernel": "kernel"}.get(part, "client")
-    for base in PageFigures.__mro__:
-        if base is not PageFigures and name in getattr(base, "__annotations__", {}):
-            return base.__name__.removesuffix("Figures").lower()
-    return ""
+    if part == "pages":
+        return stage_of(name)
+    return {"rates": "machine", "links": "machine", "kernel": "kernel"}.get(part, "client")
 
 
 def figures_section() -> str:
