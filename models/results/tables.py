@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from array import array
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -33,20 +33,24 @@ _NOT_EXTRA = (
 
 def make_results(
     scenario: Scenario,
-    results: Sequence[tuple[int, int, RunResult]],
+    results: Iterable[tuple[int, int, RunResult]],
     provenance: Mapping[str, Any],
     host: Mapping[str, Any] | None = None,
 ) -> Results:
     """Return the tables of runs: (number of the case, replication, result) for each, in the order of the tables."""
-    runs, workers, resources, slices, loads = [], [], [], [], []
+    runs, slices, loads = _Rows(), [], []
+    workers = _Rows(case="q", replication="q", worker="q", n_chunks="q", size_bytes="q", **dict.fromkeys(_WAITS, "d"))
+    resources = _Rows(case="q", replication="q", utilisation="d")
+    fixed: dict[int, dict[str, Any]] = {}  # the columns of each case
     for number, i, result in results:
         case = scenario.cases[number]
-        run_id = {"case": number, "replication": i}
+        if number not in fixed:
+            fixed[number] = case_columns(case)
         totals = result.workers
-        runs.append(
+        runs.add(
             {
                 "case": number,
-                **case_columns(case),
+                **fixed[number],
                 "replication": i,
                 "n_workers": _n_workers(case, totals),
                 "time_s": result.time_s,
@@ -61,20 +65,22 @@ def make_results(
                 **result.extra,
             }
         )
-        workers += [run_id | asdict(worker) for worker in totals]
-        resources += [run_id | {"resource": name, "utilisation": share} for name, share in result.utilisation.items()]
+        for worker in totals:
+            workers.add({"case": number, "replication": i, **vars(worker)})
+        for name, share in result.utilisation.items():
+            resources.add({"case": number, "replication": i, "resource": name, "utilisation": share})
         if result.slices:
             trace = trace_frame(result)
             slices.append(trace.assign(case=number))
             loads.append(_loads(case, trace, result.time_s).assign(case=number))
-    run_table = pd.DataFrame(runs)
+    run_table, worker_table = runs.table(), workers.table()
     return Results(
         title=scenario.title,
         question=scenario.question,
-        summary=summarise(scenario, run_table, pd.DataFrame(workers)),
+        summary=summarise(scenario, run_table, worker_table),
         runs=run_table,
-        workers=pd.DataFrame(workers),
-        resources=pd.DataFrame(resources),
+        workers=worker_table,
+        resources=resources.table(),
         traces=_case_first(slices) if slices else None,
         loads=_case_first(loads) if loads else None,
         scenario=scenario.document.plain(),
@@ -82,6 +88,41 @@ def make_results(
         provenance=provenance,
         host=host,
     )
+
+
+_WAITS = ("working_s", "lock_wait_s", "client_lock_wait_s", "start_wait_s", "end_wait_s", "cpu_wait_s")
+
+
+class _Rows:
+    """A table that is made row by row, and kept by columns; those of a known kind (of `array`) take least room."""
+
+    def __init__(self, **kinds: str) -> None:
+        self._columns: dict[str, list[Any] | array[Any]] = {}
+        self._kinds = kinds
+        self._n_rows = 0
+
+    def add(self, row: Mapping[str, Any]) -> None:
+        """Add a row. Where one has no value for a column, that is NaN."""
+        columns = self._columns
+        if len(row) < len(columns) or not columns.keys() >= row.keys():
+            for name in row:
+                if name not in columns:
+                    kind = self._kinds.get(name)
+                    columns[name] = [math.nan] * self._n_rows if kind is None else array(kind)
+            for name in columns.keys() - row.keys():
+                columns[name].append(math.nan)
+        for name, value in row.items():
+            columns[name].append(value)
+        self._n_rows += 1
+
+    def table(self) -> pd.DataFrame:
+        """Return the table."""
+        return pd.DataFrame(
+            {
+                name: values if isinstance(values, list) else np.frombuffer(values, dtype=values.typecode)
+                for name, values in self._columns.items()
+            }
+        )
 
 
 def trace_frame(result: RunResult) -> pd.DataFrame:
@@ -215,6 +256,30 @@ def _note(case: Case, n_workers: float, n_started: int) -> str:
     return "the others had no place, or their work was done before they started"
 
 
+class _Groups:
+    """Columns of a table by case: looked up once, not anew for each case."""
+
+    def __init__(self, table: pd.DataFrame, names: Iterable[str], n_cases: int) -> None:
+        cases = table["case"].to_numpy()
+        order = np.argsort(cases, kind="stable")
+        self._edges = np.searchsorted(cases[order], np.arange(n_cases + 1))
+        self._columns = {name: table[name].to_numpy(float)[order] for name in names if name in table}
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._columns
+
+    def values(self, name: str, number: int) -> np.ndarray[Any, np.dtype[np.float64]]:
+        """Return a column of a case, in the order of the table."""
+        return self._columns[name][self._edges[number] : self._edges[number + 1]]
+
+    def mean(self, name: str, number: int) -> float:
+        """Return the mean of a column of a case, without what is not known; NaN if nothing is."""
+        values = self.values(name, number)
+        known = ~np.isnan(values)
+        n_known = int(known.sum())
+        return float(np.where(known, values, 0.0).sum() / n_known) if n_known else math.nan
+
+
 def summarise(scenario: Scenario, runs: pd.DataFrame, workers: pd.DataFrame | None = None) -> pd.DataFrame:
     """Return the table of cases: mean, spread and least time over replications, speed-up, published figure and error.
 
@@ -226,30 +291,32 @@ def summarise(scenario: Scenario, runs: pd.DataFrame, workers: pd.DataFrame | No
     """
     rows = []
     measured = (*STARTS, *_ENERGIES, *_interference_columns(runs))
+    means = _Groups(runs, ["time_s", "n_workers", "cpu_s", "imbalance", *measured], len(scenario.cases))
+    threads = None if workers is None else _Groups(workers, ["worker"], len(scenario.cases))
     for number, case in enumerate(scenario.cases):
-        own = runs[runs["case"] == number]
         published = _published_cell(scenario, case)
-        time_s = float(own["time_s"].mean())
-        n_workers = float(own["n_workers"].mean()) if "n_workers" in own else float(case.n_works)
-        started = None if workers is None else workers[workers["case"] == number]["worker"]
+        times = means.values("time_s", number)
+        time_s = means.mean("time_s", number)
+        n_workers = means.mean("n_workers", number) if "n_workers" in means else float(case.n_works)
+        n_started = case.n_works if threads is None else int(threads.values("worker", number).max()) + 1
         rows.append(
             {
                 **case_columns(case),
-                "replications": len(own),
+                "replications": len(times),
                 "n_workers": n_workers,
                 "time_s": time_s,
-                "time_stdev_s": float(own["time_s"].std()) if len(own) > 1 else float("nan"),
-                "time_min_s": float(own["time_s"].min()),
+                "time_stdev_s": float(np.std(times, ddof=1)) if len(times) > 1 else float("nan"),
+                "time_min_s": float(times.min()),
                 "speedup": float("nan"),
                 "published_time_s": float("nan") if published is None else float(published["time_s"]),
                 "error_pct": float("nan") if published is None else (time_s / float(published["time_s"]) - 1) * 100,
                 "published_stdev_s": float("nan") if published is None else float(published.get("stdev_s", "nan")),
                 "published_speedup": float("nan") if published is None else float(published.get("speedup", "nan")),
                 "fitted": published is not None and _was_fitted(scenario, case, published),
-                "cpu_s": float(own["cpu_s"].mean()),
-                "imbalance": float(own["imbalance"].mean()),
-                **{name: float(own[name].mean()) for name in measured if name in own},
-                "note": _note(case, n_workers, case.n_works if started is None else int(started.max()) + 1),
+                "cpu_s": means.mean("cpu_s", number),
+                "imbalance": means.mean("imbalance", number),
+                **{name: means.mean(name, number) for name in measured if name in means},
+                "note": _note(case, n_workers, n_started),
             }
         )
     summary = pd.DataFrame(rows)

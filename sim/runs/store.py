@@ -1,16 +1,21 @@
 """The runs of a sweep as they come, in one SQLite file of its folder.
 
-Each run is committed alone, so that whatever kills the sweep, the file has all that were done. It has a write-ahead log
-while a sweep is at it (`runs.sqlite-wal`), which the next one takes over. A lock on `runs.lock` keeps a second one out.
+Runs are committed at once, those that come quickly several at a time, so that whatever kills the sweep, the file has
+all but those of the last fifth of a second. It has a write-ahead log while a sweep is at it (`runs.sqlite-wal`), which
+the next one takes over. A lock on `runs.lock` keeps a second one out. Each run has a checksum, so that one that was
+changed later is found.
 """
 
 from __future__ import annotations
 
-import dataclasses
+import hashlib
 import json
 import sqlite3
+import struct
+import sys
+import time
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -22,13 +27,14 @@ from sim.runs.replications import Key
 FILE = "runs.sqlite"
 LOCK = "runs.lock"
 _APPLICATION_ID = 0x6B746B73  # "ktks", in the file's header
-_VERSION = 1
+_VERSION = 2
 _TABLES = (
     "CREATE TABLE identity (content TEXT NOT NULL)",  # JSON
-    # session: number of the call of the sweep that made the run; result: JSON
+    # session: number of the call of the sweep that made the run; result: `_encoded`; checksum: of all before it
     "CREATE TABLE runs (case_number INTEGER, replication INTEGER, session INTEGER NOT NULL, time_s REAL NOT NULL, "
-    "result TEXT NOT NULL, PRIMARY KEY (case_number, replication)) WITHOUT ROWID",
+    "result BLOB NOT NULL, checksum BLOB NOT NULL, PRIMARY KEY (case_number, replication)) WITHOUT ROWID",
 )
+_COMMIT_S = 0.2  # the longest that a run waits for its commit while others come
 _OF_SCENARIO = ("digest", "cases", "seeds")
 _WAY_OUT = "give another folder (-o), or remove this one to start again"
 
@@ -84,12 +90,15 @@ class RunStore:
             self._db.execute(f"PRAGMA user_version = {_VERSION}")
             self._db.execute("COMMIT")
         self._session = self._value("SELECT coalesce(max(session), 0) + 1 FROM runs")
+        self._committed_at = time.monotonic()
 
     def _check(self, identity: dict[str, Any]) -> None:
         damage = self._value("PRAGMA quick_check(1)")
         if damage != "ok":
             raise sqlite3.DatabaseError(damage)
         found = json.loads(self._value("SELECT content FROM identity"))
+        if not isinstance(found, dict):
+            raise ValueError("its identity is no mapping")
         keys = [key for key in {**found, **identity} if found.get(key) != identity.get(key)]
         changed = ["the scenario, its machine or its table"] if any(key in _OF_SCENARIO for key in keys) else []
         changed += [f"{key} ({found.get(key)}, now {identity.get(key)})" for key in keys if key not in _OF_SCENARIO]
@@ -101,44 +110,70 @@ class RunStore:
             )
 
     def times(self) -> Iterator[tuple[Key, float]]:
-        """Yield the time in seconds of each stored run, by case and replication."""
+        """Yield the time in seconds of each stored run, by case and replication.
+
+        Raises FolderTakenError for a run that is not as it was stored.
+        """
         with self._checked():
-            for number, replication, time_s in self._db.execute("SELECT case_number, replication, time_s FROM runs"):
+            for row in self._db.execute(f"SELECT {_COLUMNS} FROM runs"):
+                number, replication, _, time_s, _ = _verified(row)
                 yield (number, replication), time_s
 
     def add(self, key: Key, result: RunResult) -> None:
         """Store a run for good. Raises ValueError if it is there already, OSError if it can't be written."""
+        row = (*key, self._session, float(result.time_s), _encoded(result))
         try:
             with self._checked():
-                row = (*key, self._session, result.time_s, _encoded(result))
-                self._db.execute("INSERT INTO runs VALUES (?, ?, ?, ?, ?)", row)
+                if not self._db.in_transaction:
+                    self._db.execute("BEGIN IMMEDIATE")
+                self._db.execute("INSERT INTO runs VALUES (?, ?, ?, ?, ?, ?)", (*row, _checksum(row)))
         except sqlite3.IntegrityError:
             raise ValueError(f"replication {key[1]} of case {key[0]} is stored already") from None
+        if time.monotonic() - self._committed_at > _COMMIT_S:
+            self.commit()
+
+    def commit(self) -> None:
+        """Make sure that all runs added so far stay, whatever happens. Raises OSError if they can't be written."""
+        if self._db.in_transaction:
+            with self._checked():
+                self._db.execute("COMMIT")
+        self._committed_at = time.monotonic()
 
     def results(self, keys: Iterable[Key]) -> Iterator[tuple[int, int, RunResult]]:
         """Yield the stored runs of some cases and replications. Raises KeyError for one that is not stored."""
-        query = "SELECT result FROM runs WHERE case_number = ? AND replication = ?"
+        query = f"SELECT {_COLUMNS} FROM runs WHERE case_number = ? AND replication = ?"
         for key in keys:
             with self._checked():
                 row = self._db.execute(query, key).fetchone()
                 if row is None:
                     raise KeyError(key)
-                result = _decoded(row[0])
+                *_, time_s, content = _verified(row)
+                result = _decoded(time_s, content)
             yield (*key, result)
 
     def close(self) -> None:
         """Leave the file to others."""
-        self._db.close()
-        self._lock.close()
+        try:
+            self.commit()
+        finally:
+            self._db.close()
+            self._lock.close()
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self.close()
+        if isinstance(error, OSError):  # as of a full disk, where a commit would only fail once more
+            with suppress(OSError):
+                self.close()
+        else:
+            self.close()
 
     def _value(self, query: str) -> Any:
-        return self._db.execute(query).fetchone()[0]
+        row = self._db.execute(query).fetchone()
+        if row is None:
+            raise ValueError("a table is empty")
+        return row[0]
 
     @contextmanager
     def _checked(self) -> Iterator[None]:
@@ -149,7 +184,7 @@ class RunStore:
             raise
         except sqlite3.OperationalError as error:
             raise OSError(f"{self.path}: {error}") from None
-        except (sqlite3.DatabaseError, ValueError, TypeError) as error:
+        except (sqlite3.DatabaseError, ValueError, TypeError, struct.error) as error:
             raise FolderTakenError(f"{self.path} is damaged, or no file of runs ({error}); {_WAY_OUT}") from None
 
 
@@ -171,23 +206,61 @@ def _lock(folder: Path) -> sqlite3.Connection:
     return lock
 
 
-def _encoded(result: RunResult) -> str:
-    """Return a run without its slices as JSON, to the last bit of each float."""
-    return json.dumps(
-        {
-            "time_s": result.time_s,
-            "cpu_s": result.cpu_s,
-            "n_tasks": result.n_tasks,
-            "n_chunks": result.n_chunks,
-            "imbalance": result.imbalance,
-            "workers": [dataclasses.astuple(worker) for worker in result.workers],
-            "utilisation": dict(result.utilisation),
-            "extra": dict(result.extra),
-        }
+_COLUMNS = "case_number, replication, session, time_s, result, checksum"
+_HEAD = struct.Struct("<2d5q")  # CPU-seconds and imbalance; tasks, chunks, workers, resources, bytes of their names
+_WORKER = struct.Struct("<3q6d")  # a WorkerTotals
+
+
+def _checksum(row: tuple[int, int, int, float, bytes]) -> bytes:
+    """Return what tells a row from any other: 8 bytes of BLAKE2 over all its columns."""
+    *numbers, content = row
+    return hashlib.blake2b(struct.pack("<3qd", *numbers) + content, digest_size=8).digest()
+
+
+def _verified(row: tuple[Any, ...]) -> tuple[int, int, int, float, bytes]:
+    """Return a row without its checksum. Raises ValueError if it does not fit."""
+    number, replication, session, time_s, content, checksum = row
+    kept = (number, replication, session, time_s, content)
+    try:
+        fits = _checksum(kept) == checksum
+    except (TypeError, struct.error):
+        fits = False
+    if not fits:
+        raise ValueError(f"replication {replication!r} of case {number!r} is not as it was stored")
+    return kept
+
+
+def _encoded(result: RunResult) -> bytes:
+    """Return a run without its slices and its time, to the last bit of each float."""
+    names = "\n".join(result.utilisation).encode()
+    extra = json.dumps(dict(result.extra)).encode() if result.extra else b""
+    n_workers, n_resources = len(result.workers), len(result.utilisation)
+    counts = (result.n_tasks, result.n_chunks, n_workers, n_resources, len(names))
+    parts = [_HEAD.pack(result.cpu_s, result.imbalance, *counts)]
+    for w in result.workers:
+        waits = (w.working_s, w.lock_wait_s, w.client_lock_wait_s, w.start_wait_s, w.end_wait_s, w.cpu_wait_s)
+        parts.append(_WORKER.pack(w.worker, w.n_chunks, w.size_bytes, *waits))
+    parts += [struct.pack(f"<{n_resources}d", *result.utilisation.values()), names, extra]
+    return b"".join(parts)
+
+
+def _decoded(time_s: float, content: bytes) -> RunResult:
+    """Return a run from what is stored of it. Raises ValueError or struct.error for anything else."""
+    cpu_s, imbalance, n_tasks, n_chunks, n_workers, n_resources, n_names = _HEAD.unpack_from(content)
+    at = _HEAD.size
+    shares_at = at + n_workers * _WORKER.size
+    names_at = shares_at + 8 * n_resources
+    extra_at = names_at + n_names
+    names = content[names_at:extra_at].decode().split("\n") if n_resources else []
+    shares = struct.unpack_from(f"<{n_resources}d", content, shares_at)
+    return RunResult(
+        time_s=time_s,
+        cpu_s=cpu_s,
+        n_tasks=n_tasks,
+        n_chunks=n_chunks,
+        imbalance=imbalance,
+        workers=[WorkerTotals(*totals) for totals in _WORKER.iter_unpack(content[at:shares_at])],
+        utilisation=dict(zip(map(sys.intern, names), shares, strict=True)),
+        slices=[],
+        extra=json.loads(content[extra_at:]) if extra_at < len(content) else {},
     )
-
-
-def _decoded(text: str) -> RunResult:
-    data = json.loads(text)
-    workers = [WorkerTotals(*values) for values in data.pop("workers")]
-    return RunResult(workers=workers, slices=(), **data)

@@ -67,7 +67,7 @@ def sweep(
         provenance = identity | {"sweep": {"ci": ci, "max_replications": None if ci is None else max_replications}}
         from models.results.tables import make_results  # pandas takes a while
 
-        results = make_results(scenario, list(store.results(runs.final())), provenance)
+        results = make_results(scenario, store.results(runs.final()), provenance)
         results = _with_intervals(results)
         if not may_replace(folder, provenance):  # not written yet
             _write(results, folder)

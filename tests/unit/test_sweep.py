@@ -7,6 +7,7 @@ import json
 import math
 import random
 import sqlite3
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -201,7 +202,7 @@ def test_changed_version_is_named(tmp_path: Path) -> None:
     RunStore(tmp_path / "s", old).close()
     RunStore(tmp_path / "s", new).close()
     with sqlite3.connect(tmp_path / "s" / FILE) as db:
-        db.execute("INSERT INTO runs VALUES (0, 0, 1, 1.0, '{}')")
+        db.execute("INSERT INTO runs VALUES (0, 0, 1, 1.0, x'', x'')")
     db.close()
     with pytest.raises(FolderTakenError, match=r"simpy \(4\.2, now 4\.1\)"):
         RunStore(tmp_path / "s", old)
@@ -251,13 +252,37 @@ def spoil_version(path: Path) -> None:
     db.close()
 
 
+def spoil_with(statement: str) -> Callable[[Path], None]:
+    """Return what changes a store by SQL, as a tool for databases would."""
+
+    def spoil(path: Path) -> None:
+        with sqlite3.connect(path) as db:
+            db.execute(statement)
+        db.close()
+
+    return spoil
+
+
+TAMPERED = "replication 1 of case 2 is not as it was stored"
+OF_ONE = "WHERE case_number = 2 AND replication = 1"
+
+
 @pytest.mark.parametrize(
     ("spoil", "words"),
     [
+        (spoil_with(f"UPDATE runs SET time_s = time_s * 1.0000001 {OF_ONE}"), TAMPERED),
+        (spoil_with(f"UPDATE runs SET time_s = 'soon' {OF_ONE}"), TAMPERED),
+        (spoil_with(f"UPDATE runs SET result = substr(result, 2) {OF_ONE}"), TAMPERED),
+        (spoil_with(f"UPDATE runs SET result = x'00' {OF_ONE}"), TAMPERED),
+        (spoil_with(f"UPDATE runs SET checksum = 'none' {OF_ONE}"), TAMPERED),
+        (spoil_with("UPDATE runs SET replication = 7 WHERE case_number = 2 AND replication = 0"), "replication 7 of"),
+        (spoil_with("DELETE FROM identity"), "a table is empty"),
+        (spoil_with("UPDATE identity SET content = '{'"), "is damaged, or no file of runs"),
+        (spoil_with("UPDATE identity SET content = '[1]'"), "is damaged, or no file of runs"),
         (spoil_text, "is damaged, or no file of runs (file is not a database)"),
         (spoil_foreign, "is no file of runs of this program"),
         (spoil_pages, "is damaged, or no file of runs"),
-        (spoil_version, "has version 9 of its tables; this program writes 1"),
+        (spoil_version, "has version 9 of its tables; this program writes 2"),
     ],
 )
 def test_other_files_are_refused(scenario_file: Path, tmp_path: Path, spoil: object, words: str) -> None:
