@@ -14,6 +14,7 @@ from tabulate import tabulate
 
 from models.measured.measurements import Measurements, known_tables, load_measurements, spread_of
 from models.scenario.case import Case
+from sim.runs.executors import Executor, local
 from sim.runs.experiment import run
 
 AGREES, NEARLY, DIFFERS, UNDECIDED = "agrees", "agrees within 10 %", "does not agree", "undecided"
@@ -87,14 +88,15 @@ def compare(
 ) -> list[TableResult]:
     """Simulate the published tables of these names, by default all. Raises ValueError for an unknown name."""
     found = []
-    for name in known_tables(names):
-        if on_table is not None:
-            on_table(name)
-        found.append(compare_measurements(load_measurements(name), jobs))
+    with local(jobs) as executor:  # for all tables
+        for name in known_tables(names):
+            if on_table is not None:
+                on_table(name)
+            found.append(compare_measurements(load_measurements(name), jobs, executor))
     return found
 
 
-def compare_measurements(measured: Measurements, jobs: int = 1) -> TableResult:
+def compare_measurements(measured: Measurements, jobs: int = 1, executor: Executor | None = None) -> TableResult:
     """Simulate the cases of one table."""
     if measured.scenario is None:
         return TableResult(measured, measured.rows)
@@ -102,7 +104,7 @@ def compare_measurements(measured: Measurements, jobs: int = 1) -> TableResult:
     for case in measured.scenario.cases:
         if case not in cases:
             cases.append(case)
-    runs = run(replace(measured.scenario, cases=tuple(cases)), jobs=jobs).runs
+    runs = run(replace(measured.scenario, cases=tuple(cases)), jobs=jobs, executor=executor).runs
     numbers = [cases.index(case) for case in measured.scenario.cases]
     times = [
         runs.loc[runs["case"] == number, column]

@@ -12,8 +12,9 @@ import re
 import signal
 import sys
 import threading
+import time
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
@@ -35,6 +36,8 @@ from sim.runs.replications import Key
 _CONNECT_S = 10.0  # the longest that a scheduler may take to answer
 _PER_THREAD = 3  # runs in flight for each thread of a cluster, so that none waits for the next one
 _LEAST_IN_FLIGHT = 16  # where a cluster has no workers yet
+_BATCH_S = 0.1  # the time that a batch of runs may take: so long is lost with a process, and waited for at the end
+_MOST_IN_BATCH = 256
 _KILLED = "a process that made runs was killed, perhaps for want of memory: try fewer --jobs"
 _NOT_STARTED = (
     "no other process could start, as each first imports this program: give jobs=1, or let it be a file in which all "
@@ -57,7 +60,7 @@ class Executor(Protocol):
         """Return how many runs may be in flight now."""
         ...
 
-    def submit(self, key: Key, case: Case) -> None:
+    def submit(self, key: Key, case: Case, *, with_slices: bool = False) -> None:
         """Have a run made."""
         ...
 
@@ -66,26 +69,116 @@ class Executor(Protocol):
         ...
 
 
-class _Here:
+class Here:
+    """Makes runs in this process."""
+
     def __init__(self) -> None:
-        self._waiting: deque[tuple[Key, Case]] = deque()
+        self._waiting: deque[tuple[Key, Case, bool]] = deque()
 
     def limit(self) -> int:
+        """One at a time."""
         return 1
 
-    def submit(self, key: Key, case: Case) -> None:
-        self._waiting.append((key, case))
+    def submit(self, key: Key, case: Case, *, with_slices: bool = False) -> None:
+        """Have a run made when it is asked for."""
+        self._waiting.append((key, case, with_slices))
 
     def next_done(self) -> tuple[Key, RunResult]:
-        key, case = self._waiting.popleft()
-        return key, run_case(case, key[1])
+        """Make the next run."""
+        key, case, with_slices = self._waiting.popleft()
+        return key, run_case(case, key[1], with_slices=with_slices)
+
+
+def make_runs(
+    executor: Executor,
+    cases: Sequence[Case],
+    take: Callable[[], Key | None],
+    on_done: Callable[[Key, RunResult], object],
+    *,
+    with_slices: Callable[[Key], bool] = lambda _key: False,
+) -> None:
+    """Make runs until there are no more.
+
+    Args:
+        executor: Where they are made.
+        cases: The cases, by number.
+        take: Returns the next run to make; None if there is none, or none before others are done.
+        on_done: Is told each run as it is done, in any order.
+        with_slices: Whether a run keeps who did what when.
+    """
+    n_in_flight = 0
+    while True:
+        while n_in_flight < executor.limit() and (key := take()) is not None:
+            executor.submit(key, cases[key[0]], with_slices=with_slices(key))
+            n_in_flight += 1
+        if not n_in_flight:
+            return
+        key, result = executor.next_done()
+        n_in_flight -= 1
+        on_done(key, result)
+
+
+_Run = tuple[int, int, bool]  # number of its case in the batch, replication, with slices
+
+
+def _run_batch(cases: Sequence[Case], runs: Sequence[_Run]) -> tuple[list[RunResult], float]:
+    """Make some runs, in another process; return them and the seconds that they took."""
+    began = time.perf_counter()
+    results = [run_case(cases[number], i, with_slices=with_slices) for number, i, with_slices in runs]
+    return results, time.perf_counter() - began
+
+
+class _Batches:
+    """Sends runs in batches, each of about a tenth of a second, and each case once with a batch of its runs."""
+
+    def __init__(self) -> None:
+        self._size = 1  # runs in a batch
+        self._waiting: list[tuple[Key, Case, bool]] = []
+        self._ready: deque[tuple[Key, RunResult]] = deque()
+        self._done: SimpleQueue[tuple[list[Key], Any]] = SimpleQueue()
+
+    def submit(self, key: Key, case: Case, *, with_slices: bool = False) -> None:
+        self._waiting.append((key, case, with_slices))
+        if len(self._waiting) >= self._size:
+            self._flush()
+
+    def next_done(self) -> tuple[Key, RunResult]:
+        if not self._ready:
+            if self._waiting:
+                self._flush()
+            keys, future = self._done.get()
+            results, seconds = self._result(keys, future)
+            self._ready.extend(zip(keys, results, strict=True))
+            self._size = max(1, min(_MOST_IN_BATCH, int(_BATCH_S * len(keys) / max(seconds, 1e-9)), 2 * self._size))
+        return self._ready.popleft()
+
+    def _flush(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        places: dict[int, int] = {}
+        cases: list[Case] = []
+        runs: list[_Run] = []
+        for key, case, with_slices in waiting:
+            if id(case) not in places:
+                places[id(case)] = len(cases)
+                cases.append(case)
+            runs.append((places[id(case)], key[1], with_slices))
+        keys = [key for key, *_ in waiting]
+        self._send(cases, runs).add_done_callback(partial(_put, self._done, keys))
+
+    def _send(self, cases: list[Case], runs: list[_Run]) -> Any:
+        """Have a batch made, and return its future."""
+        raise NotImplementedError
+
+    def _result(self, keys: list[Key], future: Any) -> tuple[list[RunResult], float]:  # noqa: ARG002
+        result: tuple[list[RunResult], float] = future.result()
+        return result
 
 
 @contextmanager
 def local(jobs: int) -> Iterator[Executor]:
     """Make runs in `jobs` processes; one is this process itself. Raises LostWorkersError as `processes` does."""
     if jobs == 1:
-        yield _Here()
+        yield Here()
         return
     with processes(jobs) as pool:
         yield _Processes(pool, jobs)
@@ -135,24 +228,19 @@ def _follow_parent() -> None:
     os._exit(1)
 
 
-class _Processes:
+class _Processes(_Batches):
     """Runs in a pool, whose BrokenProcessPool is left to `processes`."""
 
     def __init__(self, pool: ProcessPoolExecutor, jobs: int) -> None:
+        super().__init__()
         self._pool = pool
         self._jobs = jobs
-        self._done: SimpleQueue[tuple[Key, Any]] = SimpleQueue()
 
     def limit(self) -> int:
-        return 2 * self._jobs
+        return 2 * self._jobs * self._size
 
-    def submit(self, key: Key, case: Case) -> None:
-        future = self._pool.submit(run_case, case, key[1])
-        future.add_done_callback(lambda done: self._done.put((key, done)))
-
-    def next_done(self) -> tuple[Key, RunResult]:
-        key, future = self._done.get()
-        return key, future.result()
+    def _send(self, cases: list[Case], runs: list[_Run]) -> Any:
+        return self._pool.submit(_run_batch, cases, runs)
 
 
 @contextmanager
@@ -180,43 +268,43 @@ def cluster(address: str) -> Iterator[Executor]:
         client.close()  # runs that nobody waits for are dropped
 
 
-class _Cluster:
+class _Cluster(_Batches):
     def __init__(self, client: Any, address: str) -> None:
+        super().__init__()
         self._client = client
         self._address = address
-        self._done: SimpleQueue[Key] = SimpleQueue()
-        self._futures: dict[Key, Any] = {}
-        self._n_submitted = 0
+        self._futures: set[Any] = set()  # those of batches that are wanted: Dask drops others
+        self._n_sent = 0
         self._limit = _LEAST_IN_FLIGHT
         self._versions = _versions()
 
     def limit(self) -> int:
-        return self._limit
+        return self._limit * self._size
 
-    def submit(self, key: Key, case: Case) -> None:
+    def _send(self, cases: list[Case], runs: list[_Run]) -> Any:
         try:
-            if self._n_submitted % _LEAST_IN_FLIGHT == 0:  # workers come and go
+            if self._n_sent % _LEAST_IN_FLIGHT == 0:  # workers come and go
                 n_threads = sum(self._client.nthreads().values())
                 self._limit = max(_LEAST_IN_FLIGHT, _PER_THREAD * n_threads)
-            future = self._client.submit(_run_there, case, key[1], self._versions, pure=False)
+            future = self._client.submit(_run_there, cases, runs, self._versions, pure=False)
         except OSError:
             raise self._gone() from None
-        self._n_submitted += 1
-        self._futures[key] = future
-        future.add_done_callback(partial(_put, self._done, key))
+        self._n_sent += 1
+        self._futures.add(future)
+        return future
 
-    def next_done(self) -> tuple[Key, RunResult]:
-        key = self._done.get()
-        future = self._futures.pop(key)
+    def _result(self, keys: list[Key], future: Any) -> tuple[list[RunResult], float]:
+        self._futures.discard(future)
         try:
-            result: RunResult = future.result()
+            result: tuple[list[RunResult], float] = future.result()
         except CancelledError:
             raise self._gone() from None
         except Exception as error:
             if type(error).__name__ == "CommClosedError":  # it died while the result was fetched
                 raise self._gone() from None
             if type(error).__name__ == "KilledWorker":
-                text = f"replication {key[1]} of case {key[0]} was given up: each worker that made it died"
+                number, i = keys[0]
+                text = f"replication {i} of case {number} was given up: each worker that made it died"
                 raise LostWorkersError(text) from None
             if isinstance(error, ImportError) or "deserialization" in str(error):
                 text = (
@@ -225,23 +313,25 @@ class _Cluster:
                 )
                 raise SchedulerError(text) from error
             raise
-        return key, result
+        return result
 
     def _gone(self) -> LostWorkersError:
         return LostWorkersError(f"the scheduler at {self._address} is gone")
 
 
-def _put(done: SimpleQueue[Key], key: Key, _future: object) -> None:
-    done.put(key)
+def _put(done: SimpleQueue[tuple[list[Key], Any]], keys: list[Key], future: Any) -> None:
+    done.put((keys, future))
 
 
-def _run_there(case: Case, replication: int, versions: Mapping[str, str]) -> RunResult:
-    """Make a run on a worker of a cluster. Raises SchedulerError if what it is made with has other versions."""
+def _run_there(
+    cases: Sequence[Case], runs: Sequence[_Run], versions: Mapping[str, str]
+) -> tuple[list[RunResult], float]:
+    """Make runs on a worker of a cluster. Raises SchedulerError if what they are made with has other versions."""
     found = _versions()
     for name, wanted in versions.items():
         if found[name] != wanted:
             raise SchedulerError(f"a worker of the cluster has {name} {found[name]}; here it is {wanted}")
-    return run_case(case, replication)
+    return _run_batch(cases, runs)
 
 
 def _versions() -> dict[str, str]:

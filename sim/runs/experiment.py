@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
-from concurrent.futures import as_completed
+from collections import deque
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,7 +14,8 @@ from models.results.run import RunResult
 from models.scenario import Scenario, load_scenario
 from models.scenario.case import Case
 from sim.engine.run import run_case
-from sim.runs.executors import processes
+from sim.runs.executors import Executor, Here, local, make_runs
+from sim.runs.replications import Key
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -30,23 +32,32 @@ def load(path: str | Path) -> Scenario:
 
 
 def run(
-    scenario: Scenario, *, jobs: int = 1, traces: bool = False, on_done: Callable[[], object] | None = None
+    scenario: Scenario,
+    *,
+    jobs: int = 1,
+    traces: bool = False,
+    on_done: Callable[[], object] | None = None,
+    executor: Executor | None = None,
 ) -> Results:
     """Simulate every case of a scenario, `replications` times each.
 
     `jobs` processes share the work; the results are the same for any number. Cases with a rule of your own that other
     processes can't import (of a notebook or a script) all run in this one. With `traces`, replication 0 of each case
-    keeps who did what when. `on_done` is called after each run. Raises ValueError for less than one job, and
+    keeps who did what when. `on_done` is called after each run. An `executor` (`sim.runs.executors`) makes the runs
+    in processes that are there already. Raises ValueError for less than one job, and
     sim.runs.executors.LostWorkersError if a process is lost or can't start.
     """
     if jobs < 1:
         raise ValueError(f"jobs must be 1 or more; found {jobs}")
     wanted = [(number, i) for number, case in enumerate(scenario.cases) for i in range(case.replications)]
-    found: dict[tuple[int, int], RunResult] = {}
-    for key, result in _results(scenario.cases, wanted, jobs, traces):
+    found: dict[Key, RunResult] = {}
+
+    def done(key: Key, result: RunResult) -> None:
         found[key] = result
         if on_done is not None:
             on_done()
+
+    _make(scenario.cases, wanted, jobs, done, with_slices=lambda key: traces and key[1] == 0, executor=executor)
     from models.results.tables import make_results  # pandas takes a while, which other processes don't need
 
     return make_results(
@@ -70,21 +81,27 @@ def is_local(case: Case) -> bool:
     return any(rule.__module__ == "__main__" or "<locals>" in rule.__qualname__ for rule in case.rules.values())
 
 
-def _results(
-    cases: tuple[Case, ...], wanted: list[tuple[int, int]], jobs: int, traces: bool
-) -> Iterator[tuple[tuple[int, int], RunResult]]:
-    """Yield the results of the wanted runs in any order."""
-    local = [min(jobs, len(wanted)) == 1 or is_local(case) for case in cases]
-    for number, i in (key for key in wanted if local[key[0]]):
-        yield (number, i), run_case(cases[number], i, with_slices=traces and i == 0)
-    away = [key for key in wanted if not local[key[0]]]
+def _make(
+    cases: tuple[Case, ...],
+    wanted: Sequence[Key],
+    jobs: int,
+    on_result: Callable[[Key, RunResult], object],
+    *,
+    with_slices: Callable[[Key], bool],
+    executor: Executor | None,
+) -> None:
+    """Make the wanted runs, in other processes where that is possible."""
+    alone = [min(jobs, len(wanted)) == 1 or is_local(case) for case in cases]
+    here = deque(key for key in wanted if alone[key[0]])
+    # The longest runs first, so that no process is left with one at the end.
+    away = deque(
+        sorted(
+            (key for key in wanted if not alone[key[0]]),
+            key=lambda key: -cases[key[0]].size_bytes * cases[key[0]].n_works,
+        )
+    )
+    make_runs(Here(), cases, lambda: here.popleft() if here else None, on_result, with_slices=with_slices)
     if not away:
         return
-    # The longest runs first, so that no process is left with one at the end.
-    first = sorted(away, key=lambda key: -cases[key[0]].size_bytes * cases[key[0]].n_works)
-    with processes(min(jobs, len(away))) as pool:
-        futures = {
-            pool.submit(run_case, cases[number], i, with_slices=traces and i == 0): (number, i) for number, i in first
-        }
-        for future in as_completed(futures):
-            yield futures[future], future.result()
+    with nullcontext(executor) if executor is not None else local(min(jobs, len(away))) as others:
+        make_runs(others, cases, lambda: away.popleft() if away else None, on_result, with_slices=with_slices)

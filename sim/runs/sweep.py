@@ -11,11 +11,12 @@ from pathlib import Path
 
 from models.results import Results, may_replace, provenance_of
 from models.results.code import rule_identity
+from models.results.run import RunResult
 from models.scenario import Scenario
 from models.scenario.case import Case
-from sim.runs.executors import Executor, cluster, local
+from sim.runs.executors import Executor, cluster, local, make_runs
 from sim.runs.experiment import is_local
-from sim.runs.replications import Replications, RunningMean
+from sim.runs.replications import Key, Replications, RunningMean
 from sim.runs.store import RunStore
 
 FIGURE = "speedup.png"
@@ -109,22 +110,14 @@ def _make(
     on_done: Callable[[int, int], object] | None,
 ) -> None:
     """Make the runs that are left."""
-    n_in_flight = 0
-    while True:
-        while n_in_flight < executor.limit() and runs.n_left:
-            key = runs.take()
-            if key is None:
-                break
-            executor.submit(key, cases[key[0]])
-            n_in_flight += 1
-        if not n_in_flight:
-            return
-        key, result = executor.next_done()
-        n_in_flight -= 1
+
+    def done(key: Key, result: RunResult) -> None:
         store.add(key, result)
         runs.add(key, result.time_s)
         if on_done is not None:
             on_done(runs.n_known, runs.n_known + runs.n_left)
+
+    make_runs(executor, cases, lambda: runs.take() if runs.n_left else None, done)
 
 
 def _with_intervals(results: Results) -> Results:

@@ -29,12 +29,13 @@ from models.files.machine import iter_shipped
 from models.policies.options import PRESETS, PolicyOptions
 from models.results import FolderTakenError, machine_as_data, machines_of, provenance_of
 from models.results.regret import pareto_front, regret_pct
+from models.results.run import RunResult
 from models.scenario import Scenario
 from models.scenario.case import Case
 from models.scenario.streams import Streams
 from models.text.problems import InputError, Problem, did_you_mean
 from sim.figures import plot_pareto
-from sim.runs.executors import Executor, local
+from sim.runs.executors import Executor, local, make_runs
 from sim.runs.experiment import is_local
 from sim.runs.replications import Key, RunningMean
 from sim.runs.store import RunStore
@@ -289,17 +290,13 @@ class _Runs:
         keys = self._keys(numbers)
         waiting = deque(key for key in keys if key not in self._stored)
         self._count(self._stored.intersection(keys))
-        n_in_flight = 0
-        while waiting or n_in_flight:
-            while waiting and n_in_flight < self._executor.limit():
-                key = waiting.popleft()
-                self._executor.submit(key, self._cases[key[0]])
-                n_in_flight += 1
-            key, result = self._executor.next_done()
-            n_in_flight -= 1
+
+        def done(key: Key, result: RunResult) -> None:
             self._store.add(key, result)
             self._stored.add(key)
             self._count({key})
+
+        make_runs(self._executor, self._cases, lambda: waiting.popleft() if waiting else None, done)
         for number in numbers:
             self.measures[number] = self._measure(number)
 

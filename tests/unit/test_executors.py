@@ -5,11 +5,19 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections import deque
+from concurrent.futures import Future
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from sim.runs.executors import LostWorkersError, processes
+from models.scenario import build_scenario
+from models.scenario.case import Case
+from models.text.document import parse
+from sim.engine.run import run_case
+from sim.runs import executors
+from sim.runs.executors import LostWorkersError, make_runs, processes
 
 SCENARIO = """
 title: Two runs
@@ -52,3 +60,34 @@ def test_a_program_that_can_be_imported(tmp_path: Path) -> None:
     """With a main guard two processes make both runs."""
     done = python(tmp_path, "program.py", GUARDED)
     assert (done.returncode, done.stdout) == (0, "2\n"), done.stderr
+
+
+class _AtOnce(executors._Batches):
+    """Makes each batch at once, in this process, and notes what was sent."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sent: list[tuple[list[Case], list[tuple[int, int, bool]]]] = []
+
+    def limit(self) -> int:
+        return 2 * self._size
+
+    def _send(self, cases: list[Case], runs: list[tuple[int, int, bool]]) -> Any:
+        self.sent.append((cases, runs))
+        future: Future[Any] = Future()
+        future.set_result(executors._run_batch(cases, runs))
+        return future
+
+
+def test_short_runs_go_in_batches() -> None:
+    """Every run is made once, by its number; a case goes once with all its runs of a batch; batches grow."""
+    text = SCENARIO.replace("{version: ktask-v1}", "{version: ktask-v1, max_threads: [1, 2]}")
+    cases = build_scenario(parse(text, "two"), Path("two")).cases
+    wanted = deque((number, i) for number in (0, 1) for i in range(60))
+    found = {}
+    executor = _AtOnce()
+    make_runs(executor, cases, lambda: wanted.popleft() if wanted else None, lambda key, run: found.update({key: run}))
+    assert len(found) == 120
+    assert all(found[number, i] == run_case(cases[number], i) for number in (0, 1) for i in (0, 30, 59))
+    assert len(executor.sent) < 60 and max(len(runs) for _, runs in executor.sent) > 4
+    assert all(len(sent) == len({number for number, *_ in runs}) for sent, runs in executor.sent)

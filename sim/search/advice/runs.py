@@ -9,7 +9,7 @@ from typing import Any
 
 from models.results.run import RunResult
 from models.scenario.case import Case
-from sim.runs.executors import Executor
+from sim.runs.executors import Executor, make_runs
 from sim.runs.replications import Key
 from sim.search.advice.chunk import first_chunk, has_chunk
 from sim.search.advice.limit import WAITS
@@ -119,16 +119,12 @@ class Runs:
         found: dict[Key, RunResult] = {}
         self._n_planned += len(keys)
         waiting = deque(sorted(keys, key=lambda key: -cases[key[0]].n_works))  # the longest first
-        n_in_flight = 0
-        while waiting or n_in_flight:
-            while waiting and n_in_flight < self._executor.limit():
-                key = waiting.popleft()
-                self._executor.submit(key, cases[key[0]])
-                n_in_flight += 1
-            key, found_result = self._executor.next_done()
-            found[key] = found_result
-            n_in_flight -= 1
+
+        def done(key: Key, result: RunResult) -> None:
+            found[key] = result
             self._n_made += 1
             if self._on_done is not None:
                 self._on_done(self._n_made, self._n_planned)
+
+        make_runs(self._executor, cases, lambda: waiting.popleft() if waiting else None, done)
         return found
