@@ -92,6 +92,13 @@ WakePull = Annotated[
         "table of clear_gigantic_page, for the others taken from that",
     ),
 ]
+BalanceMasks = Annotated[
+    bool,
+    Field(
+        description="whether the CPUs that threads may use are balanced as if they were all; false: not while others "
+        "of their domain are idle, as the published contention test of ktask v4 shows of its kernel (helper_renice)"
+    ),
+]
 BusyFactor = Annotated[
     int,
     Field(
@@ -147,6 +154,7 @@ class Kernel(PolicyOptions):
         ),
     ] = 4e-3
     busy_factor: BusyFactor = 16
+    balance_masks: BalanceMasks = True
     pinned: Annotated[
         bool,
         Field(

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import ClassVar, Literal
 
-from models.kernels.kernel import BusyFactor, ClientRules, FirstEntry, Kernel, Migration, Undo
+from models.kernels.kernel import BalanceMasks, BusyFactor, ClientRules, FirstEntry, Kernel, Migration, Undo
 from models.policies.options import PolicyName
 from models.text.units import KIB, MIB
 
@@ -49,6 +49,7 @@ class KtaskV4(Kernel):
     version: Literal["ktask-v4"] = "ktask-v4"
     policy: PolicyName = "ktask-v4"
     busy_factor: BusyFactor = 32
+    balance_masks: BalanceMasks = False
     first_entry: FirstEntry = "number"
     migration: Migration = "requeue"
     undo: Undo = True

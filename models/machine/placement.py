@@ -15,8 +15,9 @@ class Placement:
     def __init__(self, machine: Machine) -> None:
         self._machine = machine
         self._cpus_near: dict[tuple[int | None, tuple[int, ...] | None], Sequence[Cpu]] = {}
-        self._on_core = {cpu.core_id: 0 for cpu in machine.cpus}
-        self._on_cache = {cpu.cache_id: 0 for cpu in machine.cpus}
+        self._on_core = {cpu.core_id: 0 for cpu in machine.cpus}  # CPUs that have threads
+        self._on_cache = {cpu.cache_id: 0 for cpu in machine.cpus}  # threads
+        self._on_cpu = {cpu.cpu_id: 0 for cpu in machine.cpus}  # threads
         self._own_on = {cpu.cpu_id: 0 for cpu in machine.cpus}  # threads of the job
         self.weight_on = {cpu.cpu_id: 0 for cpu in machine.cpus}
 
@@ -40,17 +41,18 @@ class Placement:
     def put(self, cpu: Cpu, weight: int = NORMAL, *, of_job: bool = True) -> None:
         """Put a thread on a certain CPU."""
         self._own_on[cpu.cpu_id] += of_job
-        self._weigh(cpu, weight)
+        self._on_core[cpu.core_id] += not self._on_cpu[cpu.cpu_id]
+        self._on_cpu[cpu.cpu_id] += 1
+        self._on_cache[cpu.cache_id] += 1
+        self.weight_on[cpu.cpu_id] += weight
 
     def release(self, cpu: Cpu, weight: int = NORMAL, *, of_job: bool = True) -> None:
         """Take a thread off its CPU: it sleeps, moves or ends."""
         self._own_on[cpu.cpu_id] -= of_job
-        self._weigh(cpu, -weight)
-
-    def _weigh(self, cpu: Cpu, weight: int) -> None:
-        self.weight_on[cpu.cpu_id] += weight
-        self._on_core[cpu.core_id] += weight
-        self._on_cache[cpu.cache_id] += weight
+        self._on_cpu[cpu.cpu_id] -= 1
+        self._on_core[cpu.core_id] -= not self._on_cpu[cpu.cpu_id]
+        self._on_cache[cpu.cache_id] -= 1
+        self.weight_on[cpu.cpu_id] -= weight
 
     def idle_cpus(self, allowed: tuple[int, ...] | None = None) -> int:
         """Return how many CPUs have no thread, of those allowed by their ids (None: all)."""

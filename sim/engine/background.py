@@ -13,7 +13,8 @@ from models.machine import Cpu
 from models.scenario.streams import Streams
 from sim.engine.flows import Route
 from sim.engine.hardware import Hardware
-from sim.engine.scheduler import ScheduledThread, Scheduler
+from sim.engine.scheduler import Scheduler
+from sim.engine.threads import Thread
 
 PERCENTILES = (50, 95, 99)
 
@@ -31,7 +32,7 @@ class Neighbour:
         self._answered: list[tuple[float, float]] = []  # (arrival, response time) of requests
         self._open: dict[int, float] = {}  # arrival of the request that each thread has taken
         self._ended_s: list[float] = []
-        self._threads: list[ScheduledThread] = []
+        self._threads: list[Thread] = []
         self._at_work: list[float] = []  # amount of the step under way
         random = streams[f"background/{name}"]
         self._processes = [
@@ -89,6 +90,8 @@ class Neighbour:
             if isinstance(step, (Compute, Move)):
                 if not awake:
                     awake = True
+                    if last is None:
+                        self._hardware.expect_others()
                     thread.wake(None if last is None else last.nid, last)
                 yield from self._work(number, thread, step)
                 continue
@@ -111,7 +114,7 @@ class Neighbour:
             thread.sleep()
         self._ended_s.append(env.now)
 
-    def _work(self, number: int, thread: ScheduledThread, step: Compute | Move) -> Generator[Event, Any, None]:
+    def _work(self, number: int, thread: Thread, step: Compute | Move) -> Generator[Event, Any, None]:
         hardware = self._hardware
         if isinstance(step, Compute):
             amount = self._at_work[number] = step.seconds

@@ -239,6 +239,17 @@ class FlowNetwork:
         self.resources.append(resource)
         return resource
 
+    def share(self, resource: Resource, *, often_full: bool) -> None:
+        """Note that a resource is private no longer, and whether it is often full, and as often not. No rate changes."""
+        self._unfold(resource)
+        resource._foldable = False
+        if often_full:
+            resource._pinned = True
+            if not resource._tight:
+                self._set_tight(resource, True)
+        if self._dirty and not self._completing:
+            self._settle()
+
     def route(self, uses: Iterable[tuple[Resource, float]], cap: float = math.inf, weight: float = 1.0) -> Route:
         """Make a route: (resource, units of it per unit of work) pairs, the most work per second, the weight.
 

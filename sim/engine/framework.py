@@ -22,7 +22,8 @@ from models.policies import Chunk, ChunkQueue, Policy
 from models.results.run import Record, Slice
 from models.scenario.streams import Streams
 from sim.engine.hardware import Hardware
-from sim.engine.threads import Cpus, Thread
+from sim.engine.scheduler import Scheduler
+from sim.engine.threads import Thread
 
 
 class TaskLock:
@@ -91,7 +92,7 @@ class Ktask:
     def __init__(
         self,
         hardware: Hardware,
-        cpus: Cpus,
+        cpus: Scheduler,
         kernel: Kernel,
         policy: Policy,
         streams: Streams,
@@ -317,10 +318,14 @@ class Ktask:
             work = part * unit * self._run_factor
             if self._machine.rates.chunk_noise:
                 work *= self._chunk_noise.lognormvariate(*self._noise)
-            if thread.has_own_cpu:
-                yield hardware.network.start(hardware.route(thread.cpu, nids, stream), work)
+            if thread.running:  # as nearly always: without a generator for it
+                flow = thread.start(hardware.route(thread.cpu, nids, stream), work)
+                yield flow
+                left = thread.left(flow)
             else:
-                yield from thread.run(partial(hardware.route, nids=nids, stream=stream), work)
+                left = work
+            if left > 0.0:
+                yield from thread.run(partial(hardware.route, nids=nids, stream=stream), left)
             cpu = thread.cpu
             if stream.locks:
                 route = hardware.route(cpu, nids, stream)
@@ -375,7 +380,7 @@ class Ktask:
         env, kernel = self._env, self._kernel
         slept_at = env.now
         caller.sleep()
-        if self._cpus.is_shared and self._policy.priorities.raises:
+        if self._policy.priorities.raises:
             env.process(self._raise_helpers(running))
         waker: Cpu = yield running.last_ended
         nid = self._node_after_wakeup(caller, waker)

@@ -43,14 +43,14 @@ class Busy:
 
 
 class Hardware:
-    """The CPUs, memory and links of a machine, in one simulation; `is_shared`: other work comes and goes on them."""
+    """The CPUs, memory and links of a machine, in one simulation."""
 
-    def __init__(self, env: Environment, machine: Machine, *, is_shared: bool = False) -> None:
+    def __init__(self, env: Environment, machine: Machine) -> None:
         self.env = env
         self.machine = machine
         self.network = network = FlowNetwork(env)
         rates = machine.rates
-        self._is_shared = is_shared
+        self._is_shared = False  # whether other work has begun
         self._cpu: dict[int, Resource] = {}  # of the CPUs and cores that have been used
         self._core: dict[int, Resource] = {}
         threads: dict[int, int] = {}
@@ -75,16 +75,14 @@ class Hardware:
         self.busy_cores = Busy(env, threads)
         self.busy_sockets = Busy(env, self._socket_of.values())
 
-    def occupy(self, nid: int | None, previous: Cpu | None = None, allowed: tuple[int, ...] | None = None) -> Cpu:
-        """Put a thread of the job on a CPU of a node (`models.machine.placement`)."""
-        cpu = self.placement.occupy(nid, previous, allowed)
-        self.begin(cpu)
-        return cpu
-
-    def release(self, cpu: Cpu) -> None:
-        """Take a thread of the job off its CPU: it sleeps, moves or ends."""
-        self.placement.release(cpu)
-        self.end(cpu)
+    def expect_others(self) -> None:
+        """Note that other work comes and goes from now on."""
+        if not self._is_shared:
+            self._is_shared = True
+            for cpu in self._cpu.values():
+                self.network.share(cpu, often_full=False)
+            for core in self._core.values():
+                self.network.share(core, often_full=True)
 
     def begin(self, cpu: Cpu) -> None:
         """Note that a thread of the job runs on a CPU from now on."""

@@ -50,8 +50,8 @@ def interference(both: Simulation) -> dict[str, Any]:
 def _alone(case: Case, name: str, both: Simulation) -> tuple[Neighbour, float]:
     """Simulate one of the other works without all else; return it, and its progress in the time of the job."""
     env = Environment()
-    hardware, streams = Hardware(env, case.machine, is_shared=True), Streams(case.seed, both.replication)
-    scheduler = Scheduler(hardware, case.kernel.time_slice, case.kernel.busy_factor, case.groups, streams["ticks"])
+    hardware, streams = Hardware(env, case.machine), Streams(case.seed, both.replication)
+    scheduler = Scheduler.of(case, hardware, streams)
     neighbour = Neighbour(name, case.background[name], hardware, scheduler, streams)
     if both.began_s:
         env.run(until=both.began_s)

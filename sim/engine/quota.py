@@ -7,10 +7,12 @@ debt that the next periods pay off, in which it waits (padata RFC of 2022).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
-from typing import Any
+import math
+from collections.abc import Callable
 
 from simpy import Environment, Event
+
+_TIE = 1e-12  # relative: times this close to the end of a period are there
 
 
 class Quota:
@@ -34,7 +36,7 @@ class Quota:
         self._n_running = 0
         self._since_s = 0.0
         self._timer = 0  # which of the timers counts
-        env.process(self._refill())
+        self._waits = False  # for the end of a period
 
     def begin(self) -> None:
         """Note that one more thread of the group runs."""
@@ -61,6 +63,13 @@ class Quota:
 
     def _arm(self) -> None:
         self._timer += 1
+        if not self._waits and (self._n_running or self._left_s < self._of_period_s):
+            self._waits = True
+            now, period_s = self._env.now, self._period_s
+            at_s = period_s * (math.floor(now / period_s * (1.0 + _TIE)) + 1)
+            end = self._env.timeout(at_s - now)
+            assert end.callbacks is not None
+            end.callbacks.append(self._on_period)
         if self.used_up or not self._n_running:
             return
         timer, number = self._env.timeout(max(0.0, self._left_s) / self._n_running), self._timer
@@ -73,14 +82,14 @@ class Quota:
             self.used_up = True
             self._on_empty()
 
-    def _refill(self) -> Generator[Event, Any, None]:
-        while True:
-            yield self._env.timeout(self._period_s)
-            self._settle()
-            was_used_up = self.used_up
-            self._left_s = min(self._of_period_s, self._left_s + self._of_period_s)
-            if self._left_s > 0.0:
-                self.used_up = False
-            self._arm()
-            if was_used_up and not self.used_up:
-                self._on_refill()
+    def _on_period(self, _event: Event) -> None:
+        """Fill it up at the end of a period, and wait for the next one if something of it is used."""
+        self._waits = False
+        self._settle()
+        was_used_up = self.used_up
+        self._left_s = min(self._of_period_s, self._left_s + self._of_period_s)
+        if self._left_s > 0.0:
+            self.used_up = False
+        self._arm()
+        if was_used_up and not self.used_up:
+            self._on_refill()

@@ -17,7 +17,6 @@ from sim.engine.background import Neighbour
 from sim.engine.framework import Ktask
 from sim.engine.hardware import Hardware
 from sim.engine.scheduler import Scheduler
-from sim.engine.threads import Cpus, OwnCpus
 
 
 class Simulation:
@@ -28,9 +27,10 @@ class Simulation:
         self.replication = replication
         self.env = env = Environment()
         self.record = Record(with_slices)
-        self._hardware = hardware = Hardware(env, case.machine, is_shared=_is_shared(case))
+        self._hardware = hardware = Hardware(env, case.machine)
         streams = Streams(case.seed, replication)
-        cpus, self.neighbours = _others(case, hardware, streams)
+        cpus = Scheduler.of(case, hardware, streams)
+        self.neighbours = [Neighbour(name, load, hardware, cpus, streams) for name, load in case.background.items()]
         policy = case.policy(streams["next_entry"].randrange)
         policy.count_idle(lambda: hardware.placement.idle_cpus(policy.helper_cpus))
         task, allowed = case.task, case.caller_cpu_ids
@@ -100,19 +100,6 @@ class Simulation:
             slices=record.slices,
             extra={**_shares(record, self.n_callers, self.time_s), **_failures(record), **self._energy(), **extra},
         )
-
-
-def _is_shared(case: Case) -> bool:
-    """Return whether threads must share CPUs with other work, or have a quota."""
-    return bool(case.background) or any(group.quota is not None for group in case.groups.values())
-
-
-def _others(case: Case, hardware: Hardware, streams: Streams) -> tuple[Cpus, list[Neighbour]]:
-    """Return the CPUs of a case, and the other work on them, which has begun."""
-    if not _is_shared(case):
-        return OwnCpus(hardware, case.groups), []
-    scheduler = Scheduler(hardware, case.kernel.time_slice, case.kernel.busy_factor, case.groups, streams["ticks"])
-    return scheduler, [Neighbour(name, load, hardware, scheduler, streams) for name, load in case.background.items()]
 
 
 def finish(env: Environment, neighbours: Sequence[Neighbour], until_s: float) -> None:

@@ -1,112 +1,138 @@
-"""Threads of a simulation, and the CPUs they run on where nobody else wants them.
-
-`OwnCpus` is a machine without other work: a thread stays on the CPU it is put on until it sleeps, and threads of the
-job that share one get equal parts of it at once. `sim.engine.scheduler` has the same calls for a machine with other
-work.
-"""
+"""Threads of a simulation: what they do while they have a CPU, which the scheduler gives and takes."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Protocol
+from collections.abc import Callable, Generator
+from typing import Any, Protocol
 
-from simpy.events import ProcessGenerator
+from simpy import Event
 
-from models.loads.groups import Group
 from models.machine import Cpu
-from sim.engine.flows import Route
+from models.machine.weights import weight_of
+from sim.engine.flows import Flow, Route
 from sim.engine.hardware import Hardware
+from sim.engine.quota import Quota
+
+
+class Cpus(Protocol):
+    """What puts threads on CPUs."""
+
+    def wake(self, thread: Thread, nid: int | None, previous: Cpu | None) -> None: ...
+
+    def sleep(self, thread: Thread) -> None: ...
+
+    def set_weight(self, thread: Thread, weight: int) -> None: ...
 
 
 class Thread:
-    """A thread. It is put on another CPU only by its own sleep and wake-up."""
+    """A thread, asleep at first. Made by `sim.engine.scheduler.Scheduler.thread`.
+
+    `allowed` are the ids of the CPUs that it may use (None: all); one that is `bound` stays on the node on which it
+    woke up, one that is `pinned` on its CPU.
+    """
 
     cpu: Cpu  # that it is on, or was before it fell asleep
-    cpu_wait_s = 0.0  # time that it could have run and had no CPU
-    pinned = False  # to the CPU that it was put on: it is not moved while it is awake
 
-    def __init__(self, hardware: Hardware, allowed: tuple[int, ...] | None = None, *, bound: bool = False) -> None:
+    def __init__(
+        self,
+        cpus: Cpus,
+        hardware: Hardware,
+        allowed: tuple[int, ...] | None,
+        *,
+        bound: bool,
+        nice: int,
+        quota: Quota | None,
+        of_job: bool,
+    ) -> None:
         self.hardware = hardware
-        self.allowed = allowed  # the ids of the CPUs that it may use, None if all
-        self.bound = bound  # to its node: no wake-up moves it
+        self.allowed = allowed
+        self.bound = bound
+        self.pinned = False
+        self.weight = weight_of(nice)
+        self.quota = quota
+        self.of_job = of_job
+        self.awake = False
+        self.running = False
+        self.is_throttled = False  # its group has used up its quota; it waits for the next period
+        self.ran_s = 0.0
+        self.cpu_wait_s = 0.0  # time that it could have run and had no CPU
+        self.since_s = 0.0  # when it began to run, or to wait; `ran_s` is up to date there
+        self.bound_nid: int | None = None
+        self.vruntime = 0.0  # seconds of CPU time at nice 0, on the clock of its run queue
+        self.deadline = 0.0  # of its slice, in virtual runtime
+        self.lag = 0.0  # while it is not on a run queue: what it was behind the mean there, in virtual runtime
+        self.ahead: tuple[object, int] | None = None  # asleep ahead of it: the run queue, and which of its stretches
+        self._cpus = cpus
+        self._turn: Event | None = None
+        self._flow: tuple[Route, Flow] | None = None  # while it has a CPU
+        self._work = 0.0  # that it does just now: what was left of it when it last got or lost a CPU
 
     @property
     def nid(self) -> int:
         """The node that it runs on."""
         return self.cpu.nid
 
-    @property
-    def has_own_cpu(self) -> bool:
-        """Whether no one but threads of the job can want its CPU."""
-        return True
+    def may_use(self, cpu: Cpu) -> bool:
+        """Whether it may be moved to a CPU."""
+        if self.pinned or (self.bound_nid is not None and cpu.nid != self.bound_nid):
+            return False
+        return self.allowed is None or cpu.cpu_id in self.allowed
+
+    # -- what it does
 
     def wake(self, nid: int | None, previous: Cpu | None = None) -> None:
         """Put it on a CPU of a node (None: of any), its previous one if that is idle."""
-        self.cpu = self.hardware.occupy(nid, previous, self.allowed)
+        self._cpus.wake(self, nid, previous)
 
     def sleep(self) -> None:
         """Take it off its CPU: it sleeps, moves or ends."""
-        self.hardware.release(self.cpu)
-
-    def on_cpu(self) -> ProcessGenerator:
-        """Wait until it has a CPU."""
-        yield from ()
-
-    def work_left(self) -> float:
-        """Return what is left of the work that it does just now, 0 if none or if nobody asks for it."""
-        return 0.0
-
-    def run(self, route_on: Callable[[Cpu], Route], work: float) -> ProcessGenerator:
-        """Do work over the route from the CPU that it is on."""
-        yield self.hardware.network.start(route_on(self.cpu), work)
+        self._cpus.sleep(self)
 
     def set_nice(self, nice: int) -> None:
         """Change its nice level."""
+        self._cpus.set_weight(self, weight_of(nice))
 
+    def on_cpu(self) -> Generator[Event, Any, None]:
+        """Wait until it has a CPU."""
+        while not self.running:
+            self._turn = Event(self.hardware.env)
+            yield self._turn
 
-class Cpus(Protocol):
-    """What makes threads."""
+    def start(self, route: Route, work: float) -> Flow:
+        """Start work on the CPU that it has. After the event `left` says what is left, if it lost the CPU."""
+        self._work = work
+        flow = self.hardware.network.start(route, work)
+        self._flow = (route, flow)
+        return flow
 
-    @property
-    def is_shared(self) -> bool:
-        """Whether other work wants CPUs too."""
-        ...
+    def left(self, flow: Flow) -> float:
+        """Return what is left of work that has ended, or was stopped."""
+        self._flow = None
+        self._work = flow.left
+        return flow.left
 
-    def thread(
-        self,
-        allowed: tuple[int, ...] | None = None,
-        *,
-        bound: bool = False,
-        nice: int = 0,
-        group: str | None = None,
-    ) -> Thread:
-        """Return a new thread, asleep."""
-        ...
+    def run(self, route_on: Callable[[Cpu], Route], work: float) -> Generator[Event, Any, None]:
+        """Do work while it has a CPU; each time it is on another one, over the route from there."""
+        self._work = work
+        while self._work > 0.0:
+            yield from self.on_cpu()
+            flow = self.start(route_on(self.cpu), self._work)
+            yield flow
+            self.left(flow)
 
-    def charge(self, group: str | None, thread: Thread) -> None:
-        """Take the CPU time that a thread has had off what a group may use."""
-        ...
+    def work_left(self) -> float:
+        """Return what is left of the work that it does just now, 0 if none."""
+        return self._work if self._flow is None else self.hardware.network.work_left(*self._flow)
 
+    # -- for the scheduler
 
-class OwnCpus:
-    """A machine without other work."""
+    def begin(self) -> None:
+        """Let it go on: it has a CPU."""
+        if self._turn is not None:
+            turn, self._turn = self._turn, None
+            turn.succeed()
 
-    is_shared = False
-
-    def __init__(self, hardware: Hardware, groups: Mapping[str, Group]) -> None:
-        self._hardware = hardware
-        self._groups = groups
-
-    def thread(
-        self,
-        allowed: tuple[int, ...] | None = None,
-        *,
-        bound: bool = False,
-        nice: int = 0,  # noqa: ARG002
-        group: str | None = None,
-    ) -> Thread:
-        """Return a new thread, asleep; where nobody else wants a CPU, its nice level changes nothing."""
-        return Thread(self._hardware, allowed if group is None else self._groups[group].limit(allowed), bound=bound)
-
-    def charge(self, group: str | None, thread: Thread) -> None:
-        """Do nothing: there are no quotas."""
+    def halt(self) -> None:
+        """Stop what it does: it has no CPU."""
+        if self._flow is not None:
+            self.hardware.network.stop(*self._flow)

@@ -118,12 +118,9 @@ def test_helpers_go_to_the_cpus_without_load(case_of: MakeCase) -> None:
 @pytest.mark.parametrize("load", ["spin", "clear"])
 @pytest.mark.parametrize("time_slice", [4e-3, 1e-4])
 def test_half_of_a_shared_cpu(case_of: MakeCase, load: str, time_slice: float) -> None:
-    """One CPU for the job and a load: 0.5 s of work in turns, after each but the last one of the load: 1 s exactly.
-
-    The first turn is a part of one, u; the load has ceil((0.5 s - u) / turn) = 0.5 s / turn of them, 0.5 s together.
-    """
+    """One CPU for the job and a load: 0.5 s of work in turns of a tick, as much of the load: 1 s, within two turns."""
     case = with_load(with_cpus(case_of(1, time_slice=time_slice), 0), load, 0)
-    assert time_of(case) == pytest.approx(1.0, rel=1e-9)
+    assert time_of(case) == pytest.approx(1.0, abs=2 * time_slice)
     assert time_of(with_cpus(case_of(1), 0)) == pytest.approx(0.5, rel=1e-9)
 
 
@@ -173,19 +170,19 @@ def test_turns_are_of_the_kernels_time_slice(case_of: MakeCase) -> None:
 def test_an_idle_cpu_pulls_who_waits(case_of: MakeCase) -> None:
     """Turns of 1 s, two CPUs, a spin on CPU 1: the helper waits there until the caller is done and its CPU idle.
 
-    Chunks of 512 MiB, 250 ms each, one for each work: the helper is sent away at its CPU's first tick, at u * 1 s: with
-    this seed that is before its end (the number before u is for balancing), and goes on at 250 ms on CPU 0, for what is
-    left: T = 500 - 1000 u ms.
+    Chunks of 512 MiB, 250 ms each, one for each work. The helper is sent away at its CPU's first tick. With these seeds
+    that is before its end; it waits for so long until 250 ms, and that much is left, on CPU 0: T = 250 ms + the wait.
     """
-    ticks = Streams(3, 0)["ticks"]
-    ticks.random()
-    u = ticks.random()
     case = with_load(with_cpus(case_of(2, chunks_per_work=1, time_slice=1.0, busy_factor=10**6), 0, 1), "spin", 1)
-    found = run_case(replace(case, seed=3), 0, with_slices=True)
-    assert 0.0 < u < 0.25
-    assert found.time_s == pytest.approx(0.5 - u, rel=1e-9)
-    assert [item.cpu for item in found.slices if item.kind == "chunk" and item.worker == 1] == [0]
-    assert found.workers[1].cpu_wait_s == pytest.approx(0.25 - u, rel=1e-9)
+    waited = []
+    for seed in range(20):
+        found = run_case(replace(case, seed=seed), 0, with_slices=True)
+        wait_s = found.workers[1].cpu_wait_s
+        assert found.time_s == pytest.approx(0.25 + wait_s, rel=1e-9)
+        if wait_s:
+            waited.append(wait_s)
+            assert [item.cpu for item in found.slices if item.kind == "chunk" and item.worker == 1] == [0]
+    assert 2 <= len(waited) <= 12 and max(waited) < 0.25  # a quarter of 20
 
 
 def test_nothing_is_left_to_chance_beside_the_ticks(case_of: MakeCase) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from random import Random
 
 import pytest
 from simpy import Environment
@@ -22,7 +23,7 @@ from models.text.units import GIB
 from sim.engine.framework import Ktask
 from sim.engine.hardware import Hardware
 from sim.engine.run import run_case
-from sim.engine.threads import OwnCpus
+from sim.engine.scheduler import Scheduler
 
 MakeCase = Callable[..., Case]
 
@@ -185,7 +186,7 @@ def run_entries(case: Case, sizes_gib: dict[int, float]) -> tuple[float, list[Sl
     hardware = Hardware(env, case.machine)
     record = Record(with_slices=True)
     streams = Streams(1, 0)
-    cpus = OwnCpus(hardware, {})
+    cpus = Scheduler(hardware, 4e-3, 16, {}, Random(1))
     ktask = Ktask(hardware, cpus, case.kernel, case.policy(streams["next_entry"].randrange), streams, record)
     assert case.task.caller_node is not None
     caller = cpus.thread()

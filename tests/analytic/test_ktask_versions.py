@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from random import Random
 
 import pytest
 from simpy import Environment
@@ -22,7 +23,7 @@ from models.scenario.streams import Streams
 from models.text.units import GIB, MIB
 from sim.engine.framework import Ktask
 from sim.engine.hardware import Hardware
-from sim.engine.threads import OwnCpus
+from sim.engine.scheduler import Scheduler
 
 QUIET = {"setup_time": "0s", "start_latency": "0s", "wake_latency": "0s", "lock_hold_time": "0s", "stray_block": 0.0}
 BASE = 4096
@@ -56,7 +57,7 @@ def run(machine: Machine, version: str, steps: Sequence[Step], **values: object)
     hardware = Hardware(env, machine)
     record = Record(with_slices=True)
     streams = Streams(1, 0)
-    cpus = OwnCpus(hardware, {})
+    cpus = Scheduler(hardware, 4e-3, 16, {}, Random(1))
     ktask = Ktask(hardware, cpus, kernel, case.policy(streams["next_entry"].randrange), streams, record)
     caller = cpus.thread()
     caller.wake(0)

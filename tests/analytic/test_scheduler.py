@@ -282,10 +282,13 @@ def test_a_finite_load_is_slowed_down_by_the_job() -> None:
 
 
 def test_the_progress_of_a_load_is_slowed_down_by_the_job() -> None:
-    """One CPU for a job of 0.2 s and a load for ever: each has half of 0.4 s, so both are slowed down twofold."""
+    """One CPU for a job of 0.2 s and a load for ever: each has half of 0.4 s, so both are slowed down twofold.
+
+    To within a turn of 4 ms in 200.
+    """
     result = run_case(job(0.2, 0, background={"other": load_of("spin")}), 0)
-    assert result.extra["slowdown"] == pytest.approx(2.0, rel=1e-9)
-    assert result.extra["other_slowdown"] == pytest.approx(2.0, rel=1e-9)
+    assert result.extra["slowdown"] == pytest.approx(2.0, rel=0.02)
+    assert result.extra["other_slowdown"] == pytest.approx(2.0, rel=0.02)
 
 
 def test_a_load_that_starts_later_counts_from_its_start() -> None:

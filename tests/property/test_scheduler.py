@@ -24,7 +24,8 @@ from models.scenario.streams import Streams
 from sim.engine.background import Neighbour
 from sim.engine.hardware import Hardware
 from sim.engine.run import run_case
-from sim.engine.scheduler import ScheduledThread, Scheduler
+from sim.engine.scheduler import Scheduler
+from sim.engine.threads import Thread
 from tests.conftest import make_quiet_machine
 
 MACHINE = make_quiet_machine()
@@ -99,11 +100,11 @@ class Watched:
             yield at_s
 
     @property
-    def threads(self) -> list[tuple[Load, ScheduledThread]]:
+    def threads(self) -> list[tuple[Load, Thread]]:
         """All threads, each with its load."""
         return [(neighbour.load, thread) for neighbour in self.neighbours for thread in neighbour._threads]
 
-    def ran_s(self, thread: ScheduledThread) -> float:
+    def ran_s(self, thread: Thread) -> float:
         """Return the CPU time that a thread has had up to now."""
         return thread.ran_s + (self.env.now - thread.since_s if thread.running else 0.0)
 
@@ -116,7 +117,7 @@ def test_no_cpu_is_idle_for_long_while_somebody_waits_for_one(drawn: Others) -> 
     That is every n ms for n CPUs, give or take a half. On its own CPU nobody ever waits while that is idle.
     """
     watched = Watched(drawn)
-    since_s: dict[ScheduledThread, float] = {}
+    since_s: dict[Thread, float] = {}
     for now_s in watched.steps():
         idle = [queue for queue in watched.queues if queue.current is None]
         assert not any(queue.ready for queue in idle)
@@ -151,9 +152,9 @@ def test_threads_stay_where_they_may_be(drawn: Others) -> None:
     for _ in watched.steps(0.1):
         expected = dict.fromkeys(drawn.cpu_ids, 0)
         for load, thread in watched.threads:
-            if thread.queue is not None:
+            if thread.awake:
                 assert load.cpus is None or thread.cpu.cpu_id in load.cpus
-                assert (thread.queue.current is thread) + thread.queue.waiting.count(thread) == 1
+                assert sum((q.current is thread) + q.waiting.count(thread) for q in watched.queues) == 1
                 expected[thread.cpu.cpu_id] += weight_of(load.nice)
         assert weight_on == expected
 
@@ -167,16 +168,13 @@ def test_nobody_is_forgotten(drawn: Others) -> None:
     other CPUs, keep one with weight w waiting for 2 n ticks times the largest weight over w.
     """
     watched = Watched(drawn)
-    last_s: dict[ScheduledThread, float] = {}
     heaviest = max(weight_of(load.nice) for load in drawn.loads.values())
     for now_s in watched.steps(1.0):
         for load, thread in watched.threads:
             free = load.group is None or drawn.groups[load.group].quota is None
-            if thread.queue is None or thread.running or not free:
-                last_s[thread] = now_s
-                continue
-            most_s = 2 * TICK_S * len(watched.threads) * heaviest / thread.weight + TICK_S
-            assert now_s - last_s.setdefault(thread, now_s) <= most_s
+            if thread.awake and not thread.running and free:
+                most_s = 2 * TICK_S * len(watched.threads) * heaviest / thread.weight + TICK_S
+                assert now_s - thread.since_s <= most_s
 
 
 @settings(derandomize=True, deadline=None, max_examples=40)
@@ -187,7 +185,7 @@ def test_a_finite_load_gets_what_it_needs_and_ends(drawn: Others) -> None:
     for neighbour in watched.neighbours:
         watched.env.run(until=neighbour.ended)
     for load, thread in watched.threads:
-        assert thread.queue is None
+        assert not thread.awake
         assert thread.ran_s == pytest.approx(load.cpu_time, rel=1e-6, abs=1e-12)  # type: ignore[attr-defined]
     assert set(watched.scheduler._hardware.placement.weight_on.values()) == {0}
 
@@ -259,7 +257,7 @@ def test_the_same_seed_gives_the_same_history(drawn: Others) -> None:
     def history() -> list[tuple[float, list[int | None]]]:
         watched = Watched(drawn)
         numbers = itertools.count()
-        of: dict[ScheduledThread, int] = {}
+        of: dict[Thread, int] = {}
         found = []
         for now_s in watched.steps(0.1):
             for _, thread in watched.threads:
