@@ -32,8 +32,12 @@ class Neighbour:
         self._answered: list[tuple[float, float]] = []  # (arrival, response time) of requests
         self._open: dict[int, float] = {}  # arrival of the request that each thread has taken
         self._ended_s: list[float] = []
+        self._began_s: float | None = None if load.start else 0.0
+        self._begins: Event = self._env.event()
         self._threads: list[Thread] = []
         self._at_work: list[float] = []  # amount of the step under way
+        if load.start:
+            self._env.timeout(load.start).callbacks.append(lambda _event: self.begin())
         random = streams[f"background/{name}"]
         self._processes = [
             self._env.process(self._run(number, steps))
@@ -46,16 +50,32 @@ class Neighbour:
         return AllOf(self._env, self._processes if self.load.is_finite else [])
 
     @property
+    def has_begun(self) -> bool:
+        """Whether it has started."""
+        return self._began_s is not None
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether all its threads have ended."""
+        return len(self._ended_s) == len(self._processes)
+
+    def begin(self) -> None:
+        """Start it now, if it has not started."""
+        if self._began_s is None:
+            self._began_s = self._env.now
+            self._begins.succeed()
+
+    @property
     def time_s(self) -> float:
         """From its start to the end of its last thread; NaN if it never ends."""
-        return max(self._ended_s) - self.load.start if self._ended_s else math.nan
+        return max(self._ended_s) - (self._began_s or 0.0) if self._ended_s else math.nan
 
     @property
     def mean_time_s(self) -> float:
         """From its start to the end of a thread, on average; NaN if it never ends."""
         import numpy as np  # takes a while, which jobs without other work don't need
 
-        return float(np.mean(self._ended_s)) - self.load.start if self._ended_s else math.nan
+        return float(np.mean(self._ended_s)) - (self._began_s or 0.0) if self._ended_s else math.nan
 
     @property
     def progress(self) -> float:
@@ -82,8 +102,8 @@ class Neighbour:
         self._threads.append(thread)
         self._done.append(0.0)
         self._at_work.append(0.0)
-        if load.start:
-            yield env.timeout(load.start)
+        if not self.has_begun:
+            yield self._begins
         awake = False
         last: Cpu | None = None  # that it was on when it fell asleep
         for step in steps:
@@ -102,7 +122,7 @@ class Neighbour:
             if isinstance(step, SleepFor):
                 wait_s = step.seconds
             elif isinstance(step, Request):
-                self._open[number] = load.start + step.arrives_s
+                self._open[number] = (self._began_s or 0.0) + step.arrives_s
                 wait_s = self._open[number] - env.now
             if wait_s > 0.0:
                 if awake:

@@ -240,7 +240,7 @@ class FlowNetwork:
         return resource
 
     def share(self, resource: Resource, *, often_full: bool) -> None:
-        """Note that a resource is private no longer, and whether it is often full, and as often not. No rate changes."""
+        """Note that a resource is private no longer, and whether it is often full, and as often not."""
         self._unfold(resource)
         resource._foldable = False
         if often_full:

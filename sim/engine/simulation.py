@@ -103,8 +103,18 @@ class Simulation:
 
 
 def finish(env: Environment, neighbours: Sequence[Neighbour], until_s: float) -> None:
-    """Let other work go on after the job: what has an amount of work to its end, services to the job's requests."""
-    env.run(until=AllOf(env, [neighbour.ended for neighbour in neighbours]))
+    """Let other work go on after the job: what has an amount of work to its end, services to the job's requests.
+
+    What has not begun by then is not waited for: each starts in its order, when nothing else is left to do.
+    """
+    late = sorted((each for each in neighbours if not each.has_begun), key=lambda each: each.load.start)
+    finite = [neighbour for neighbour in neighbours if neighbour.load.is_finite]
+    while not all(neighbour.has_ended for neighbour in finite):
+        under_way = [neighbour for neighbour in finite if neighbour.has_begun and not neighbour.has_ended]
+        if under_way:
+            env.run(until=AllOf(env, [neighbour.ended for neighbour in under_way]))
+        else:
+            late.pop(0).begin()
     for neighbour in neighbours:
         while isinstance(neighbour.load, Service) and not neighbour.has_answered(until_s):
             env.run(until=env.now + 1.0)

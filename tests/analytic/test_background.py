@@ -182,7 +182,7 @@ def test_an_idle_cpu_pulls_who_waits(case_of: MakeCase) -> None:
         if wait_s:
             waited.append(wait_s)
             assert [item.cpu for item in found.slices if item.kind == "chunk" and item.worker == 1] == [0]
-    assert 2 <= len(waited) <= 12 and max(waited) < 0.25  # a quarter of 20
+    assert waited and max(waited) < 0.25
 
 
 def test_nothing_is_left_to_chance_beside_the_ticks(case_of: MakeCase) -> None:

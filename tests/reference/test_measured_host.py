@@ -64,9 +64,9 @@ def validation(host: Machine) -> Validation:
 
 
 def test_predictions_of_a_measured_host_hold(validation: Validation) -> None:
-    """10 of 11 cases agree within 5 %, with a mean error of 2 %; two threads, one beside a load that clears, are 5.8 % off.
+    """10 of 11 cases agree within 5 %, with a mean error of 2 %; two threads beside a load that clears are 5.8 % off.
 
-    Its helper is sent away at ticks with a chunk in hand: where these fall, the host and the simulation don't agree.
+    A helper is sent away at ticks with a chunk in hand: where these fall, the host and the simulation don't agree.
     """
     verdicts = list(validation.cells["verdict"])
     assert verdicts[:8] + verdicts[9:] == [AGREES] * 10
