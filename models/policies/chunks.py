@@ -6,6 +6,7 @@ left. Sizes are in client units; all but the last chunk are whole multiples of `
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
@@ -184,7 +185,7 @@ class Weighted(ChunkRule):
         speeds = [size / s for size, s in zip(self._sizes, self._seconds, strict=True) if s > 0.0]
         if not speeds or not self._seconds[work]:
             return 1.0
-        return self._sizes[work] / self._seconds[work] / (sum(speeds) / len(speeds))
+        return self._sizes[work] / self._seconds[work] / (math.fsum(speeds) / len(speeds))
 
     def done(self, work: int, size: int, seconds: float) -> None:
         self._chunks[work] += 1

@@ -422,7 +422,7 @@ class Ktask:
             totals.end_wait_s += last_s - ended_s
             totals.working_s += running.working_s[index]
         if any(running.working_s):
-            self._record.imbalance_sum += max(running.working_s) * len(running.working_s) / sum(running.working_s)
+            self._record.imbalance_sum += max(running.working_s) * len(running.working_s) / math.fsum(running.working_s)
 
     def _note(self, kind: str, running: _Running, index: int, cpu: Cpu | None, begin_s: float) -> None:
         if self._record.with_slices:

@@ -9,6 +9,7 @@ streams likewise, with what their client says of them; the locks they take are o
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 
 from simpy import Environment
@@ -158,7 +159,7 @@ class Hardware:
     def _make_route(self, cpu: Cpu, nids: tuple[int, ...], stream: Stream) -> Route:
         machine, rates = self.machine, self.machine.rates
         local = stream.rate_bytes_per_s * cpu.speed
-        far = sum(1.0 / machine.remote_factor(cpu.nid, nid) - 1.0 for nid in nids) / len(nids)
+        far = math.fsum(1.0 / machine.remote_factor(cpu.nid, nid) - 1.0 for nid in nids) / len(nids)
         cap = local / (1.0 + stream.memory_share * far)
         uses = list(zip(self._places_of(cpu), (1.0 / cap, 1.0 / local), strict=False))
         if self._cache and stream.traffic:

@@ -8,13 +8,17 @@ import operator
 from collections.abc import Iterable
 from functools import reduce
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
 
+from models.files.machine import build_machine
 from models.scenario import build_scenario
 from models.text.document import locate
+from models.text.problems import InputError
 from sim.engine.run import run_case
+from tests.fuzz import generators
 
 _HERE = Path("test")
 SCENARIOS = (
@@ -51,3 +55,25 @@ def test_no_result_hangs_on_the_kind_of_sum(document: dict[str, Any], monkeypatc
         found.append(run_case(case, 0))
         monkeypatch.undo()
     assert repr(found[0]) == repr(found[1])
+
+
+def test_drawn_scenarios_have_the_same_digits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same for scenarios drawn at random, of any client, policy and other work."""
+    n_compared = 0
+    for i in range(60):
+        r = Random(f"sums {i}")
+        try:
+            where = build_machine(locate(generators.machine(r)), "drawn")
+            case = build_scenario(locate(generators.scenario(r, where)), _HERE, machine=where).cases[0]
+        except InputError:
+            continue
+        if case.least_chunks > 500:
+            continue
+        found = []
+        for kind in (_naive, _exact):
+            monkeypatch.setattr(builtins, "sum", kind)
+            found.append(repr(run_case(case, 0)))
+            monkeypatch.undo()
+        assert found[0] == found[1], i
+        n_compared += 1
+    assert n_compared > 10
