@@ -28,7 +28,7 @@ class Policy:
     """The decisions of one run. `pick(n)` returns a random number in [0, n); `rules` are a user's own, by name.
 
     `caller_cpus` are the ids of those that the caller may use, None if all; `caller_quota` is how many its cgroup may
-    use, which limits the works of a task whose helpers are charged to it (padata RFC of 2022).
+    use, which limits the works of a task whose helpers are charged to it (padata RFC of 2022), and what Java counts.
     """
 
     def __init__(
@@ -49,6 +49,8 @@ class Policy:
         works_rule: type[WorksRule] = own.get("works", WORKS[options.rule("works")])
         self._works = works_rule(machine, options.max_threads, options.growth_threshold)
         self._works.keep_idle = options.keep_idle
+        n_cpus = len(machine.cpus if caller_cpus is None else caller_cpus)
+        self._works.container_cpus = n_cpus if caller_quota is None else min(n_cpus, math.ceil(caller_quota))
         self._chunk_rule: type[ChunkRule] = own.get("chunks", CHUNKS[options.rule("chunks")])
         self._places = Places(
             machine,

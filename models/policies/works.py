@@ -27,6 +27,7 @@ class WorksRule:
         self.max_threads = self.default_cap if max_threads is None else max_threads
         self.threshold = threshold
         self.idle_cpus: Callable[[], int] = lambda: len(machine.cpus) - 1  # all but the caller's, where nobody counts
+        self.container_cpus = len(machine.cpus)  # that a program counts which knows the limits of its cgroup
         self.keep_idle = 0  # CPUs that helpers leave idle
 
     def n_works(self, size: int, min_chunk: int, nid: int | None) -> int:
@@ -179,7 +180,10 @@ class IdleCpus(WorksRule):
 
 
 class QemuWorks(PadataWorks):
-    """As padata, and at most 16 and the CPUs. Source: QEMU, get_memset_num_threads; so has Cloud Hypervisor."""
+    """As padata, and at most 16 and the host's CPUs, whatever its cgroup allows.
+
+    Source: QEMU, get_memset_num_threads; so has Cloud Hypervisor.
+    """
 
     within_cpus = True
 
@@ -190,13 +194,14 @@ class QemuWorks(PadataWorks):
 class JvmWorks(WorksRule):
     """Java's ParallelGCThreads: max_threads, else CPUs up to 8 and 5/8 of the others; at most ceil(size / min_chunk).
 
-    Source: OpenJDK, WorkerPolicy::parallel_worker_threads and PretouchTask::pretouch.
+    CPUs are the container's: those of its cpuset, and a quota rounded up (active_processor_count).
+    Source: OpenJDK, WorkerPolicy::parallel_worker_threads, PretouchTask::pretouch and CgroupUtil::processor_count.
     """
 
     def wanted(self, size: int, min_chunk: int, nid: int | None) -> int:  # noqa: ARG002
         if self.max_threads is not None:
             return self.max_threads
-        n_cpus = len(self.machine.cpus)
+        n_cpus = self.container_cpus
         return min(n_cpus, 8) + max(0, n_cpus - 8) * 5 // 8
 
 
