@@ -43,7 +43,7 @@ class Jvm(Kernel):
     def for_client(self, client: str) -> Self:
         """Return the kernel with what Java's code asks for: a work for each chunk, of whatever size, at most."""
         kernel = super().for_client(client)
-        given = kernel.model_fields_set
+        given = self.model_fields_set
         if self.java <= _SERIAL:
             kernel = kernel.model_copy(update={"max_threads": 1})
         if self.java <= _LARGE_CHUNKS and not {"chunk_size", "min_chunk"} & given:
