@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -79,24 +78,26 @@ def run(
     check_folder(folder, provenance, loaded.document.plain())
     if backend == "sim":
 
-        def execute(on_done: Callable[[], object]) -> Results:
-            return sim.run(loaded, jobs=jobs or available_cpus(), traces=trace, on_done=on_done)
+        def execute() -> Results:
+            return sim.run(loaded, jobs=jobs or available_cpus(), traces=trace, progress=stem_of(scenario))
     else:
         real = real_backend()
         with refused():
             plan = real.plan(loaded, method=method, share=memory_share, allow_pool=allow_hugepage_pool)
         click.echo(str(plan.choice), err=True)
 
-        def execute(on_done: Callable[[], object]) -> Results:
-            with refused():
-                results: Results = real.run(plan, traces=trace, on_done=on_done)
+        def execute() -> Results:
+            total = sum(case.replications for case in loaded.cases)
+            bar = "{desc}: {percentage:3.0f}% |{bar}| {n_fmt}/{total_fmt} runs, {remaining} left"
+            with (
+                refused(),
+                tqdm(total=total, desc=stem_of(scenario), bar_format=bar, disable=None, leave=False) as done,
+            ):
+                results: Results = real.run(plan, traces=trace, on_done=done.update)
             return results
 
     note_long_runs(loaded)
-    total = sum(case.replications for case in loaded.cases)
-    bar = "{desc}: {percentage:3.0f}% |{bar}| {n_fmt}/{total_fmt} runs, {remaining} left"
-    with tqdm(total=total, desc=stem_of(scenario), bar_format=bar, disable=None, leave=False) as progress:
-        results = execute(progress.update)
+    results = execute()
     results.save(folder)
     figure = _draw(results, folder)
     print_results(results, style)

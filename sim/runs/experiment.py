@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from models.results import Results, provenance_of
 from models.results.run import RunResult
@@ -19,6 +20,7 @@ from sim.runs.replications import Key
 
 if TYPE_CHECKING:
     import pandas as pd
+    from tqdm import tqdm
 
 
 def available_cpus() -> int:
@@ -38,31 +40,48 @@ def run(
     traces: bool = False,
     on_done: Callable[[], object] | None = None,
     executor: Executor | None = None,
+    progress: str | None = None,
 ) -> Results:
     """Simulate every case of a scenario, `replications` times each.
 
     `jobs` processes share the work; the results are the same for any number. Cases with a rule of your own that other
     processes can't import (of a notebook or a script) all run in this one. With `traces`, replication 0 of each case
     keeps who did what when. `on_done` is called after each run. An `executor` (`sim.runs.executors`) makes the runs
-    in processes that are there already. Raises ValueError for less than one job, and
+    in processes that are there already. With `progress`, a name, a bar on stderr says how much is done and left; runs
+    count there by their chunks, as cases differ in length. Raises ValueError for less than one job, and
     sim.runs.executors.LostWorkersError if a process is lost or can't start.
     """
     if jobs < 1:
         raise ValueError(f"jobs must be 1 or more; found {jobs}")
     wanted = [(number, i) for number, case in enumerate(scenario.cases) for i in range(case.replications)]
     found: dict[Key, RunResult] = {}
+    weights = [1 + case.least_chunks for case in scenario.cases]
+    with _bar(progress, sum(weights[number] for number, _ in wanted)) as bar:
 
-    def done(key: Key, result: RunResult) -> None:
-        found[key] = result
-        if on_done is not None:
-            on_done()
+        def done(key: Key, result: RunResult) -> None:
+            found[key] = result
+            bar.set_postfix_str(f"{len(found)}/{len(wanted)} runs", refresh=False)
+            bar.update(weights[key[0]])
+            if on_done is not None:
+                on_done()
 
-    _make(scenario.cases, wanted, jobs, done, with_slices=lambda key: traces and key[1] == 0, executor=executor)
+        _make(scenario.cases, wanted, jobs, done, with_slices=lambda key: traces and key[1] == 0, executor=executor)
     from models.results.tables import make_results  # pandas takes a while, which other processes don't need
 
     return make_results(
         scenario, [(*key, found[key]) for key in wanted], provenance_of(scenario, "sim", with_traces=traces)
     )
+
+
+def _bar(name: str | None, total: int) -> tqdm[NoReturn]:
+    """Return a bar on stderr, or for no name one that shows nothing."""
+    from tqdm import tqdm
+
+    form = "{desc}: {percentage:3.0f}% |{bar}|{postfix}, {remaining} left"
+    hidden = True if name is None else None  # None: where stderr is no terminal
+    if name is not None and "ipykernel" in sys.modules:
+        hidden = False
+    return tqdm(total=total, desc=name, bar_format=form, disable=hidden, leave=False)
 
 
 def trace(scenario: Scenario, case: int = 0, replication: int = 0) -> pd.DataFrame:

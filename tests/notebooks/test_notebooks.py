@@ -49,7 +49,14 @@ ANSWERS = {
         "assert (best_populated['time_s'] / best_java['time_s']).iloc[1:].max() < 0.85\n"
         "assert (advice.default['threads'], advice.recommended['threads']) == (4, 16)"
     ),
-    "own_policy.ipynb": "assert gain['Tail'] > 2 and gain[best] > 2 and best in ('factoring', 'weighted')",
+    # What the answer says of the rule follows from the figures: it beats ktask's chunks, and not the best preset.
+    "own_policy.ipynb": (
+        "assert gain['Tail'] > 2 and gain[best] > 2 and best in ('factoring', 'weighted')\n"
+        "assert abs(gain['Tail'] - (1 - times['Tail'] / times['ktask']).mean() * 100) < 1e-9\n"
+        "said = {'no different from': abs(behind.mean()) <= behind_half, 'slower than': behind.mean() > behind_half,\n"
+        "        'faster than': behind.mean() < -behind_half}\n"
+        "assert said[verdict] and not (verdict == 'faster than') and f'is {verdict} {best}' in answer"
+    ),
 }
 # What takes the place of the values of the first cell of code, so that the test is short.
 PARAMETERS = {
