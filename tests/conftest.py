@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from models.clients import ClearGigantic
+from models.clients import ClearGigantic, Stream
 from models.files.machine import load_machine
 from models.kernels import KtaskV1
-from models.machine import Machine
+from models.machine import Machine, Rates
 from models.scenario import Scenario, load_scenario
 from models.scenario.case import Case
 from models.text.units import GIB
@@ -100,4 +100,12 @@ def small_scenario() -> Scenario:
     """The shipped scenario, shortened so that all of it runs in about a second."""
     return load_scenario(ROOT / "scenarios" / "clear_gigantic_page.yaml").with_values(
         {"task.size": ["8GiB", "16GiB"], "task.pool": "32GiB", "kernel.max_threads": [1, 4], "replications": 3}
+    )
+
+
+def clearing(rates: Rates) -> tuple[Stream, Stream]:
+    """Return what clearing base pages asks of a machine, as one work of several, and in the loop without helpers."""
+    return (
+        Stream("clear", rates.clear_bytes_per_s, rates.clear_traffic),
+        Stream("clear", rates.serial_clear_bytes_per_s, rates.clear_traffic),
     )

@@ -14,7 +14,6 @@ import pytest
 from simpy import Environment
 
 from models.clients import Task
-from models.clients.clear_gigantic_page import clearing
 from models.policies import NodeEntry
 from models.results.run import Record, Slice
 from models.scenario.case import Case
@@ -24,6 +23,7 @@ from sim.engine.framework import Ktask
 from sim.engine.hardware import Hardware
 from sim.engine.run import run_case
 from sim.engine.scheduler import Scheduler
+from tests.conftest import clearing
 
 MakeCase = Callable[..., Case]
 

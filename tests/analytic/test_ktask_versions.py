@@ -13,7 +13,6 @@ import pytest
 from simpy import Environment
 
 from models.clients import ClearGigantic, Pause, Step, Task
-from models.clients.clear_gigantic_page import clearing
 from models.kernels import VERSIONS
 from models.machine import Machine
 from models.policies import NodeEntry
@@ -24,6 +23,7 @@ from models.text.units import GIB, MIB
 from sim.engine.framework import Ktask
 from sim.engine.hardware import Hardware
 from sim.engine.scheduler import Scheduler
+from tests.conftest import clearing
 
 QUIET = {"setup_time": "0s", "start_latency": "0s", "wake_latency": "0s", "lock_hold_time": "0s", "stray_block": 0.0}
 BASE = 4096

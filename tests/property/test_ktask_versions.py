@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 from simpy import AllOf, Environment
 
 from models.clients import Task
-from models.clients.clear_gigantic_page import clearing
 from models.kernels import VERSIONS
 from models.policies import NodeEntry, Policy
 from models.results.run import Record
@@ -17,7 +16,7 @@ from models.scenario.streams import Streams
 from sim.engine.framework import Ktask
 from sim.engine.hardware import Hardware
 from sim.engine.scheduler import Scheduler
-from tests.conftest import make_quiet_machine
+from tests.conftest import clearing, make_quiet_machine
 
 MACHINE = make_quiet_machine()
 PAGES = 256  # in a chunk of 1 MiB
