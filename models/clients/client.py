@@ -142,6 +142,10 @@ class Client(BaseModel):
         """Return how often the framework is called."""
         return max(1, self.size_bytes(machine) // self.task_bytes(machine))
 
+    def rules_on(self, machine: Machine) -> str:  # noqa: ARG002
+        """Return the name under which a kernel version has its rules for this client (`Kernel.client_rules`)."""
+        return self.client
+
     def data_nid(self, machine: Machine) -> int:
         """Return the node of the first task's data, or the one near which its caller runs: the first, if random."""
         return self.caller_nids(machine)[0]

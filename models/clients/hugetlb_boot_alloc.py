@@ -29,6 +29,8 @@ from models.text.units import MIB, Size, format_size
 if TYPE_CHECKING:
     from models.kernels import Kernel
 
+GIGANTIC_RULES = "hugetlb_boot_alloc, gigantic pages"
+
 
 class HugetlbBootCosts(ClearFigures, BootFigures):
     """What huge pages cost at boot."""
@@ -55,6 +57,9 @@ class HugetlbBoot(Client):
 
     def unit_bytes(self, machine: Machine) -> int:
         return self.size // len(_nids(machine)) if self._gigantic(machine) else self.page_size
+
+    def rules_on(self, machine: Machine) -> str:
+        return GIGANTIC_RULES if self._gigantic(machine) else self.client
 
     def _gigantic(self, machine: Machine) -> bool:
         return self.page_size > LARGEST_BLOCK * machine.base_page_bytes

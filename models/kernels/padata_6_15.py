@@ -12,7 +12,7 @@ from typing import ClassVar, Literal
 
 from models.kernels.kernel import ClientRules
 from models.kernels.padata_5_8 import DEFERRED_INIT
-from models.kernels.padata_numa import PadataNuma
+from models.kernels.padata_numa import GIGANTIC, PadataNuma
 
 
 class Padata615(PadataNuma):
@@ -24,6 +24,7 @@ class Padata615(PadataNuma):
             {"min_chunk": 1, "works": "quarter", "chunks": "hugetlb"},
             "hugetlb_pages_alloc_boot: a quarter of the online CPUs, min_chunk = pages / max_threads, numa_aware",
         ),
+        "hugetlb_boot_alloc, gigantic pages": GIGANTIC,
     }
 
     version: Literal["padata-6.15"] = "padata-6.15"  # type: ignore[assignment]

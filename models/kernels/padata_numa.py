@@ -14,6 +14,12 @@ from models.kernels.kernel import ClientRules, Kernel, LockHandoverTime, Migrati
 from models.kernels.padata_5_8 import DEFERRED_INIT, OTHER_CLIENTS, SPINLOCK_HANDOVER_S
 from models.policies.options import PolicyName
 
+# A unit is a node with memory, so that twice the nodes are as many works as units.
+GIGANTIC = ClientRules(
+    {"min_chunk": 1, "works": "twice-nodes"},
+    "gather_bootmem_prealloc: max_threads = nodes with memory, min_chunk 1, numa_aware",
+)
+
 
 class PadataNuma(Kernel):
     """What padata does in Linux 6.9."""
@@ -26,6 +32,7 @@ class PadataNuma(Kernel):
             {"min_chunk": 1, "works": "twice-nodes", "chunks": "hugetlb"},
             "hugetlb_pages_alloc_boot: twice the nodes with memory, min_chunk = pages / max_threads, numa_aware",
         ),
+        "hugetlb_boot_alloc, gigantic pages": GIGANTIC,
     }
     other_clients: ClassVar[ClientRules] = OTHER_CLIENTS
 

@@ -125,7 +125,7 @@ def build_scenario(document: Located, path: Path, *, machine: Machine | None = N
                 Case(
                     where,
                     file.task,
-                    file.kernel.for_client(file.task.client),
+                    file.kernel.for_client(file.task.rules_on(where)),
                     file.replications,
                     file.seed,
                     {at: load for at, load in background.items() if load.n_threads},

@@ -14,7 +14,7 @@ import pandas as pd
 from tabulate import tabulate
 
 from models.clients.deferred_struct_page_init import DeferredInit, DeferredJob
-from models.clients.hugetlb_boot_alloc import HugetlbBoot
+from models.clients.hugetlb_boot_alloc import GIGANTIC_RULES, HugetlbBoot
 from models.files.kernel_trace import KernelTrace, TracedChunk, TracedTask
 from models.kernels import VERSIONS, Kernel
 from models.machine import Machine
@@ -236,9 +236,11 @@ def _chunks_of(kernel: Kernel, machine: Machine, nid: int, job: Span) -> list[tu
 
 def _huge_pages(trace: KernelTrace, machine: Machine, version: str, task: TracedTask, seed: int) -> Decisions:
     """Simulate the allocation of huge pages at boot, or the struct pages of gigantic ones: a unit for each node."""
-    n_nodes = len(machine.memory_nids)
     if task.job == "gigantic pages":
-        kernel = _kernel(version, trace, "hugetlb_boot_alloc", max_threads=n_nodes)
+        # A unit for each number that a node may have, those without memory too, and a thread for each with memory.
+        kernel = _kernel(version, trace, GIGANTIC_RULES, max_threads=len(machine.memory_nids))
+        n_nodes = 1 + max(machine.nids)
+        machine = _with_memory(machine, machine.nids)
         client = HugetlbBoot.model_validate(
             {"client": "hugetlb_boot_alloc", "size": f"{n_nodes}GiB", "page_size": "1GiB"}
         )
@@ -303,19 +305,30 @@ def _with_memory(machine: Machine, nids: Iterable[int]) -> Machine:
 
 def _simulated(job: str, nid: int | None, slices: Sequence[Slice], unit: int, offset: int = 0) -> Decisions:
     """Return the decisions of a simulated task; starts are moved up by `offset` units."""
-    slices = [item for item in slices if item.kind != "alone"]
+    slices = _whole_chunks([item for item in slices if item.kind != "alone"])
     begin_s = min((item.begin_s for item in slices), default=0.0)
-    chunks = [item for item in slices if item.kind == "chunk"]
-    whole: dict[tuple[int, int], Slice] = {}
-    for item in chunks:
-        whole[item.worker, item.start_bytes or 0] = item
-    found = sorted(whole.values(), key=lambda item: item.start_bytes or 0)
+    found = sorted((item for item in slices if item.kind == "chunk"), key=lambda item: item.start_bytes or 0)
     rows = [(item.kind, item.task, item.worker, item.cpu, item.begin_s - begin_s, item.end_s - begin_s)
             for item in slices]  # fmt: skip
     frame = pd.DataFrame(rows, columns=["kind", "task", "worker", "cpu", "begin_s", "end_s"])
     pieces = tuple(((item.start_bytes or 0) // unit + offset, (item.size_bytes or 0) // unit) for item in found)
     works = 1 + max((item.worker for item in slices), default=0)
     return _summed(job, nid, begin_s, works, pieces, frame)
+
+
+def _whole_chunks(slices: Sequence[Slice]) -> list[Slice]:
+    """Put the pieces of a chunk together: those of one worker without the task's lock in between."""
+    whole: list[Slice] = []
+    last: dict[int, int] = {}  # worker -> index of its last slice
+    for item in sorted(slices, key=lambda item: (item.begin_s, item.end_s)):
+        before = whole[last[item.worker]] if item.worker in last else None
+        if item.kind == "chunk" and before is not None and before.kind == "chunk" and before.end_s == item.begin_s:
+            size = (before.size_bytes or 0) + (item.size_bytes or 0)
+            whole[last[item.worker]] = before._replace(size_bytes=size, end_s=item.end_s)
+        else:
+            last[item.worker] = len(whole)
+            whole.append(item)
+    return whole
 
 
 def _decisions(task: TracedTask, number: int) -> Decisions:

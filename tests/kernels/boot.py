@@ -94,6 +94,24 @@ BOOTS = (
     Boot("2-nodes-cpus-possible", _nodes((3072, 2), (2048, 2)), "hugepagesz=2M hugepages=100", more_cpus=4),
     Boot("2-nodes-16-cpus", _nodes((4096, 16), (4096, 16)), "hugepagesz=2M hugepages=999", kernels=("6.12", "7.3")),
     Boot(
+        "2-nodes-16-cpus-few-pages",
+        _nodes((2048, 8), (2048, 8)),
+        "hugepagesz=2M hugepages=3",
+        kernels=("6.12", *_SINCE_6_16),
+    ),
+    Boot(
+        "2-nodes-one-without-memory",
+        _nodes((3072, 2), (0, 2)),
+        "hugepagesz=2M hugepages=30",
+        kernels=("6.12", *_SINCE_6_16),
+    ),
+    Boot(
+        "3-nodes-one-without-memory",
+        _nodes((3072, 2), (0, 2), (1024, 2)),
+        "hugepagesz=2M hugepages=31",
+        kernels=("6.12", "6.16", "7.3"),
+    ),
+    Boot(
         "2-nodes-alloc-threads",
         _nodes((3072, 4), (2048, 4)),
         "hugepage_alloc_threads=6 hugepagesz=2M hugepages=1024",
@@ -160,10 +178,12 @@ def _numa(machine: Boot) -> Iterator[str]:
     yield from ("-smp", f"{n_cpus},maxcpus={possible},sockets={sockets},cores={possible // sockets},threads=1")
     yield from ("-m", f"{sum(node.memory_mib for node in machine.nodes)}M")
     for nid, node in enumerate(machine.nodes):
-        yield from ("-object", f"memory-backend-ram,id=memory{nid},size={node.memory_mib}M")
+        memory = f",memdev=memory{nid}" if node.memory_mib else ""
+        if memory:
+            yield from ("-object", f"memory-backend-ram,id=memory{nid},size={node.memory_mib}M")
         last = first + node.n_cpus - 1 + (machine.more_cpus if nid == len(machine.nodes) - 1 else 0)
         cpus = f",cpus={first}-{last}" if node.n_cpus else ""
-        yield from ("-numa", f"node,nodeid={nid},memdev=memory{nid}{cpus}")
+        yield from ("-numa", f"node,nodeid={nid}{memory}{cpus}")
         first += node.n_cpus
 
 

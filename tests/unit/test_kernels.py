@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from models.clients import CLIENTS, ClearGigantic
+from models.clients.hugetlb_boot_alloc import HugetlbBoot
 from models.kernels import VERSIONS, Kernel
 from models.machine import Machine
 from models.policies import Chunk, NodeEntry, Policy
@@ -212,6 +213,17 @@ def test_huge_pages_at_boot_have_a_quarter_of_the_cpus_since_6_15(quiet_machine:
         assert (works, chunks) == (72, [100 * HUGE] * 72)
         works, chunks = cut(quiet_machine, version, "hugetlb_boot_alloc", 1024 * HUGE, HUGE, max_threads=6)
         assert (works, chunks) == (6, [170 * HUGE] * 6 + [4 * HUGE])
+
+
+@pytest.mark.parametrize("version", ["padata-6.9", "padata-6.15", "padata-6.18"])
+def test_gigantic_pages_at_boot_have_a_work_for_each_node(quiet_machine: Machine, version: str) -> None:
+    """8 nodes with memory are 8 units: 8 works of a chunk each, also with 4 CPUs, a quarter of which is 1."""
+    client = HugetlbBoot.model_validate({"client": "hugetlb_boot_alloc", "size": "8GiB", "page_size": "1GiB"})
+    few = replace(quiet_machine, cpus=tuple(quiet_machine.cpus_of(nid)[0] for nid in range(4)))
+    for machine in (quiet_machine, few):
+        kernel = VERSIONS[version].model_validate({"helper_pool": 8}).for_client(client.rules_on(machine))
+        policy = Policy(kernel, machine, never_asked, unit_bytes=GIB)
+        assert (policy.n_works(8, None), policy.chunk_sizes(8, 8)) == (8, [1] * 8)
 
 
 def test_padata_is_limited_by_its_pool_of_helpers(quiet_machine: Machine) -> None:
