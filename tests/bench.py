@@ -160,9 +160,13 @@ def wide_machine(n_nodes: int, folder: Path) -> str:
     """Write a machine with 72 CPUs on each node; return its path."""
     path = folder / f"wide-{n_nodes}.yaml"
     rates = yaml.safe_load((MACHINES / "xeon-e7-8895v3-8s.yaml").read_text())["rates"]
-    rates.pop("remote_factor", None)
+    rates.pop("remote_factors")
     nodes = [{"count": n_nodes, "memory": "64GiB", "cores": [{"count": 36, "threads_per_core": 2}], "source": "bench"}]
     plain = {"machine": path.stem, "title": "a wide machine", "nodes": nodes, "rates": rates}
+    if n_nodes > 1:  # a ring
+        ring = [[i, (i + 1) % n_nodes] for i in range(n_nodes)]
+        plain["distances"] = {"value": [10, *range(20, 20 + n_nodes // 2)], "source": "bench"}
+        plain["links"] = [{"between": ring, "bandwidth": "11.66GB/s", "source": "bench"}]
     path.write_text(yaml.safe_dump(plain, sort_keys=False))
     return str(path)
 
@@ -177,10 +181,9 @@ def whole_cases(folder: Path) -> dict[str, Case]:
         "published, 16 workers": published[4],
         "published, 16 workers, 400 GiB": published[14],
     }
-    base_pages = "{client: populate, size: 4GiB}"
     for n in (16, 72, 288):
         cases[f"one node of 36 cores, {n} workers"] = case_of(
-            one_node, base_pages, f"{{version: ktask-v4, max_threads: {n}, min_chunk: 1MiB}}"
+            one_node, "{client: jvm_pretouch, size: 8GiB}", f"{{version: jvm, max_threads: {n}}}"
         )
     for n_nodes, n in ((8, 576), (64, 4608)):
         cases[f"{n_nodes} nodes, {n} workers"] = case_of(
@@ -188,7 +191,7 @@ def whole_cases(folder: Path) -> dict[str, Case]:
             f"{{version: padata-6.9, max_threads: {n}, min_chunk: 1MiB}}",
         )  # fmt: skip
     cases["beside 8 threads"] = case_of(
-        "xeon-platinum-8160-2s", base_pages, "{version: ktask-v4, max_threads: 8, min_chunk: 1MiB}",
+        "xeon-platinum-8160-2s", "{client: jvm_pretouch, size: 2GiB}", "{version: jvm, max_threads: 8}",
         "background: {other: {load: spin, threads: 8}}",
     )  # fmt: skip
     cases["tiny: 16 chunks"] = case_of(
