@@ -37,7 +37,15 @@ LEAST_REPLICATIONS = 5
 
 @dataclass(frozen=True)
 class Plan:
-    """What is about to be done on the host: the scenario on the host's machine, and the method."""
+    """A run that is ready: the scenario on the host's machine, and the method of clearing (`plan`, `run`).
+
+    Example:
+        >>> import sim
+        >>> small = sim.load("clear_gigantic_page").with_values(
+        ...     {"task.size": "4MiB", "task.page_size": "2MiB", "task.pool": "4MiB", "kernel.max_threads": 1})
+        >>> plan(small, method="memset").size_bytes
+        4194304
+    """
 
     scenario: Scenario
     choice: Choice
@@ -54,11 +62,29 @@ def plan(
     share: float = DEFAULT_SHARE,
     allow_pool: bool = False,
 ) -> Plan:
-    """Find out whether and how a scenario can be run on this host, in place of its machine.
+    """Find out whether and how this host can run a scenario in place of the scenario's machine.
 
-    `machine`: the host, if it was read from a file; `method`: one of `real.methods()`, default the best; `share`: the
-    most of the available memory that may be used; `allow_pool`: the pool of huge pages may be grown for the run.
-    Raises InputError with what to change, NotEnoughMemoryError, or NoMethodError with the reason for each method.
+    Args:
+        scenario: What to run. Its client clears pages.
+        machine: This host, if it was read from a file; None asks the system.
+        method: The name of the method of clearing; None takes the best.
+        share: The largest share of the available memory that may be used, 0 to 1.
+        allow_pool: Whether the pool of huge pages may be grown for the run, which needs root.
+
+    Returns:
+        The plan, for `run`. Nothing is done to the host yet.
+
+    Raises:
+        InputError: The host can't run a case; the message says what to change.
+        NotEnoughMemoryError: The memory is too small.
+        NoMethodError: No method works; the message has the reason for each.
+
+    Example:
+        >>> import sim
+        >>> small = sim.load("clear_gigantic_page").with_values(
+        ...     {"task.size": "4MiB", "task.page_size": "2MiB", "task.pool": "4MiB", "kernel.max_threads": 1})
+        >>> plan(small, method="memset").choice.method.name
+        'memset'
     """
     host = host_machine()
     machine = machine or host
@@ -99,10 +125,30 @@ def run(
 ) -> Results:
     """Carry out a plan: every case `replications` times, in an order drawn from the seed.
 
-    The same tables as `sim.run` gives, with more columns (method, unstable ...); `results.host` has the state of the
-    host before and after, and what may have disturbed the runs. `on_done` is called after each run. With `seconds`, no
-    replication is begun after that time, if there are LEAST_REPLICATIONS. Raises MemoryError
-    or OSError if clearing fails, PoolError if huge pages can't be had. Nothing stays behind on the host.
+    Nothing stays behind on the host.
+
+    Args:
+        ready: The plan (`plan`).
+        traces: Whether replication 0 of each case keeps who did what when.
+        seconds: No replication begins after this time, if there are enough; None has no limit.
+        on_done: Called after each run.
+
+    Returns:
+        The tables that `sim.run` gives, with more columns (method, unstable ...). `results.host` has the state of the
+        host before and after, and what may have disturbed the runs.
+
+    Raises:
+        MemoryError: Clearing failed for want of memory.
+        OSError: Clearing failed.
+        PoolError: Huge pages can't be had.
+
+    Example:
+        >>> import sim
+        >>> small = sim.load("clear_gigantic_page").with_values(
+        ...     {"task.size": "4MiB", "task.page_size": "2MiB", "task.pool": "4MiB", "kernel.max_threads": 1,
+        ...      "replications": 1})
+        >>> bool((run(plan(small, method="memset")).runs["time_s"] > 0).all())
+        True
     """
     started = datetime.now(UTC)
     found = {}

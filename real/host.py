@@ -25,9 +25,17 @@ SYSFS = Path("/sys")
 
 
 def host_topology() -> Topology:
-    """Return the topology of this host: the CPUs that this process may use, all nodes.
+    """Return the topology of this host: all nodes, and the CPUs that this process may use.
 
-    Raises InputError if the system does not tell.
+    Returns:
+        The topology, read from /sys.
+
+    Raises:
+        InputError: The system does not tell it.
+
+    Example:
+        >>> len(host_topology().nodes) >= 1
+        True
     """
     found = sysfs.read_folder(SYSFS)
     allowed = os.sched_getaffinity(0)
@@ -54,18 +62,54 @@ def host_topology() -> Topology:
 
 
 def host_name() -> str:
-    """Return the host's name as the name of a machine: letters, digits, '.', '_' and '-' only."""
+    """Return the host's name in the form of a machine's name: letters, digits, '.', '_' and '-'.
+
+    Returns:
+        The name.
+
+    Example:
+        >>> bool(host_name())
+        True
+    """
     return re.sub(r"[^A-Za-z0-9._-]", "-", platform.node()).lstrip("._-")[:100] or "host"
 
 
 def host_machine(name: str | None = None) -> Machine:
-    """Return this host as a machine whose rates are not measured yet."""
+    """Return this host as a machine whose rates are not measured yet.
+
+    Args:
+        name: The name of the machine; None takes the host's own.
+
+    Returns:
+        The machine. Its sources say that its rates are guesses.
+
+    Raises:
+        InputError: The system does not tell its topology.
+
+    Example:
+        >>> len(host_machine("here").cpus) >= 1
+        True
+    """
     document = machine_document(host_topology(), name or host_name())
     return build_machine(locate(document), "this host")
 
 
 def describe_host(topology: Topology) -> str:
-    """Return what may be done here, in words: memory, what is permitted, the methods and what they lack."""
+    """Return in words what may be done on this host: its memory, its permissions, its methods and what they lack.
+
+    Args:
+        topology: The host's topology (`host_topology`).
+
+    Returns:
+        Lines for a person.
+
+    Raises:
+        OSError: There is no /proc.
+
+    Example:
+        >>> "memory" in describe_host(host_topology())
+        True
+    """
     limit = available_memory()
     lines = [topology.title, f"memory that may be used: {format_size(limit.size_bytes)} ({limit.limited_by})"]
     lines += [f"{what}: {said}" for what, said in permitted().items()]

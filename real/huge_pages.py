@@ -196,7 +196,22 @@ class GrownPool:
 
 
 def restore_leftovers(*, root: Path = HOST, state_dir: Path | None = None) -> list[str]:
-    """Give back what runs that were killed have left in pools; return what was done, in words. Raises OSError."""
+    """Give back the huge pages that killed runs have left in pools.
+
+    Args:
+        root: The root of the file system, for a copy of /sys.
+        state_dir: The folder of the records of runs; None is the usual one.
+
+    Returns:
+        What was done, a sentence each. Nothing to do gives an empty list.
+
+    Raises:
+        OSError: The pools can't be written.
+
+    Example:
+        >>> isinstance(restore_leftovers(), list)
+        True
+    """
     folder = default_state_dir() if state_dir is None else state_dir
     said = []
     for file in sorted(folder.glob("pool-*.json")):

@@ -124,7 +124,18 @@ def check_huge_pages(needed_bytes: int, page_bytes: int, nid: int | None = None,
 
 
 def huge_page_sizes(*, root: Path = HOST) -> tuple[int, ...]:
-    """Return the sizes of huge page that this kernel has pools for, in bytes, ascending; none is possible."""
+    """Return the sizes of huge pages that this kernel has pools for.
+
+    Args:
+        root: The root of the file system, for a copy of /sys.
+
+    Returns:
+        Sizes in bytes, ascending. There may be none.
+
+    Example:
+        >>> all(size % 4096 == 0 for size in huge_page_sizes())
+        True
+    """
     found = (root / "sys/kernel/mm/hugepages").glob("hugepages-*kB")
     return tuple(sorted(int(folder.name[len("hugepages-") : -len("kB")]) * KIB for folder in found))
 

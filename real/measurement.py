@@ -38,7 +38,13 @@ class Part:
 
 @dataclass(frozen=True)
 class Measurement:
-    """What was measured: a part for each design; all of it as results; how memory was cleared."""
+    """The runs of a calibration: a part for each design, all of it as results, and how memory was cleared (`measure`).
+
+    Example:
+        >>> measured = measure(host_machine("here"), design)  # doctest: +SKIP
+        >>> measured.choice.method.name  # doctest: +SKIP
+        'populate-thp'
+    """
 
     parts: tuple[Part, ...]
     results: Results
@@ -48,7 +54,25 @@ class Measurement:
 def best_method(
     machine: Machine, *, method: str | None = None, share: float = DEFAULT_SHARE, allow_pool: bool = False
 ) -> Choice:
-    """Return the method that designs are measured with. Raises as `real.plan` does."""
+    """Return the method by which a calibration clears memory on this host.
+
+    Args:
+        machine: This host (`host_machine`).
+        method: The name of a method to take; None takes the best.
+        share: The largest share of the available memory that may be used, 0 to 1.
+        allow_pool: Whether the pool of huge pages may be grown, which needs root.
+
+    Returns:
+        The method, and for each better one the reason why it can't be used.
+
+    Raises:
+        NoMethodError: No method works; the message has the reason for each.
+        NotEnoughMemoryError: The memory is too small for any.
+
+    Example:
+        >>> best_method(host_machine()).method.name in [method.name for method in methods()]
+        True
+    """
     least_bytes = max(GIB, 8 * max(thread_counts(machine), default=1) * LEAST_CHUNK)
     return choose(least_bytes, [LEAST_CHUNK], wanted=method, allow_pool=allow_pool, share=share)
 
@@ -65,8 +89,33 @@ def measure(
 ) -> Measurement:
     """Run the cases of designs on this host, interleaved and in random order, for about so many seconds.
 
-    Stretches in which the host was another machine are marked in `unstable` (`models.measured.regimes`). Options and
-    errors are those of `real.plan` and `real.run`.
+    Runs made while the host was another machine for a time are marked in the column `unstable`
+    (`models.measured.regimes`).
+
+    Args:
+        machine: This host (`host_machine`).
+        designs: What to run (`models.measured.designs`).
+        method: The name of the method of clearing; None takes the best.
+        share: The largest share of the available memory that may be used, 0 to 1.
+        allow_pool: Whether the pool of huge pages may be grown, which needs root.
+        seconds: No replication begins after this time, if there are enough.
+        replications: The most replications of each case.
+        on_done: Called after each run.
+
+    Returns:
+        The runs of each design, all of them as results, and the method.
+
+    Raises:
+        InputError: The host can't run a case; the message says what to change.
+        NoMethodError: No method works.
+        NotEnoughMemoryError: The memory is too small.
+        OSError: Clearing failed.
+
+    Example:
+        >>> machine = host_machine("here")
+        >>> measured = measure(machine, design, seconds=60.0)  # doctest: +SKIP
+        >>> measured.results.runs["time_s"].median()  # doctest: +SKIP
+        0.0123
     """
     choice = best_method(machine, method=method, share=share, allow_pool=allow_pool)
     scenarios = [design_for(machine, design, choice.method.name, replications) for design in designs]

@@ -34,9 +34,15 @@ from real.zeroing import MappedArena, transparent_huge_page_bytes
 
 @dataclass(frozen=True)
 class Prepared:
-    """What was measured: the runs of each scenario, and the median start-up time of each program that needs one.
+    """Timed preparations of memory: the runs of each scenario, and the median start-up time of each program.
 
-    Columns of runs: case, replication, nthreads, time_s (without start-up), cpu_s (in it; nan if not known), unstable.
+    Columns of runs: case, replication, nthreads, time_s (without the start-up), cpu_s (within that time; NaN if not
+    known),
+    unstable.
+
+    Example:
+        >>> Prepared((), {"qemu_prealloc": 0.2}).startup_s
+        {'qemu_prealloc': 0.2}
     """
 
     runs: tuple[pd.DataFrame, ...]
@@ -52,12 +58,31 @@ def measure_preparation(
     seconds: float,
     on_done: Callable[[], object] | None = None,
 ) -> Prepared:
-    """Run the cases of scenarios: those of `populate` by threads of this process, others by their client's program.
+    """Run the cases of scenarios whose memory this process or a program prepares, and time them.
 
-    In blocks of one run of each case and one start of each program, each block shuffled, the first one not counted. No
-    block is begun after so many seconds if there are LEAST_REPLICATIONS. With `allow_pool` the pool of huge pages is
-    grown meanwhile, if cases need more of it. Raises NotEnoughMemoryError if a case needs more than `share` of the
-    available memory, or than the pool has, PoolError, and ProgramError.
+    Runs come in blocks of one run of each case and one start of each program. Each block is shuffled, and the first one
+    is not counted. Cases of `populate` run in threads of this process, others in their client's program.
+
+    Args:
+        scenarios: What to run.
+        programs: The program of each client (`find_programs`).
+        share: The largest share of the available memory that may be used, 0 to 1.
+        allow_pool: Whether the pool of huge pages may be grown meanwhile, which needs root.
+        seconds: No block begins after this time, if there are enough.
+        on_done: Called after each run.
+
+    Returns:
+        The runs of each scenario, and the start-up time of each program in seconds.
+
+    Raises:
+        NotEnoughMemoryError: A case needs more than its share of the memory, or than the pool has.
+        PoolError: The pool can't be grown.
+        ProgramError: A program failed or did not answer.
+
+    Example:
+        >>> prepared = measure_preparation([scenario], find_programs(["qemu_prealloc"]), seconds=60)  # doctest: +SKIP
+        >>> prepared.startup_s  # doctest: +SKIP
+        {'qemu_prealloc': 0.21}
     """
     cases = {(i, number): case for i, part in enumerate(scenarios) for number, case in enumerate(part.cases)}
     needed_bytes = max(_needed_bytes(case, programs) for case in cases.values())

@@ -261,7 +261,15 @@ class Method:
 
 
 def transparent_huge_page_bytes() -> int | None:
-    """Return the size of a transparent huge page, or None if this kernel has none or does not give them."""
+    """Return the size of a transparent huge page on this host.
+
+    Returns:
+        The size in bytes, or None if this kernel has none or does not give them.
+
+    Example:
+        >>> transparent_huge_page_bytes() in (None, 2 * 2**20, 32 * 2**20, 512 * 2**20)
+        True
+    """
     try:
         if "[never]" in (_THP / "enabled").read_text():
             return None
@@ -275,7 +283,15 @@ def _word(size_bytes: int) -> str:
 
 
 def methods() -> tuple[Method, ...]:
-    """Return the methods that the kernel and processor of this host could have, nearest to ktask's clients first."""
+    """Return the methods of clearing that this kernel and processor may have, the nearest to ktask's clients first.
+
+    Returns:
+        The methods; `choose` says which of them works here now.
+
+    Example:
+        >>> "memset" in [method.name for method in methods()]
+        True
+    """
     sizes = sorted(huge_page_sizes(), reverse=True)
     found = [
         Method(
@@ -360,11 +376,26 @@ def choose(
     share: float = DEFAULT_SHARE,
     by_nid: Mapping[int | None, int] | None = None,
 ) -> Choice:
-    """Return the best method for memory of a size, cleared in chunks of such sizes; or the wanted one, if it can.
+    """Return the best method to clear memory of a size in chunks of such sizes.
 
-    `allow_pool`: the huge-page pool may be grown. `share`: the most of the available memory that may be used.
-    `by_nid`: the bytes that must be free on each node, where pages are taken from certain nodes.
-    Raises NoMethodError with the reason for each, NotEnoughMemoryError if memory is too small for any.
+    Args:
+        size_bytes: The memory that is cleared.
+        chunk_bytes: The sizes of chunks that occur, in bytes.
+        wanted: The name of a method to take in place of the best.
+        allow_pool: Whether the pool of huge pages may be grown, which needs root.
+        share: The largest share of the available memory that may be used, 0 to 1.
+        by_nid: The bytes that must be free on each node, where pages are taken from certain nodes.
+
+    Returns:
+        The method, and for each better one the reason why it can't be used.
+
+    Raises:
+        NoMethodError: No method works, or not the wanted one; the message has the reason for each.
+        NotEnoughMemoryError: The memory is too small for any.
+
+    Example:
+        >>> choose(4 * 2**20, [2**20], wanted="memset").method.name
+        'memset'
     """
     check_budget(size_bytes, share=share, what="the job")
     passed_over: list[tuple[str, str]] = []

@@ -66,7 +66,19 @@ def find_machine_file(name: str, base: Path) -> Path:
 def load_machine(name: str | Path) -> Machine:
     """Return a machine by its shipped name or the path of its file.
 
-    Raises InputError with everything wrong in the file, or ValueError if there is no such machine.
+    Args:
+        name: A shipped name (`ktask-sim machines` lists them), or a path.
+
+    Returns:
+        The machine: nodes, CPUs, links, rates, and the source of each figure.
+
+    Raises:
+        InputError: The file has problems; the error has all of them, each with its place.
+        ValueError: There is no such machine; the message has the names there are.
+
+    Example:
+        >>> len(load_machine("xeon-e7-8895v3-8s").cpus)
+        288
     """
     path = name if isinstance(name, Path) else find_machine_file(name, Path.cwd())
     document = read(path)

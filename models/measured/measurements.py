@@ -264,16 +264,38 @@ def read_measurements(
     notes: Sequence[str] = (),
     resolution_s: float = 0.0,
 ) -> Measurements:
-    """Return somebody's CSV as cases of a client and kernel version on a machine, by its columns.
+    r"""Return somebody's table of times as cases of a client on a machine.
 
-    Columns: time_s; if there, nthreads, size_gib, page_size, chunk (with its unit), node, stdev_s or rel_err_pct,
-    resolution_s (to which the time is rounded: a time of 0 is then one below it), kernel or config (a version, or
-    `baseline`), held_out (rows that are only predicted), any path of a scenario with a dot in it (task.state). Others
-    are errors, but those of published tables that are for people (NOTES), and `notes`. `resolution_s` is that of rows
-    that don't state one. Rows of another machine or client are left out. Without a `kernel`, the version is what
-    the columns kernel or version say, else ktask v1; v1 too where the posted code of that version could not have had
-    so many threads (v2 to v4 print figures of v1). A job whose size is not stated is all memory of the machine.
-    Raises ValueError.
+    Columns: time_s, and as far as there are any: nthreads, size_gib, page_size, chunk (with its unit), node, stdev_s or
+    rel_err_pct, resolution_s (to which a time is rounded; a time of 0 is then below it), kernel or config (a version,
+    or
+    `baseline`), held_out (rows that are only predicted), and any path of a scenario with a dot in it (task.state).
+    Other
+    columns are errors, except those of published tables that are for people, and `notes`. Rows of another machine or
+    client are left out. A job without a size is all memory of the machine.
+
+    Args:
+        path: A CSV file.
+        machine: What is known of the machine.
+        client: The name of the client.
+        kernel: The name of a kernel version. None takes that of the columns kernel or version, else ktask-v1; also
+        where
+            the posted code of a version could not have had so many threads (v2 to v4 print figures of v1).
+        notes: Names of columns to leave alone.
+        resolution_s: To which times are rounded, in seconds, in rows that don't state it.
+
+    Returns:
+        The rows, their cases, and which rows are fitted.
+
+    Raises:
+        ValueError: The table has a problem; the message says where, and what is allowed.
+
+    Example:
+        >>> text = "nthreads,size_gib,time_s\n1,8,3.3\n4,8,0.9\n"
+        >>> _ = __import__("pathlib").Path("times.csv").write_text(text)
+        >>> measured = read_measurements("times.csv", load_machine("xeon-e7-8895v3-8s"), "clear_gigantic_page")
+        >>> len(measured.rows)
+        2
     """
     path = Path(path)
     cells = _table(path, resolution_s, notes)

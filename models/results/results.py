@@ -36,15 +36,21 @@ class FolderTakenError(Exception):
 
 @dataclass(frozen=True)
 class Results:
-    """The tables of a scenario's runs, tidy: one row for each observation, units in the names.
+    """The tables of a scenario's runs: one row for each observation, units in the names of columns (`run`).
 
     * ``summary``: a row for each case, over its replications, beside the published figure.
     * ``runs``: a row for each run. Waits are sums over the works of all tasks.
     * ``workers``: a row for each run and worker (0 is the caller).
     * ``resources``: a row for each run and resource that was used: its mean utilisation, 0 to 1.
-    * ``traces``, ``loads``: with tracing, replication 0 of each case: who did what when; utilisation over time.
-    * ``provenance``: backend, versions, seed and digest of what was run.
+    * ``traces``, ``loads``: with tracing, replication 0 of each case: who did what when, and utilisation over time.
+    * ``provenance``: backend, versions, code, seed and digest of the scenario.
     * ``host``: of a real run, the state of the host before and after.
+
+    Example:
+        >>> scenario = load("clear_gigantic_page").with_values(
+        ...     {"task.size": "2GiB", "task.pool": "8GiB", "kernel.max_threads": [1, 4], "replications": 1})
+        >>> len(run(scenario).runs)
+        2
     """
 
     title: str
@@ -94,7 +100,26 @@ _TABLES = ("summary", "runs", "workers", "resources", "traces", "loads")
 
 
 def load_results(folder: str | Path) -> Results:
-    """Read a result folder. Raises FileNotFoundError or ValueError if it is none, or of another schema version."""
+    """Read a result folder.
+
+    Args:
+        folder: A folder that `ktask-sim run` or `Results.save` has written.
+
+    Returns:
+        The results.
+
+    Raises:
+        FileNotFoundError: There is no such folder, or it is no result folder.
+        ValueError: It was written by a program with another schema version.
+
+    Example:
+        >>> scenario = load("clear_gigantic_page").with_values(
+        ...     {"task.size": "2GiB", "task.pool": "8GiB", "kernel.max_threads": [1, 4], "replications": 1})
+        >>> from pathlib import Path
+        >>> run(scenario).save(Path("folder"))
+        >>> load_results("folder").title == scenario.title
+        True
+    """
     import pandas as pd  # takes a while, which most commands don't need
 
     folder = Path(folder)

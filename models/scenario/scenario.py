@@ -24,7 +24,13 @@ DEFAULT_VERSION = "ktask-v1"
 
 @dataclass(frozen=True)
 class Scenario:
-    """A scenario: its cases in the order of the file, the last list varying fastest."""
+    """A scenario: its cases in the order of the file, the last list varying fastest (`load`).
+
+    Example:
+        >>> scenario = load("clear_gigantic_page").with_values({"kernel.max_threads": [1, 2], "task.size": "100GiB"})
+        >>> [case.kernel.max_threads for case in scenario.cases]
+        [1, 2]
+    """
 
     title: str
     question: str

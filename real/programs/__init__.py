@@ -13,7 +13,21 @@ PROGRAMS: Mapping[str, type[Program]] = {program.client: program for program in 
 
 
 def find_programs(clients: Sequence[str]) -> dict[str, Program]:
-    """Return the programs of clients, as they are installed here. Raises NoProgramError saying what to install."""
+    """Return the installed programs of some clients.
+
+    Args:
+        clients: Names of clients whose memory a program prepares, such as "qemu_prealloc".
+
+    Returns:
+        The program of each client, by its name.
+
+    Raises:
+        NoProgramError: A program is not installed; the message says what to install.
+
+    Example:
+        >>> find_programs([])
+        {}
+    """
     strange = [client for client in clients if client not in PROGRAMS]
     if strange:
         raise NoProgramError(

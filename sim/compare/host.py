@@ -29,13 +29,17 @@ _MOST_DISTURBED = 0.5  # of the runs
 
 @dataclass(frozen=True)
 class Validation:
-    """Measured against predicted, case by case.
+    """Measured against predicted times on this host, case by case (`validate`).
 
-    `cells`: nthreads, chunk_bytes, size_bytes, background, measured_s (median of stable runs), measured_spread and
+    ``cells`` has nthreads, chunk_bytes, size_bytes, background, measured_s (median of stable runs), measured_spread and
     predicted_spread (standard deviation over runs, as a share), predicted_s, error_pct, noise_pct (standard error of
-    the measured median, in per cent of it), verdict and reason.
-    `drift_pct`: how far the cases of the calibration are from what the machine's file says, measured in the same go;
-    None if they were not.
+    the
+    measured median, in per cent of it), verdict and reason. ``drift_pct`` is how far the cases of the calibration are
+    from
+    what the machine's file says, measured in the same go; None if they were not measured.
+
+    Example:
+        >>> validation.cells[["nthreads", "error_pct", "verdict"]]  # doctest: +SKIP
     """
 
     cells: pd.DataFrame
@@ -80,10 +84,26 @@ def validate(
     machine: Machine,
     reference: tuple[Scenario, pd.DataFrame] | None = None,
 ) -> Validation:
-    """Simulate a scenario on a calibrated machine and compare with its measured runs on the host.
+    """Simulate a scenario on a calibrated machine, and compare with its measured runs on the host.
 
-    `reference`: the calibration's cases and their runs, measured in the same go: how far they are from the machine's
-    own prediction is the host's drift since it was calibrated. Raises CalibrationError if a case has no runs.
+    Args:
+        scenario: The cases that were run.
+        runs: Their runs (`real.run(...).runs`).
+        machine: The calibrated machine.
+        reference: The calibration's cases and their runs, measured in the same go. How far they are from the machine's
+        own
+            prediction is the host's drift since it was calibrated.
+
+    Returns:
+        A row for each case, with a verdict.
+
+    Raises:
+        CalibrationError: A case has no runs.
+
+    Example:
+        >>> validation = validate(scenario, real.run(real.plan(scenario)).runs, machine)  # doctest: +SKIP
+        >>> validation.mean_error_pct  # doctest: +SKIP
+        1.3
     """
     cells = _compare(scenario, runs, machine)
     drift, doubt = None, disturbance(cells)
@@ -171,7 +191,17 @@ def tally(cells: pd.DataFrame) -> str:
 
 
 def describe_validation(validation: Validation) -> str:
-    """Return the comparison as a table and a few lines for a person."""
+    """Return the comparison with this host as a table and a few lines for a person.
+
+    Args:
+        validation: A comparison (`validate`).
+
+    Returns:
+        Lines of text, the verdict among them.
+
+    Example:
+        >>> print(describe_validation(validation))  # doctest: +SKIP
+    """
     cells = validation.cells
     rows = [
         {

@@ -86,7 +86,24 @@ class TableResult:
 def compare(
     names: Sequence[str] = (), *, jobs: int = 1, on_table: Callable[[str], object] | None = None
 ) -> list[TableResult]:
-    """Simulate the published tables of these names, by default all. Raises ValueError for an unknown name."""
+    """Simulate published tables, and compare.
+
+    Args:
+        names: The names of tables; none takes all of them.
+        jobs: How many processes share the work.
+        on_table: Called with the name of each table before it is simulated.
+
+    Returns:
+        A result for each table: its cells with measured and predicted seconds, errors and a verdict.
+
+    Raises:
+        ValueError: A table is not known; the message has the names there are.
+
+    Example:
+        >>> (result,) = compare_published(["vfio_pin_xeon_8160"])  # doctest: +SKIP
+        >>> result.mean_error_pct < 10  # doctest: +SKIP
+        True
+    """
     found = []
     with local(jobs) as executor:  # for all tables
         for name in known_tables(names):
@@ -145,7 +162,18 @@ def summary(results: Sequence[TableResult]) -> pd.DataFrame:
 
 
 def describe_published(results: Sequence[TableResult], *, style: str = "simple") -> str:
-    """Return the summary for people, in a style of tabulate, and the median over tables of the mean error."""
+    """Return the comparison with published tables as a table for a person, with the median of the tables' mean errors.
+
+    Args:
+        results: Tables that were simulated (`compare_published`).
+        style: A style of tabulate, such as "simple" or "github".
+
+    Returns:
+        Lines of text.
+
+    Example:
+        >>> print(describe_published(compare_published(["vfio_pin_xeon_8160"])))  # doctest: +SKIP
+    """
     table = summary(results)
     shown = [
         (

@@ -28,12 +28,29 @@ _MOST_VALUES = 64  # along an edge of a panel
 def plot_heat_map(
     results: Results, *, x: str | None = None, y: str | None = None, path: str | Path | None = None
 ) -> Figure:
-    """Draw the mean time over two columns that vary: each cell has its time in seconds, the best one a frame.
+    """Draw the mean time over two columns that vary: a cell for each pair of values, the best one framed.
 
-    The columns are by default threads, the size or number of chunks, and else what varies. Cases that differ in
-    anything else are panels of their own. Colour is time over the best of the panel; cells within the noise of the best
-    one are a tie, in dashed frames. Returns the figure, and writes it
-    to `path` if given. Raises ValueError if no two columns vary, for a column that does not, or for too much.
+    Cases that differ in anything else are panels of their own. Colour is time over the best of the panel.
+    Cells within the noise of the best one are a tie, in dashed frames.
+
+    Args:
+        results: Results whose cases differ in two columns or more.
+        x: The column across; None takes threads.
+        y: The column upwards; None takes the size or number of chunks, and else what varies.
+        path: Where to write the figure; the ending says the format. None does not write it.
+
+    Returns:
+        The figure.
+
+    Raises:
+        ValueError: No two columns vary, a column does not vary, or there are too many cells.
+
+    Example:
+        >>> scenario = load("clear_gigantic_page").with_values(
+        ...     {"task.size": "2GiB", "task.pool": "8GiB", "kernel.max_threads": [1, 4], "replications": 1})
+        >>> figure = plot_heat_map(run(scenario.with_values({"kernel.chunks_per_work": [1, 4]})))
+        >>> len(figure.axes) >= 1
+        True
     """
     summary = results.summary
     x, y = _axes(summary, x, y)

@@ -21,12 +21,25 @@ _MARKERS = "os^Dv<>p"
 
 
 def plot_interference(results: Results, path: str | Path | None = None) -> Figure:
-    """Draw a point for each case and other work: how long the job took, and how much the other work was slowed down.
+    """Draw how long the job took against how much each other work was slowed down: a point for each case.
 
-    Points of a case are at one height, with its name beside them. Machine, task and other work, as far as they vary,
-    span panels. Slowdown is as in `sim.engine.interference`; 1 is as fast as alone, and work that stood still has no
-    point.
-    Returns the figure, and writes it to `path` if given. Raises ValueError if no case has other work.
+    Points of a case are at one height, with its name beside them. A slowdown of 1 is as fast as alone. Work that stood
+    still
+    has no point.
+
+    Args:
+        results: Results of cases with other work (`background:`).
+        path: Where to write the figure; the ending says the format. None does not write it.
+
+    Returns:
+        The figure.
+
+    Raises:
+        ValueError: No case has other work.
+
+    Example:
+        >>> results = run(load("loaded_database"))  # doctest: +SKIP
+        >>> plot_interference(results, "interference.png")  # doctest: +SKIP
     """
     summary = results.summary
     others = [name for name in other_works(summary) if summary[f"{name}_slowdown"].notna().any()]

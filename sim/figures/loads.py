@@ -16,10 +16,26 @@ _NAMES = ((re.compile(r"memory(\d+)"), r"memory of node \1"), (re.compile(r"link
 def plot_loads(
     loads: pd.DataFrame, *, title: str = "Utilisation of memory and links", path: str | Path | None = None
 ) -> Figure:
-    """Draw the utilisation of each memory node and link over the time of one run, a row for each, with its mean.
+    """Draw the utilisation of each memory node and link over the time of one run, with its mean.
 
-    `loads` is the table of that name of traced results, for one case. Returns the figure, and writes it to `path` if
-    given. Raises ValueError if the table is empty or has several cases.
+    Args:
+        loads: The table `loads` of traced results, for one case.
+        title: What stands above the figure.
+        path: Where to write the figure; the ending says the format. None does not write it.
+
+    Returns:
+        The figure.
+
+    Raises:
+        ValueError: The table is empty or has several cases.
+
+    Example:
+        >>> scenario = load("clear_gigantic_page").with_values(
+        ...     {"task.size": "2GiB", "task.pool": "8GiB", "kernel.max_threads": [1, 4], "replications": 1})
+        >>> loads = run(scenario, traces=True).loads
+        >>> figure = plot_loads(loads[loads["case"] == 1])
+        >>> len(figure.axes) >= 1
+        True
     """
     if "case" in loads and loads["case"].nunique() > 1:
         raise ValueError(f"loads must be of one case; found {loads['case'].nunique()}")

@@ -30,12 +30,30 @@ def plot_pareto(
     title: str = "What nothing beats in both",
     path: str | Path | None = None,
 ) -> Figure:
-    """Draw a point for each row, less of column `x` and of `y` being better, and a line along the Pareto front.
+    """Draw a point for each row, and a line along those that nothing beats in both columns (the Pareto front).
 
-    The points of the front, and rows where the column `highlight` is true, have the name that column `label` says; of
-    rows at the very same place one has it, and says how many there are. Rows that differ in column `by` are not
-    compared: they are panels of their own. Returns the figure, and writes it to `path` if given. Raises ValueError for
-    no point, or one that is not a number.
+    Args:
+        points: A row for each point.
+        x: The column across; less is better.
+        y: The column upwards; less is better.
+        label: The column whose text names the points of the front.
+        highlight: A column of true and false; rows with true have a name and a colour of their own.
+        by: A column; rows that differ in it are not compared, but panels of their own.
+        title: What stands above the figure.
+        path: Where to write the figure; the ending says the format. None does not write it.
+
+    Returns:
+        The figure.
+
+    Raises:
+        ValueError: There is no point, or one that is not a number.
+
+    Example:
+        >>> import pandas as pd
+        >>> points = pd.DataFrame({"cpu_s": [1.0, 2.0], "time_s": [3.0, 1.5], "name": ["a", "b"]})
+        >>> figure = plot_pareto(points, label="name")
+        >>> len(figure.axes) >= 1
+        True
     """
     if points.empty:
         raise ValueError("points must be at least one row; found none")

@@ -33,10 +33,27 @@ def _ties(summary: pd.DataFrame, over: Sequence[str]) -> set[str]:
 
 
 def plot_regret(results: Results, *, over: Sequence[str] | None = None, path: str | Path | None = None) -> Figure:
-    """Draw the table of models.results.regret_table as bars: a policy in each row, its worst regret and its mean one.
+    """Draw the table of `regret_table` as bars: for each policy its worst and its mean regret.
 
-    Rings are the single situations, which the columns `over` tell apart. Of many policies the best are drawn. Returns
-    the figure, and writes it to `path` if given. Raises ValueError where there is no such table.
+    Rings are the single situations. Of many policies the best are drawn.
+
+    Args:
+        results: Results with several policies.
+        over: The columns that say what a situation is; None takes machine, task, size and other work.
+        path: Where to write the figure; the ending says the format. None does not write it.
+
+    Returns:
+        The figure.
+
+    Raises:
+        ValueError: There is no such table.
+
+    Example:
+        >>> scenario = load("clear_gigantic_page").with_values(
+        ...     {"task.size": "2GiB", "task.pool": "8GiB", "kernel.max_threads": [1, 4], "replications": 1})
+        >>> figure = plot_regret(run(scenario.with_values({"kernel.chunks": ["ktask", "factoring"]})))
+        >>> len(figure.axes) >= 1
+        True
     """
     summary = results.summary
     over = situation_columns(summary) if over is None else over

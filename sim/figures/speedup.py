@@ -27,10 +27,24 @@ _MOST_SIZES = 8  # columns; of more, some are left out
 def plot_speedup(results: Results, path: str | Path | None = None) -> Figure:
     """Draw throughput, speed-up and efficiency against threads, simulated or measured, and published.
 
-    There is a column for each size. Cases that differ in something else than threads and size are lines of their own;
-    of more than eight the best have a colour, the rest is grey. Efficiency is speed-up for each thread at work; there
-    is neither to draw without cases of one thread and of more. Bars are one standard deviation over replications.
-    Returns the figure, and writes it to `path` if given.
+    There is a column of panels for each size. Cases that differ in something else than threads and size are lines of
+    their
+    own; of more than eight the best have a colour, the rest are grey. Efficiency is speed-up for each thread at work.
+    Bars are one standard deviation over replications.
+
+    Args:
+        results: Results with several numbers of threads.
+        path: Where to write the figure; the ending says the format. None does not write it.
+
+    Returns:
+        The figure.
+
+    Example:
+        >>> scenario = load("clear_gigantic_page").with_values(
+        ...     {"task.size": "2GiB", "task.pool": "8GiB", "kernel.max_threads": [1, 4], "replications": 1})
+        >>> figure = plot_speedup(run(scenario), "speedup.png")
+        >>> __import__("pathlib").Path("speedup.png").exists()
+        True
     """
     summary = results.summary
     word = "measured" if results.provenance.get("backend") == "real" else "simulated"

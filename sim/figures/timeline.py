@@ -41,13 +41,32 @@ def plot_timeline(
     title: str = "Who did what when",
     path: str | Path | None = None,
 ) -> Figure:
-    """Draw the trace of one run: a row for each CPU that was used, a bar for each chunk, and what was waited for.
+    """Draw the trace of one run: a row for each CPU that was used, a bar for each chunk, and the waits.
 
-    Chunks are coloured by where their memory is, as far as `node_of` says on which node each CPU is, and dark where the
-    caller works. `trace` is what `sim.trace` returns, or the table `traces` of results for one case. Drawn is what lies
-    between `begin_s` and `end_s`, by default the first tasks, up to a few hundred chunks. A helper that is queued
-    stands on the CPU that it will start on, a caller that sleeps on the one that it left. Returns the figure, and
-    writes it to `path` if given. Raises ValueError for a trace of several cases, or where there is nothing to draw.
+    A helper that is queued stands on the CPU that it will start on. A caller that sleeps stands on the one that it
+    left.
+    Chunks of the caller are dark.
+
+    Args:
+        trace: The trace of one run (`trace`), or the table `traces` of results for one case.
+        node_of: The node of each CPU. With it, chunks are coloured by where their memory is.
+        begin_s: The beginning of the window in seconds.
+        end_s: Its end. None shows the first tasks, up to a few hundred chunks.
+        title: What stands above the figure.
+        path: Where to write the figure; the ending says the format. None does not write it.
+
+    Returns:
+        The figure.
+
+    Raises:
+        ValueError: The trace has several cases, or there is nothing to draw.
+
+    Example:
+        >>> scenario = load("clear_gigantic_page").with_values(
+        ...     {"task.size": "2GiB", "task.pool": "8GiB", "kernel.max_threads": [1, 4], "replications": 1})
+        >>> figure = plot_timeline(trace(scenario, case=1), end_s=0.1)
+        >>> len(figure.axes) >= 1
+        True
     """
     if "case" in trace and trace["case"].nunique() > 1:
         raise ValueError(f"the trace must be of one case; found {trace['case'].nunique()}")

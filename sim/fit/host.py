@@ -66,9 +66,14 @@ class Parameter:
 
 @dataclass(frozen=True)
 class Calibration:
-    """A machine with fitted rates.
+    """A machine with fitted rates (`calibrate`).
 
-    `cells` has a row for each case that was used: measured median and predicted time in seconds, error in per cent.
+    ``machine`` is the machine, ``parameters`` the fitted figures with their errors. ``cells`` has a row for each case
+    that
+    was used: measured median and predicted time in seconds, error in per cent.
+
+    Example:
+        >>> calibrate(scenario, runs, machine).machine.rates  # doctest: +SKIP
     """
 
     machine: Machine
@@ -110,10 +115,26 @@ class Calibration:
 
 
 def calibrate(scenario: Scenario, runs: pd.DataFrame, machine: Machine) -> Calibration:
-    """Fit the rates of `machine` to measured `runs` of a scenario (`results.runs`, with the columns of a real run).
+    """Fit the rates of a machine to measured runs of a scenario.
 
-    Unstable runs are left out where enough others are left. Weights are the errors of the medians; parameters that the
-    data do not determine keep the value of `machine` (a knee the usual one), and say so. Raises CalibrationError.
+    Unstable runs are left out where enough others are left. Weights are the errors of the medians. A figure that the
+    data do
+    not determine keeps the value of the machine (a knee the usual one), and says so.
+
+    Args:
+        scenario: The cases that were run.
+        runs: Their runs, with the columns of a real run (`real.measure(...).results.runs`).
+        machine: The machine as far as it is known.
+
+    Returns:
+        The machine with fitted rates, and the error of each figure.
+
+    Raises:
+        CalibrationError: The measurements are too few or too unstable.
+
+    Example:
+        >>> calibration = calibrate(scenario, real.measure(machine, design).results.runs, machine)  # doctest: +SKIP
+        >>> print(describe_calibration(calibration))  # doctest: +SKIP
     """
     cells = measured_cells(scenario, runs)
     cases = [replace(scenario.cases[number], machine=machine) for number in cells["case"]]
@@ -526,7 +547,17 @@ def _text(name: str, value: float) -> str | float:
 
 
 def describe_calibration(calibration: Calibration) -> str:
-    """Return the parameters as lines for a person, and from which chunk size on chunks cost next to nothing."""
+    """Return the fitted figures as lines for a person, and the chunk size from which on chunks cost next to nothing.
+
+    Args:
+        calibration: A machine with fitted rates (`calibrate`).
+
+    Returns:
+        Lines of text.
+
+    Example:
+        >>> print(describe_calibration(calibrate(scenario, runs, machine)))  # doctest: +SKIP
+    """
     size = format_size(calibration.least_chunk_bytes())
     return (
         f"{describe_parameters(calibration.parameters)}\n"

@@ -397,7 +397,18 @@ def scenario_lines(fitted: TableFit) -> list[str]:
 
 
 def describe_fit(fitted: TableFit, measured: Measurements) -> str:
-    """Return the verdict, the figures with their errors, and measured against predicted times, for a person."""
+    """Return the verdict, the figures with their errors, and measured against predicted times, for a person.
+
+    Args:
+        fitted: A fit (`fit_table`).
+        measured: The table that was fitted (`read_measurements`).
+
+    Returns:
+        Lines of text.
+
+    Example:
+        >>> print(describe_fit(fit_table(measured, figures_of(measured)), measured))  # doctest: +SKIP
+    """
     parts = [fitted.verdict.sentence()]
     rows = [(each.name, each.words(), each.verdict, each.figure.words(each.figure.before)) for each in fitted.figures]
     if rows:

@@ -33,18 +33,38 @@ def sweep(
     max_replications: int = 100,
     on_done: Callable[[int, int], object] | None = None,
 ) -> Results:
-    """Simulate every case of a scenario, and store each run in `folder` at once; what is stored is not run again.
+    """Simulate every case of a scenario, and store each run in a folder at once.
 
-    Runs are made by `jobs` processes, or on the Dask cluster of the `scheduler` at an address such as tcp://host:8786.
-    With a rule of your own that other processes can't import (of a notebook or a script), `jobs` is taken as 1.
-    With `ci`, each case is replicated until half the 95 % confidence interval of its mean time is at most that share of
-    the mean, at least the scenario's `replications` and at most `max_replications` times. The results are the same for
-    any number of jobs and stops, and the summary has a column `time_ci_s`, that half width. `on_done` is called at the
-    start and after each run with the number of runs made so far, and how many it will be as far as can be told.
+    A stored run is not made again. The results are the same for any number of jobs and stops. With a rule of your own
+    that
+    other processes can't import (of a notebook or a script), `jobs` is taken as 1.
 
-    Raises ValueError for impossible options, models.results.FolderTakenError if the folder has something else or
-    another sweep at work, sim.runs.executors.SchedulerError if the cluster can't be used, LostWorkersError if it or a
-    process is lost, and OSError if nothing can be written.
+    Args:
+        scenario: What to run.
+        folder: Where runs and results are stored.
+        jobs: How many processes share the work.
+        scheduler: The address of a Dask scheduler whose cluster makes the runs, such as tcp://host:8786.
+        ci: Go on with a case until half the 95 % confidence interval of its mean time is at most this share of the
+        mean.
+            There are at least the scenario's `replications`.
+        max_replications: The most replications of a case with `ci`.
+        on_done: Called at the start and after each run with the number of runs made, and the number expected in all.
+
+    Returns:
+        The results, as `run` gives them. With `ci` the summary has `time_ci_s`, half the width of the interval.
+
+    Raises:
+        ValueError: An option is impossible.
+        FolderTakenError: The folder holds something else, or another sweep is at work in it.
+        SchedulerError: The cluster can't be used.
+        LostWorkersError: The cluster or a process was lost.
+        OSError: The folder can't be written.
+
+    Example:
+        >>> scenario = load("clear_gigantic_page").with_values(
+        ...     {"task.size": "2GiB", "task.pool": "8GiB", "kernel.max_threads": [1, 4], "replications": 1})
+        >>> sweep(scenario, "folder").summary["replications"].tolist()
+        [1, 1]
     """
     _check_options(scenario, jobs, ci, max_replications)
     folder = Path(folder)

@@ -63,15 +63,21 @@ _DECISIONS = frozenset().union(*PRESETS.values())  # what a preset says
 
 @dataclass(frozen=True)
 class Tuning:
-    """What a search found. Measures are means over the replications: time_s, time_ci_s (half of the 95 % confidence
-    interval of the mean time), cpu_s, imbalance; where energy can be told, energy_j and energy_added_j.
+    """The result of a search (`tune`).
 
-    * ``trials``: a row for each policy tried, in order: its parameters, measures, and whether it is on the front.
+    Measures are means over the replications: time_s, time_ci_s (half of the 95 % confidence interval of the mean time),
+    cpu_s, imbalance, and where energy can be told energy_j and energy_added_j.
+
+    * ``trials``: a row for each policy tried, in order: its parameters, its measures, and whether it is on the front.
     * ``front``: the trials and presets that nothing beats in all objectives, the best in the first objective first.
-    * ``regret``: a row for each preset and each max_threads of the file: measures, for each objective how much more it
-      is than the least found, presets included, in percent of that; and whether it is on the front.
+    * ``regret``: a row for each preset and each max_threads of the file: its measures, for each objective how much
+      more it
+      is than the least found, in percent of that, and whether it is on the front.
     * ``n_points``: how many policies the file spans.
-    * ``provenance``: versions, seed, objectives and digest of what was run.
+    * ``provenance``: versions, code, seed, objectives and digest of the scenario.
+
+    Example:
+        >>> tune(load("tuning"), "folder", trials=20).front  # doctest: +SKIP
     """
 
     title: str
@@ -95,18 +101,36 @@ def tune(
     jobs: int = 1,
     on_done: Callable[[int, int], object] | None = None,
 ) -> Tuning:
-    """Search the policies that a scenario's lists span for those with least time, CPU-seconds, imbalance or energy.
+    """Search the policies that a scenario's lists span for those with the least time, CPU-seconds, imbalance or energy.
 
-    Each is run with the scenario's replications and seed, so that all meet the same luck. So are the presets, with the
-    file's costs, and with its other parameters where it has one value, not a list; with each of its max_threads. Runs
-    are stored in `folder` at once: what is stored is not run again. Search goes on until there are `trials` in all, or
-    none is left; those of an earlier call with more stay. Runs are made by `jobs` processes, one if a rule of your own
-    can't be imported by others; the results are the same. `on_done` is called at the start and after each run with the
-    number of runs made so far, and how many it will be.
+    All policies meet the same luck: each is run with the scenario's replications and seed. The presets are run too,
+    with
+    each of the file's max_threads. Runs are stored in the folder at once, and a stored run is not made again. The
+    results
+    are the same for any number of jobs.
 
-    Raises InputError if there is nothing to tune or more than one situation, ValueError for impossible options,
-    ImportError without Optuna, FolderTakenError if the folder has something else or another search at work,
-    sim.runs.executors.LostWorkersError if a process is lost, and OSError if nothing can be written.
+    Args:
+        scenario: A scenario whose lists, under `kernel:`, span the policies.
+        folder: Where runs and results are stored.
+        objectives: What is to be small: time, cpu_seconds, imbalance, energy.
+        trials: The search ends when so many policies were tried in all, those of earlier calls included.
+        jobs: How many processes share the work.
+        on_done: Called at the start and after each run with the number of runs made, and the number expected in all.
+
+    Returns:
+        The trials, the front of those that nothing beats, and the regret of the presets.
+
+    Raises:
+        InputError: There is nothing to tune, or more than one situation.
+        ValueError: An option is impossible.
+        ImportError: Optuna is not installed.
+        FolderTakenError: The folder holds something else, or another search is at work in it.
+        LostWorkersError: A process was lost.
+        OSError: The folder can't be written.
+
+    Example:
+        >>> scenario = load("tuning").with_values({"task.size": "1GiB", "replications": 1})  # doctest: +SKIP
+        >>> tune(scenario, "folder", trials=20).front  # doctest: +SKIP
     """
     _check_options(objectives, trials, jobs)
     check_space(scenario)
@@ -138,10 +162,20 @@ def tune(
 
 
 def describe_tuning(tuning: Tuning) -> str:
-    """Return the front and the regret of the presets as a person reads them.
+    """Return the front of a search and the regret of the presets as a person reads them.
 
-    Of trials that are equal in all objectives the first is shown; of each preset, the max_threads that is best in the
+    Of trials that are equal in all objectives the first is shown, and of each preset the max_threads that is best in
+    the
     first objective.
+
+    Args:
+        tuning: The result of a search (`tune`).
+
+    Returns:
+        Lines of text.
+
+    Example:
+        >>> print(describe_tuning(tune(load("tuning"), "folder")))  # doctest: +SKIP
     """
     columns = [OBJECTIVES[name] for name in tuning.objectives]
     heads = {

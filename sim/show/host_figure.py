@@ -17,8 +17,17 @@ from sim.figures.style import BLACK, BLUE, GREY, GRID, VERMILION, save
 def plot_validation(validation: Validation, path: str | Path | None = None) -> Figure:
     """Draw the predicted time of each case over its measured one, with both spreads, by verdict.
 
-    Between the dashed lines prediction and measurement agree within 5 %. Returns the figure, and writes it to `path` if
-    given.
+    Between the dashed lines prediction and measurement agree within 5 %.
+
+    Args:
+        validation: A comparison with runs of this host (`validate`).
+        path: Where to write the figure; the ending says the format. None does not write it.
+
+    Returns:
+        The figure.
+
+    Example:
+        >>> plot_validation(validation, "validation.png")  # doctest: +SKIP
     """
     cells = validation.cells
     names = list(cells["name"]) if "name" in cells else [_case_name(cell) for cell in cells.to_dict("records")]

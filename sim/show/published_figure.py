@@ -15,10 +15,24 @@ _FITTED, _PREDICTED, _LINE = GREY, BLUE, GREY
 
 
 def plot_table(result: TableResult, path: str | Path | None = None) -> Figure:
-    """Draw the error of each cell of a table that was simulated; bars are the published spread of the measured.
+    """Draw the error of each cell of a published table that was simulated.
 
-    Between the dashed lines prediction and measurement agree within 5 %. Returns the figure, and writes it to `path` if
-    given. Raises ValueError for a table without a simulated cell.
+    Bars are the published spread of the measurements. Between the dashed lines prediction and measurement agree within
+    5 %.
+
+    Args:
+        result: A table that was simulated (`compare_published`).
+        path: Where to write the figure; the ending says the format. None does not write it.
+
+    Returns:
+        The figure.
+
+    Raises:
+        ValueError: No cell of the table was simulated.
+
+    Example:
+        >>> (result,) = compare_published(["munmap_free_haswell_ex"])  # doctest: +SKIP
+        >>> plot_table(result, "table.png")  # doctest: +SKIP
     """
     cells = result.cells
     if not len(cells):

@@ -24,17 +24,23 @@ _WIDTH = 118  # of the words
 
 @dataclass(frozen=True)
 class Advice:
-    """What was found for one job on one machine.
+    """The answer for one job on one machine (`advise`).
 
     * ``table``: a row for each candidate, by threads and chunk: threads_allowed (the option's value), threads (those
-      that work), chunk_bytes (the first one's, where chunks differ), time_s (mean), in_time_s and late_s (means of the
-      starts in which the last thread begins in time, and late, where these differ), low_s and high_s (between which all
-      runs end; wider where rates are not measured), cpu_s (mean), limit (what keeps it from being faster), and note
-      (recommended, default, one thread).
+      that
+      work), chunk_bytes (the first one's, where chunks differ), time_s (mean), in_time_s and late_s (means of the
+      starts in
+      which the last thread begins in time, and late, where these differ), low_s and high_s (the interval), cpu_s
+      (mean),
+      limit (what keeps it from being faster), and note (recommended, default, one thread).
     * ``recommended``, ``default``, ``single``: rows of it.
-    * ``sentences``: the advice in words, the first one the answer.
+    * ``sentences``: the advice in words, the answer first.
     * ``option``: what to paste.
     * ``unsure``: the figures that are not measured on this machine.
+
+    Example:
+        >>> advise("jvm_pretouch", "1GiB", load_machine("laptop-ryzen-4800u")).option  # doctest: +SKIP
+        '-Xms1G -Xmx1G -XX:+AlwaysPreTouch -XX:ParallelGCThreads=8 -XX:PreTouchParallelChunkSize=4M'
     """
 
     title: str
@@ -107,7 +113,18 @@ def _as_text(size: Any) -> Any:
 
 
 def describe_advice(advice: Advice) -> str:
-    """Return an advice as a person reads it: table, sentences, and what to paste."""
+    """Return an advice as a person reads it: the table, the sentences, and the option to paste.
+
+    Args:
+        advice: An advice (`advise`).
+
+    Returns:
+        Lines of text.
+
+    Example:
+        >>> advice = advise("jvm_pretouch", "1GiB", load_machine("laptop-ryzen-4800u"))  # doctest: +SKIP
+        >>> print(describe_advice(advice))  # doctest: +SKIP
+    """
     table = advice.table
     unit, factor = ("s", 1.0) if table["time_s"].max() >= 1.0 else ("ms", 1e3)
 
