@@ -68,11 +68,32 @@ def advise(
     jobs: int = 1,
     on_done: Callable[[int, int], object] | None = None,
 ) -> Advice:
-    """Advise on a job of `size` (bytes, or a text with a unit) that leaves `keep_free` CPUs of a machine to others.
+    """Advise on how many threads should do a job on a machine, and with which chunk.
 
-    `smp` is the number of the guest's CPUs, from which QEMU's default follows. Runs are made by `jobs` processes; the
-    result is the same for any number. `on_done` is called with the number of runs made so far, and how many are planned
-    by now. Raises InputError for a job that can't be, and sim.runs.executors.LostWorkersError if a process is lost.
+    Args:
+        client: The name of the client, such as "jvm_pretouch".
+        size: The size of the job, in bytes or as a text with a unit.
+        machine: The machine (`load_machine`).
+        page_size: The size of its pages, in bytes or as a text; None takes the client's default.
+        thp: Whether its base pages come as transparent huge pages.
+        smp: The number of the guest's CPUs, from which QEMU's default follows.
+        keep_free: How many CPUs are left to others.
+        background: Other work, as in a scenario but without lists.
+        groups: Cgroups, as in a scenario.
+        seed: The seed of the runs.
+        jobs: How many processes share the work; the advice is the same for any number.
+        on_done: Called with the number of runs made, and the number planned by now.
+
+    Returns:
+        The candidates, the recommendation and the reasons in words.
+
+    Raises:
+        InputError: There can be no such job on this machine.
+        LostWorkersError: A process was lost.
+
+    Example:
+        >>> advice = advise("jvm_pretouch", "1GiB", load_machine("laptop-ryzen-4800u"))  # doctest: +SKIP
+        >>> advice.sentences[0]  # doctest: +SKIP
     """
     request = Request(
         client,
