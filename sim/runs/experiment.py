@@ -10,6 +10,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
+from models.files.shipped import find_scenario_file
 from models.results import Results, provenance_of
 from models.results.run import RunResult
 from models.scenario import Scenario, load_scenario
@@ -29,8 +30,23 @@ def available_cpus() -> int:
 
 
 def load(path: str | Path) -> Scenario:
-    """Read a scenario file. Raises models.text.problems.InputError with everything that is wrong in it."""
-    return load_scenario(path)
+    """Read a scenario.
+
+    Args:
+        path: The path of a scenario file, or the name of a shipped scenario.
+
+    Returns:
+        The scenario, with a case for each combination of its values.
+
+    Raises:
+        InputError: The file has problems; the error has all of them, each with its place.
+        OSError: The file can't be read.
+
+    Example:
+        >>> len(load("clear_gigantic_page").cases)
+        20
+    """
+    return load_scenario(find_scenario_file(path) if isinstance(path, str) else path)
 
 
 def run(
@@ -44,12 +60,29 @@ def run(
 ) -> Results:
     """Simulate every case of a scenario, `replications` times each.
 
-    `jobs` processes share the work; the results are the same for any number. Cases with a rule of your own that other
-    processes can't import (of a notebook or a script) all run in this one. With `traces`, replication 0 of each case
-    keeps who did what when. `on_done` is called after each run. An `executor` (`sim.runs.executors`) makes the runs
-    in processes that are there already. With `progress`, a name, a bar on stderr says how much is done and left; runs
-    count there by their chunks, as cases differ in length. Raises ValueError for less than one job, and
-    sim.runs.executors.LostWorkersError if a process is lost or can't start.
+    The results are the same for any number of jobs. Cases with a rule of your own that other processes can't import
+    (of a
+    notebook or a script) all run in this process.
+
+    Args:
+        scenario: What to run (`load`).
+        jobs: How many processes share the work.
+        traces: Whether replication 0 of each case keeps who did what when.
+        on_done: Called after each run.
+        executor: Makes the runs in processes that are there already (`sim.runs.executors`); then `jobs` has no effect.
+
+    Returns:
+        Tidy tables: `summary`, `runs`, `workers`, `resources`, with traces also `traces` and `loads`.
+
+    Raises:
+        ValueError: There is less than one job.
+        LostWorkersError: A process was lost or can't start.
+
+    Example:
+        >>> scenario = load("clear_gigantic_page").with_values(
+        ...     {"task.size": "2GiB", "task.pool": "8GiB", "kernel.max_threads": [1, 4], "replications": 1})
+        >>> run(scenario).summary["nthreads"].tolist()
+        [1, 4]
     """
     if jobs < 1:
         raise ValueError(f"jobs must be 1 or more; found {jobs}")
@@ -87,8 +120,24 @@ def _bar(name: str | None, total: int) -> tqdm[NoReturn]:
 def trace(scenario: Scenario, case: int = 0, replication: int = 0) -> pd.DataFrame:
     """Return the trace of one run: a row for each stretch of a worker's time.
 
-    Columns: kind (chunk; lock: wait and hold; queued: a helper not yet started; asleep: the caller), task, worker (0 is
-    the caller), cpu, memory_node, start_bytes and size_bytes within the task, begin_s, end_s.
+    Args:
+        scenario: What to run.
+        case: The number of the case, from 0.
+        replication: The number of the replication, from 0.
+
+    Returns:
+        Columns: kind (chunk; lock: wait and hold; queued: a helper that has not started; asleep: the caller), task,
+        worker (0
+        is the caller), cpu, memory_node, start_bytes and size_bytes within the task, begin_s, end_s.
+
+    Raises:
+        IndexError: There is no such case.
+
+    Example:
+        >>> scenario = load("clear_gigantic_page").with_values(
+        ...     {"task.size": "2GiB", "task.pool": "8GiB", "kernel.max_threads": [1, 4], "replications": 1})
+        >>> sorted(set(trace(scenario, case=1)["kind"]))
+        ['asleep', 'chunk', 'lock', 'queued']
     """
     from models.results.tables import trace_frame
 
