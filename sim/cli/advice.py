@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from tqdm import tqdm
 from models.files.machine import load_machine
 from models.machine import Machine
 from models.text.checks import Checker
-from models.text.document import EMPTY, Located, read
+from models.text.document import EMPTY, Located, parse, read
 from models.text.problems import InputError, Problem
 from models.text.units import describe
 from sim.cli.hosts import real_backend
@@ -41,6 +41,8 @@ _OPTIONS = {
 @click.option("--memory", "size", required=True, metavar="SIZE", help="How much, such as 64GiB.")
 @click.option("--page-size", metavar="SIZE", help="Its pages, such as 2MiB; default the client's.")
 @click.option("--thp", is_flag=True, help="Transparent huge pages.")
+@click.option("--task", "more", multiple=True, metavar="KEY=VALUE",
+              help="More of the memory, as in a scenario's task: share=true, memory_node=0.")  # fmt: skip
 @click.option("--smp", type=int, metavar="N", help="CPUs of the guest: what QEMU's default follows from; default 1.")
 @click.option("--machine", "machine_name", metavar="FILE", help="A machine file, or a shipped name; default this host.")
 @click.option("--keep-free", default="0", metavar="CPUS", help="CPUs left to others, such as 4cpus.")
@@ -54,6 +56,7 @@ def advise(
     size: str,
     page_size: str | None,
     thp: bool,
+    more: tuple[str, ...],
     smp: int | None,
     machine_name: str | None,
     keep_free: str,
@@ -80,6 +83,7 @@ def advise(
                 machine,
                 page_size=page_size,
                 thp=thp,
+                task=_more(more),
                 smp=smp,
                 keep_free=n_free,
                 background=background,
@@ -90,6 +94,19 @@ def advise(
         except InputError as error:
             raise InputError(_as_given(problem, beside, document) for problem in error.problems) from None
     _print(advice, style)
+
+
+def _more(texts: Sequence[str]) -> dict[str, Any]:
+    """Return the values of texts such as share=true by key. Raises UsageError, or InputError for what is no YAML."""
+    found: dict[str, Any] = {}
+    for text in texts:
+        key, sign, value = (part.strip() for part in text.partition("="))
+        if not sign or not key or not value:
+            raise click.UsageError(f"--task: found {text!r}; allowed is KEY=VALUE, such as share=true")
+        if key in ("client", "size", "page_size", "thp"):
+            raise click.UsageError(f"--task: found {text!r}; {key} has an option of its own")
+        found[key] = parse(f"- {value}", f"--task {text}").plain()[0]
+    return found
 
 
 def _machine(name: str | None) -> Machine:
@@ -133,7 +150,9 @@ def _as_given(problem: Problem, beside: Path | None, document: Located) -> Probl
     if beside is not None and problem.path.startswith(("background", "groups")):
         line, column = document.place(tuple(problem.path.split(".")))
         return replace(problem, file=str(beside), line=line, column=column)
-    return replace(problem, file="ktask-sim advise", path=_OPTIONS.get(problem.path, problem.path))
+    part, _, key = problem.path.partition(".")
+    own = f"--task {key}" if part == "task" and key else problem.path
+    return replace(problem, file="ktask-sim advise", path=_OPTIONS.get(problem.path, own))
 
 
 def _print(advice: Advice, style: str) -> None:

@@ -43,6 +43,18 @@ QEMU = ("--client", "qemu_prealloc", "--memory", "1GiB")
             ("--client", "free_pages", "--memory", "1GiB", "--page-size", "2MiB"),
             "--page-size: found '2MiB'; free_pages has no such choice, but clear_gigantic_page, ",
         ),
+        (
+            ("--client", "populate", "--memory", "1GiB", "--task", "shared"),
+            "--task: found 'shared'; allowed is KEY=VALUE, ",
+        ),
+        (
+            ("--client", "populate", "--memory", "1GiB", "--task", "thp=true"),
+            "--task: found 'thp=true'; thp has an option ",
+        ),
+        (
+            ("--client", "populate", "--memory", "1GiB", "--task", "shared=true"),
+            "--task shared: unknown key; allowed are ",
+        ),
         (("--client", "free_pages", "--memory", "1GiB", "--thp"), "--thp: found true; free_pages has no such choice"),
         ((*QEMU, "--keep-free", "lots"), "--keep-free: found 'lots'; allowed is a number of CPUs, such as 4cpus\n"),
         ((*QEMU, "--keep-free", "-1"), "--keep-free: found '-1'; allowed is a number of CPUs"),

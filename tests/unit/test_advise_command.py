@@ -75,3 +75,13 @@ def test_the_guests_cpus_give_the_default(capsys: pytest.CaptureFixture[str]) ->
         main(["advise", *SMALL, "--client", "jvm_pretouch", "--smp", "3"])
     assert ended.value.code == 2
     assert "--smp: found 3; jvm_pretouch has no guest" in capsys.readouterr().err
+
+
+def test_more_can_be_said_of_the_memory(capsys: pytest.CaptureFixture[str]) -> None:
+    """Shared memory takes longer than private: its pages go into the tree of a page cache, too."""
+    alone = {}
+    for more in ((), ("--task", "share=true")):
+        out, _ = advise(capsys, "--client", "populate", "--format", "json", *more)
+        alone[more] = json.loads(out)["single"]["time_s"]
+    private, shared = alone.values()
+    assert shared > 1.05 * private

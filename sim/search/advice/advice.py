@@ -64,6 +64,7 @@ def advise(
     keep_free: int = 0,
     background: Mapping[str, Any] | None = None,
     groups: Mapping[str, Any] | None = None,
+    task: Mapping[str, Any] | None = None,
     seed: int = 1,
     jobs: int = 1,
     on_done: Callable[[int, int], object] | None = None,
@@ -80,6 +81,7 @@ def advise(
         keep_free: How many CPUs are left to others.
         background: Other work, as in a scenario but without lists.
         groups: Cgroups, as in a scenario.
+        task: More of the memory, keys of a scenario's task: {"share": True}, {"memory_node": 0}.
         seed: The seed of the runs.
         jobs: How many processes share the work; the advice is the same for any number.
         on_done: Called with the number of runs made, and the number planned by now.
@@ -106,6 +108,7 @@ def advise(
         background=background or {},
         groups=groups or {},
         seed=seed,
+        task=task or {},
     )
     request.check()
     with local(jobs) as executor:

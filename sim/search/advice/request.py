@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,7 @@ class Request:
     background: Mapping[str, Any]  # as in a scenario's file
     groups: Mapping[str, Any]
     seed: int
+    task: Mapping[str, Any] = field(default_factory=dict)  # more of its memory: keys of a scenario's task
 
     @property
     def most_threads(self) -> int:
@@ -82,6 +83,7 @@ class Request:
     def case(self, threads: int | None = None, chunk_bytes: int | None = None) -> Case:
         """Return the job with so many threads and such chunks; None is the default. Raises InputError."""
         task = {"client": self.client, "size": self.size, "page_size": self.page_size, "thp": self.thp or None}
+        task |= self.task
         kernel: dict[str, Any] = {
             "version": self._framework,
             "max_threads": threads,
