@@ -5,6 +5,7 @@ All have the same face: `submit` a run while fewer than `limit` are in flight, `
 
 from __future__ import annotations
 
+import logging
 import multiprocessing
 import os
 import platform
@@ -262,10 +263,26 @@ def cluster(address: str) -> Iterator[Executor]:
     except (OSError, ValueError, TypeError) as error:
         text = str(error).partition("\n")[0]
         raise SchedulerError(f"no Dask scheduler answers at {address}: {text}") from None
+    levels = _quietened()
     try:
         yield _Cluster(client, address)
+    except LostWorkersError:
+        levels.clear()  # what is still under way in Dask's thread has nothing to add to our own words
+        raise
     finally:
         client.close()  # runs that nobody waits for are dropped
+        for name, level in levels.items():
+            logging.getLogger(name).setLevel(level)
+
+
+def _quietened() -> dict[str, int]:
+    """Keep Dask and asyncio from printing tracebacks when a connection is lost; return the levels they had."""
+    of = ("distributed", "asyncio", "tornado")
+    names = {*of, *(name for name in logging.root.manager.loggerDict if name.partition(".")[0] in of)}
+    levels = {name: logging.getLogger(name).level for name in sorted(names)}
+    for name in levels:
+        logging.getLogger(name).setLevel(logging.CRITICAL + 1)
+    return levels
 
 
 class _Cluster(_Batches):

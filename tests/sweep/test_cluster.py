@@ -101,6 +101,26 @@ def test_lost_scheduler_leaves_what_was_done(cluster: Cluster, long_scenario: Sc
 
 
 @with_dask
+def test_lost_scheduler_is_said_in_a_line(cluster: Cluster, long_file: Path, tmp_path: Path) -> None:
+    """At the prompt a lost scheduler is an error of one line, without tracebacks of asyncio or Dask."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "sim.cli", "sweep", long_file.name, "-o", "out", "--scheduler", cluster.address],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": ROOT},
+    )
+    wait_until(lambda: n_stored(tmp_path / "out") >= 5 or process.poll() is not None)
+    cluster.scheduler.send_signal(signal.SIGKILL)
+    _, errors = process.communicate(timeout=300)
+    assert process.returncode == 1
+    assert f"Error: the scheduler at {cluster.address} is gone" in errors
+    assert "Traceback" not in errors
+    assert "asyncio" not in errors
+
+
+@with_dask
 def test_rule_of_ones_own_goes_to_the_cluster(cluster: Cluster, small_scenario: Scenario, tmp_path: Path) -> None:
     """A rule that no worker could import is run there all the same."""
     from models.policies import WorksRule

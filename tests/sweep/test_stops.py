@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import resource
 import signal
 import subprocess
 import sys
@@ -55,3 +57,23 @@ def test_nothing_is_lost_or_made_twice(
     assert {key for key, session in after.items() if session == 1} == set(before)
     sim.sweep(long_scenario, tmp_path / "whole", jobs=2)
     assert bytes_of(folder) == bytes_of(tmp_path / "whole")
+
+
+def test_a_full_disk_during_a_run_is_said(long_file: Path, tmp_path: Path) -> None:
+    """A run whose results don't fit on the disk is an error of one line, status 1, without a traceback."""
+
+    def limit() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (2_000, 2_000))  # bytes of a file, as of a disk that is full
+
+    done = subprocess.run(
+        [sys.executable, "-m", "sim.cli", "run", long_file.name, "-o", "out", "--replications", "1", "--jobs", "1"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        preexec_fn=limit,
+        env={**os.environ, "PYTHONPATH": str(Path(sim.__file__).parent.parent)},
+        timeout=300,
+    )
+    assert done.returncode == 1, done.stderr
+    assert "error: " in done.stderr
+    assert "Traceback" not in done.stderr
