@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import itertools
 import re
 from collections.abc import Mapping, Sequence
@@ -9,6 +10,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from models.machine.capacity import CapacityCurve
+from models.text.units import format_rate, format_size
 
 RECLAIM_DISTANCE = 30  # include/linux/topology.h
 
@@ -102,6 +104,23 @@ class Machine:
     pages: Mapping[str, float] = field(default_factory=dict)  # figure of a page's life -> its value here
     power: Power | None = None  # None: not known, and so no energy of a run
     family: str | None = None  # of its processors; None: not stated
+
+    def _repr_html_(self) -> str:
+        """Return what a machine is for a notebook."""
+        rows = {
+            "sockets": len({node.socket_id for node in self.nodes}),
+            "nodes": len(self.nodes),
+            "cores": len({cpu.core_id for cpu in self.cpus}),
+            "CPUs": len(self.cpus),
+            "last-level caches": len({cpu.cache_id for cpu in self.cpus}),
+            "memory": format_size(self.memory_bytes),
+            "one thread clears": format_rate(self.rates.clear_bytes_per_s),
+            "memory of a node takes": format_rate(self.rates.memory_bytes_per_s),
+        }
+        cells = "".join(
+            f"<tr><th style='text-align:left'>{name}</th><td>{value}</td></tr>" for name, value in rows.items()
+        )
+        return f"<b>{html.escape(self.name)}</b>: {html.escape(self.title)}<table>{cells}</table>"
 
     @cached_property
     def nids(self) -> tuple[int, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import html
 import json
 import os
 import platform
@@ -65,6 +66,16 @@ class Results:
     machines: tuple[Mapping[str, Any], ...]
     provenance: Mapping[str, Any]
     host: Mapping[str, Any] | None = None
+
+    def _repr_html_(self) -> str:
+        """Return the table of cases for a notebook: what varies, threads, times and what else there is, rounded."""
+        from models.results.regret_table import varying
+
+        told = ["nthreads", "n_workers", "size_gib", "time_s", "time_stdev_s", "speedup", "cpu_s", "error_pct", "note"]
+        names = [name for name in dict.fromkeys([*varying(self.summary), *told]) if name in self.summary]
+        shown = self.summary[names].dropna(axis="columns", how="all")
+        table = shown.to_html(float_format=lambda value: f"{value:.4g}", na_rep="", border=0)
+        return f"<b>{html.escape(self.title)}</b><p>{html.escape(self.question)}</p>{table}"
 
     def save(self, folder: Path) -> None:
         """Write the result folder, whole or not at all. Replaces an earlier result of the very same runs.

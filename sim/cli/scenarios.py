@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -33,6 +35,7 @@ Examples:
 @scenario_arguments
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Result folder; default results/SCENARIO.")
 @click.option("--format", "style", type=click.Choice(["table", "csv", "json"]), default="table", show_default=True)
+@click.option("--wide", is_flag=True, help="Every column, wider than the terminal or not.")
 @click.option("--replications", type=click.IntRange(min=1), help="Runs of each case, in place of the file's.")
 @click.option("--seed", type=click.IntRange(min=0), help="Seed of all random streams, in place of the file's.")
 @click.option("--jobs", type=JOBS, help="Processes; default the CPUs this process may use.")
@@ -50,6 +53,7 @@ def run(
     set_file: Path | None,
     output: Path | None,
     style: str,
+    wide: bool,
     replications: int | None,
     seed: int | None,
     jobs: int | None,
@@ -100,7 +104,7 @@ def run(
     results = execute()
     results.save(folder)
     figure = _draw(results, folder)
-    print_results(results, style)
+    print_results(results, style, wide=wide)
     note = unmatched_note(loaded, results.summary)
     if note:
         click.echo(f"note: {note}", err=True)
@@ -115,13 +119,14 @@ def run(
 @click.command()
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.option("--format", "style", type=click.Choice(["table", "csv", "json"]), default="table", show_default=True)
-def show(folder: Path, style: str) -> None:
+@click.option("--wide", is_flag=True, help="Every column, wider than the terminal or not.")
+def show(folder: Path, style: str, wide: bool) -> None:
     """Print the table of a result FOLDER again, and draw its figure anew."""
     from sim.cli.plots import read_folder
 
     results = read_folder(folder)
     figure = _draw(results, folder)
-    print_results(results, style)
+    print_results(results, style, wide=wide)
     click.echo(f"figure: {figure}", err=True)
 
 
@@ -218,7 +223,8 @@ def _free_folder(folder: Path, provenance: dict[str, object]) -> Path:
         number += 1
 
 
-def print_results(results: Results, style: str) -> None:
+def print_results(results: Results, style: str, *, wide: bool = False) -> None:
+    """Print the table of cases in a style, made to fit the terminal if it goes to one, unless it may be wide."""
     if style == "csv":
         click.echo(results.summary.to_csv(index=False), nl=False)
     elif style == "json":
@@ -226,4 +232,5 @@ def print_results(results: Results, style: str) -> None:
     else:
         from sim.show.describe import describe_results
 
-        click.echo(describe_results(results))
+        width = None if wide or not sys.stdout.isatty() else shutil.get_terminal_size().columns
+        click.echo(describe_results(results, width))

@@ -31,6 +31,7 @@ Examples:
 @scenario_arguments
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Folder; default results/SCENARIO-sweep.")
 @click.option("--format", "style", type=click.Choice(["table", "csv", "json"]), default="table", show_default=True)
+@click.option("--wide", is_flag=True, help="Every column, wider than the terminal or not.")
 @click.option("--jobs", type=JOBS, help="Processes; default the CPUs this process may use.")
 @click.option("--scheduler", metavar="ADDRESS", help="Dask scheduler, such as tcp://host:8786, in place of processes.")
 @click.option("--ci", type=click.FloatRange(0, 1, min_open=True, max_open=True), metavar="SHARE",
@@ -43,6 +44,7 @@ def sweep(
     set_file: Path | None,
     output: Path | None,
     style: str,
+    wide: bool,
     jobs: int | None,
     scheduler: str | None,
     ci: float | None,
@@ -68,7 +70,7 @@ def sweep(
             raise click.UsageError(str(error)) from None
         except LostWorkersError as error:
             raise click.ClickException(f"{error}; {go_on(folder)}") from None
-    print_results(results, style)
+    print_results(results, style, wide=wide)
     note = unmatched_note(loaded, results.summary)
     if note:
         click.echo(f"note: {note}", err=True)

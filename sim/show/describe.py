@@ -136,8 +136,15 @@ def _allowed(annotation: object) -> str:
     return ", ".join(words)
 
 
-def describe_results(results: Results) -> str:
-    """Return the summary as a person reads it: rounded, with units in the heads, what never varies above it."""
+_LONGEST = 24  # characters of a value that says what a case is, where a table must fit
+
+
+def describe_results(results: Results, width: int | None = None) -> str:
+    """Return the summary as a person reads it: rounded, with units in the heads, what never varies above it.
+
+    With `width`, a number of characters, the table is made to fit: long values are shortened, then the measures at the
+    right are left out, and named below it.
+    """
     summary = results.summary
     constant = [name for name in identity(summary) if name not in (*varying(summary), "nthreads", "size_gib")]
     shown = pd.DataFrame(
@@ -157,8 +164,8 @@ def describe_results(results: Results) -> str:
         shown["left to gain (Amdahl)"] = _rounded(summary["speedup_limit"])
     compared = summary["published_time_s"].notna()
     if "energy_j" in summary and not compared.any():  # beside published times there is no energy to compare with
-        shown["energy (J)"] = _rounded(summary["energy_j"])
-        shown["of the job (J)"] = _rounded(summary["energy_added_j"])
+        shown["energy (J)"] = [_three_digits(joule) for joule in summary["energy_j"]]
+        shown["of the job (J)"] = [_three_digits(joule) for joule in summary["energy_added_j"]]
     for head, values in _interference(summary).items():
         shown[head] = values
     if compared.any():
@@ -168,7 +175,13 @@ def describe_results(results: Results) -> str:
             for error, fitted in zip(summary["error_pct"], summary["fitted"], strict=True)
         ]
     lines = [results.title, ", ".join(f"{name} {summary[name].iloc[0]}" for name in constant), ""]
-    lines.append(tabulate(shown.to_dict("list"), headers="keys", disable_numparse=True, stralign="right"))
+    left_out = [] if width is None else _fit(shown, width, keep=identity(summary))
+    lines.append(_table(shown))
+    if left_out:
+        lines += [
+            "",
+            f"Left out, to fit: {', '.join(head.replace(chr(10), ' ') for head in left_out)}; --wide has all.",
+        ]
     if summary["replications"].max() > 1:
         n = summary["replications"]
         runs = f"{n.min()}" if n.nunique() == 1 else f"{n.min()} to {n.max()}"
@@ -184,6 +197,39 @@ def describe_results(results: Results) -> str:
                 + (f" * {fitted} cells to which the machine's rates were fitted." if fitted else ""),
             ]
     return "\n".join(lines)
+
+
+def _table(shown: pd.DataFrame) -> str:
+    return tabulate(shown.to_dict("list"), headers="keys", disable_numparse=True, stralign="right")
+
+
+def _three_digits(value: float) -> str:
+    """Return a figure of three digits, as its sources support no more; '' for none."""
+    if pd.isna(value):
+        return ""
+    return f"{float(f'{value:.3g}'):,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+
+
+_ALWAYS = ("threads", "size", "time", "speed-up", "published", "error")  # how heads begin of what always stays
+
+
+def _fit(shown: pd.DataFrame, width: int, keep: Sequence[str]) -> list[str]:
+    """Shorten long values of a table in place, and take columns off it from the right until it fits; return those."""
+
+    def is_too_wide() -> bool:
+        return max(len(line) for line in _table(shown).splitlines()) > width
+
+    if is_too_wide():
+        for name in shown:
+            values = shown[name].astype(str)
+            shown[name] = [value if len(value) <= _LONGEST else f"{value[: _LONGEST - 1]}…" for value in values]
+    heads = {_head(name) for name in keep}
+    measures = [str(name) for name in shown if name not in heads and not str(name).startswith(_ALWAYS)]
+    left_out: list[str] = []
+    while measures and is_too_wide():
+        left_out.insert(0, measures.pop())
+        del shown[left_out[0]]
+    return left_out
 
 
 def _count(number: float) -> str:

@@ -14,6 +14,7 @@ import yaml
 import sim
 from models.results import FolderTakenError, load_results
 from models.scenario import Scenario
+from sim.show.advice_form import advice_form
 from sim.show.describe import describe_results, describe_scenario
 
 
@@ -195,3 +196,38 @@ def test_plus_minus_is_a_standard_deviation_or_nothing(small_scenario: Scenario)
     once = sim.run(small_scenario.with_values({"replications": 1}))
     assert once.summary["time_stdev_s"].isna().all()
     assert "±" not in describe_results(once)
+
+
+def test_a_table_fits_the_terminal_or_says_what_is_left_out(root: Path) -> None:
+    """Columns go from the right until the table fits, named below it; threads and time stay; energy is rounded."""
+    scenario = sim.load(root / "scenarios" / "energy.yaml").with_values(
+        {"kernel.max_threads": [1, 4], "replications": 1}
+    )
+    results = sim.run(scenario)
+    wide, narrow = describe_results(results), describe_results(results, 60)
+    assert "energy (J)" in wide and "Left out" not in wide
+    rows = narrow.partition("\n\n")[2].partition("\n\n")[0].splitlines()
+    assert max(map(len, rows)) <= 60 and "allowed" in rows[1] and "time (s)" in rows[0]
+    assert "Left out, to fit: energy (J), of the job (J); --wide has all." in narrow
+    joule = results.summary["energy_j"].iloc[0]
+    assert f"{float(f'{joule:.3g}'):,.0f}" in wide and f"{joule:.2f}" not in wide
+
+
+def test_results_and_machines_show_themselves_in_a_notebook(small_scenario: Scenario) -> None:
+    """Both are tables of HTML, without the names of types."""
+    text = sim.run(small_scenario.with_values({"replications": 1}))._repr_html_()
+    assert "<table" in text and "n_workers" in text and "np.float64" not in text
+    told = small_scenario.cases[0].machine._repr_html_()
+    assert "<td>288</td>" in told and "xeon-e7-8895v3-8s" in told
+
+
+def test_the_form_of_advice_answers() -> None:
+    """The form asks for what its fields say; a mistake is said in it."""
+    form = advice_form()
+    form.memory.value, form.machine.value, form.client.value = "1GiB", "laptop-ryzen-4800u", "qemu_prealloc"
+    form.pages.value = "2MiB"
+    form.ask.click()
+    assert "Use " in form.answer.value and "prealloc-threads=" in form.answer.value
+    form.memory.value = "1 gig"
+    form.ask.click()
+    assert "task.size: found" in form.answer.value and not form.ask.disabled
