@@ -216,6 +216,10 @@ def calibrate(
     errors = calibration.cells["error_pct"].abs()
     click.echo(f"Fitted cases: mean error {errors.mean():.1f} %, worst {errors.max():.1f} %.\n")
     click.echo(f"machine file: {output}\nmeasurements: {table}", err=True)
+    if calibration.failure:
+        raise click.ClickException(
+            f"the calibration failed: {calibration.failure}. {calibration.remedy(seconds)} The file says so too."
+        )
     click.echo(_other_methods(real, machine, usage))
 
 

@@ -23,6 +23,7 @@ TOLERANCE = 0.05
 # Beyond this the measured runs of a case are too far apart, or the host too far from what it was, to tell anything.
 _MOST_SPREAD = 0.15
 _MOST_DRIFT = 0.05
+_MOST_MISFIT_PCT = 10.0  # of the calibration's own cases around that drift, in the mean
 _MOST_UNSTABLE = 1 / 3  # of the calibration's cases
 _MOST_DISTURBED = 0.5  # of the runs
 
@@ -112,6 +113,8 @@ def validate(
         drift = float(-known["error_pct"].median())  # the host is slower now: positive
         if abs(drift) > 100 * _MOST_DRIFT:
             doubt = f"the host is {drift:+.0f} % off its calibration's own cases"
+        elif (misfit := float((known["error_pct"] - known["error_pct"].median()).abs().mean())) > _MOST_MISFIT_PCT:
+            doubt = f"the calibration itself does not fit: its own cases are {misfit:.0f} % off"
         elif known["unstable"].mean() > _MOST_UNSTABLE:
             doubt = "the host was unstable in the calibration's own cases"
     verdicts = [verdict(cell, doubt) for cell in cells.to_dict("records")]

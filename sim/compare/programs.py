@@ -20,6 +20,7 @@ from sim.fit.host import measured_cells
 from sim.runs.experiment import run
 from sim.search.advice import recommend
 
+_LEAST_CELLS = 2  # that were not disturbed, to compare a recommendation among
 WITHIN = 0.03  # of the least time measured: as good as the best
 
 
@@ -63,6 +64,10 @@ def choices(cells: pd.DataFrame) -> Iterator[Choice]:
     """Yield what the advice among the measured cells is worth, for each program and kind of pages."""
     for (client, pages), own in cells.groupby(["client", "pages"], sort=False):
         table = own.rename(columns={"nthreads": "threads", "predicted_mean_s": "time_s"})  # a mean, as in advise
+        if "unstable" in own:
+            own = own[~own["unstable"].astype(bool)]  # a time that was disturbed is neither best nor worse
+        if len(own) < _LEAST_CELLS:
+            continue
         recommended, best = table.loc[recommend(table)], table.iloc[int(table["measured_s"].to_numpy().argmin())]
         yield Choice(str(client), str(pages), recommended, best, recommended["measured_s"] / best["measured_s"] - 1)
 
@@ -134,6 +139,13 @@ def describe_programs(validation: Validation) -> str:
             lines.append(
                 f"{client}: mean error {decided.mean():.1f} %, worst {decided.max():.1f} %; with the undecided ones "
                 f"{errors.mean():.1f} %, {errors.max():.1f} %."
+            )
+    for client, own in cells.groupby("client", sort=False):
+        few = int(own["unstable"].sum())
+        if len(own) - few < _LEAST_CELLS:
+            lines.append(
+                f"{client}: what the recommendation is worth is not known, since {few} of {len(own)} "
+                "cases have too few undisturbed runs. Measure for longer (--seconds), or when the host is quieter."
             )
     for choice in choices(cells):
         told = f"{choice.slower:.1%} slower" if choice.slower else "the same"

@@ -29,6 +29,10 @@ _WIDEST_STDERR = 1e3  # that of a parameter that changes nothing
 _LEAST_STDERR = 0.002  # of a median of times; more exact than the clock and the host's drift is nothing
 _LEAST_RUNS = 3
 _MOST_VARIATION, _MOST_NOISE = 5.0, 0.5  # that a machine file may have
+_MOST_ERROR_PCT = 10.0  # mean, of a calibration's own cases: beyond it the host was not one machine meanwhile
+_MOST_DISTURBED = 0.5  # of its runs
+_MOST_UNSTABLE = 1 / 3  # of its cases, that have too few undisturbed runs
+_MOST_SECONDS = 3600.0
 _PRIOR_RUNS = 4  # how many runs of a case what is known of the others is worth
 PAGE_FAULTS = "pages."  # the part of a machine file that sim.fit.page_faults fits
 _BOOST = 1.25  # standard deviation of a median over that of a mean (normal distribution, sqrt(pi / 2))
@@ -79,6 +83,32 @@ class Calibration:
     machine: Machine
     parameters: tuple[Parameter, ...]
     cells: pd.DataFrame
+    n_runs: int = 0
+    n_unstable: int = 0
+
+    @property
+    def failure(self) -> str:
+        """Why the calibration failed, in words; '' if it did not: the host was disturbed, or another one meanwhile."""
+        if not len(self.cells):
+            return ""
+        errors = self.cells["error_pct"].abs()
+        reasons = []
+        if self.n_unstable > _MOST_DISTURBED * self.n_runs:
+            reasons.append(f"{self.n_unstable} of {self.n_runs} runs were disturbed")
+        few = int(self.cells["unstable"].sum())
+        if few > _MOST_UNSTABLE * len(self.cells):
+            reasons.append(f"{few} of {len(self.cells)} cases have too few undisturbed runs")
+        if errors.mean() > _MOST_ERROR_PCT:
+            reasons.append(f"its own cases are {errors.mean():.1f} % off in the mean, {errors.max():.1f} % at worst")
+        return "; ".join(reasons)
+
+    def remedy(self, seconds: float) -> str:
+        """Return what to do about a failure of a calibration that took so many seconds."""
+        longer = min(_MOST_SECONDS, seconds * max(2.0, self.n_runs / max(1, self.n_runs - self.n_unstable)))
+        return (
+            "Stop what else runs on this host, or wait until it is quieter, and calibrate again for longer: --seconds "
+            f"{math.ceil(longer)}. On a shared machine whose CPUs are taken away, no time may be enough."
+        )
 
     def parameter(self, name: str) -> Parameter:
         """Return a parameter by name. Raises KeyError."""
@@ -94,6 +124,8 @@ class Calibration:
 
     def document(self, document: Mapping[str, Any], source: str) -> dict[str, Any]:
         """Return a machine file's data with the parameters in place; `source` says where the measurements are from."""
+        if self.failure:
+            source = f"{source}; of a calibration that failed ({self.failure})"
         changed = {**document, "rates": dict(document["rates"]), "workers": {}}
         for name in ("serial_clear_rate", "cache_bandwidth", "memory_decline", "share_exponent"):
             changed["rates"].pop(name, None)  # the reference's; none of them was seen here
@@ -139,13 +171,17 @@ def calibrate(scenario: Scenario, runs: pd.DataFrame, machine: Machine) -> Calib
     cells = measured_cells(scenario, runs)
     cases = [replace(scenario.cases[number], machine=machine) for number in cells["case"]]
     usable = runs[runs["unstable"] == ""] if "unstable" in runs else runs
-    costs = _worker_costs(usable if len(usable) else runs, scenario)
+    costs = _worker_costs(usable, runs, scenario)
     fit = _Fit(cases, cells, _deviations(cells, runs), machine, costs)
-    parameters = [*fit.parameters(), *costs, *_noises(usable if len(usable) else runs)]
+    parameters = [
+        *fit.parameters(),
+        *costs,
+        *_noises(usable if (usable["nthreads"] == 1).sum() >= _LEAST_RUNS else runs),
+    ]
     fitted = fit.machine_with(parameters)
     predicted = [_predict(case, fitted) for case in cases]
     table = cells.assign(predicted_s=predicted, error_pct=(np.array(predicted) / cells["time_s"] - 1) * 100)
-    return Calibration(fitted, tuple(parameters), table)
+    return Calibration(fitted, tuple(parameters), table, len(runs), len(runs) - len(usable))
 
 
 def measured_cells(scenario: Scenario, runs: pd.DataFrame) -> pd.DataFrame:
@@ -162,14 +198,17 @@ def measured_cells(scenario: Scenario, runs: pd.DataFrame) -> pd.DataFrame:
             raise CalibrationError(f"case {number} has no runs")
         logs = np.log(used["time_s"].to_numpy(float))
         spread = _spread(logs)
+        unstable = used is own and len(stable) < len(own)
+        # What disturbs runs disturbs their median too, however many there are.
+        of_median = spread if unstable else _BOOST * spread / math.sqrt(len(logs))
         rows.append(
             {
                 "case": number,
                 "time_s": float(np.exp(np.median(logs))),
                 "spread": spread,
-                "stderr": max(_LEAST_STDERR, _BOOST * spread / math.sqrt(len(logs))),
+                "stderr": max(_LEAST_STDERR, of_median),
                 "n_runs": len(used),
-                "unstable": used is own and len(stable) < len(own),
+                "unstable": unstable,
             }
         )
     return pd.DataFrame(rows)
@@ -399,6 +438,7 @@ def _poorness(found: lmfit.Parameter, free: _Free, stderr: float) -> float:
 def _deviations(cells: pd.DataFrame, runs: pd.DataFrame) -> Vector:
     """Return how far each run is from the median of its case, as a share: a row for each replication; 0 if not run."""
     stable = runs[runs["unstable"] == ""] if "unstable" in runs else runs
+    stable = stable if len(stable) else runs
     medians = cells.set_index("case")["time_s"]
     logs = np.log(stable["time_s"] / stable["case"].map(medians))
     table = stable.assign(log=logs).pivot_table(index="replication", columns="case", values="log")
@@ -468,8 +508,11 @@ def _from(free: _Free, value: float) -> float:
     return value / 1e6 if free.low == 0.0 else math.exp(value)
 
 
-def _worker_costs(runs: pd.DataFrame, scenario: Scenario) -> list[Parameter]:
-    """Return what the threads' machinery costs, as their clocks tell: medians over runs of each run's mean."""
+def _worker_costs(stable: pd.DataFrame, runs: pd.DataFrame, scenario: Scenario) -> list[Parameter]:
+    """Return what the threads' machinery costs, as their clocks tell: medians over runs of each run's mean.
+
+    Each is judged by the stable runs that tell it, where there are enough; else by all runs, which is said.
+    """
     found = []
     for name, column, what in (
         ("setup_time", "setup_s", "queueing the helpers of a task"),
@@ -478,8 +521,9 @@ def _worker_costs(runs: pd.DataFrame, scenario: Scenario) -> list[Parameter]:
         ("wake_latency", "wake_s", "from the end of the last work to the caller's going on"),
         ("lock_hold_time", "hold_s", "holding the lock to take a chunk"),
     ):
-        quiet = runs[[not scenario.cases[number].background for number in runs["case"]]]
-        values = quiet[column].dropna().to_numpy(float) if column in quiet else np.array([])
+        values, every = _quiet_values(stable, column, scenario), _quiet_values(runs, column, scenario)
+        if len(values) < min(_LEAST_RUNS, len(every)):
+            values, what = every, f"{what}, in runs that were disturbed"
         if not len(values):
             found.append(Parameter(f"workers.{name}", 0.0, None, f"never seen: {what}"))
             continue
@@ -487,6 +531,14 @@ def _worker_costs(runs: pd.DataFrame, scenario: Scenario) -> list[Parameter]:
         value = min(value, _MOST_VARIATION) if name.endswith("_cv") else value
         found.append(Parameter(f"workers.{name}", value, _stderr(values), f"measured: {what}"))
     return found
+
+
+def _quiet_values(runs: pd.DataFrame, column: str, scenario: Scenario) -> Vector:
+    """Return the values of a column in runs without other work beside them."""
+    if column not in runs or not len(runs):
+        return np.array([])
+    quiet = runs[[not scenario.cases[number].background for number in runs["case"]]]
+    return np.asarray(quiet[column].dropna().to_numpy(float))
 
 
 def _noises(runs: pd.DataFrame) -> list[Parameter]:
@@ -523,8 +575,8 @@ def _spread(values: np.ndarray[Any, np.dtype[np.float64]]) -> float:
 
 
 def _stderr(values: np.ndarray[Any, np.dtype[np.float64]]) -> float:
-    """Return the standard error of the median."""
-    return _BOOST * _spread(values) / math.sqrt(len(values))
+    """Return the standard error of the median; 0 of nothing."""
+    return 0.0 if not len(values) else _BOOST * _spread(values) / math.sqrt(len(values))
 
 
 def _format(name: str, value: float) -> str:
@@ -559,7 +611,8 @@ def describe_calibration(calibration: Calibration) -> str:
         >>> print(describe_calibration(calibrate(scenario, runs, machine)))  # doctest: +SKIP
     """
     size = format_size(calibration.least_chunk_bytes())
-    return (
+    failed = f"THE CALIBRATION FAILED: {calibration.failure}.\n" if calibration.failure else ""
+    return failed + (
         f"{describe_parameters(calibration.parameters)}\n"
         f"Python's own work for a chunk is below 1 % of its time from chunks of {size} on."
     )
