@@ -70,6 +70,7 @@ def run(
         traces: Whether replication 0 of each case keeps who did what when.
         on_done: Called after each run.
         executor: Makes the runs in processes that are there already (`sim.runs.executors`); then `jobs` has no effect.
+        progress: Show a progress bar with this text beside it.
 
     Returns:
         Tidy tables: `summary`, `runs`, `workers`, `resources`, with traces also `traces` and `loads`.
