@@ -33,6 +33,10 @@ _OPTIONS = {
     "task.thp": "--thp",
     "kernel.smp": "--smp",
     "keep_free": "--keep-free",
+    "kernel.version": "--kernel",
+    "task.nice": "--nice",
+    "groups.container.quota": "--cpus",
+    "groups.container.cpus": "--cpuset",
 }
 
 
@@ -46,6 +50,10 @@ _OPTIONS = {
 @click.option("--smp", type=int, metavar="N", help="CPUs of the guest: what QEMU's default follows from; default 1.")
 @click.option("--machine", "machine_name", metavar="FILE", help="A machine file, or a shipped name; default this host.")
 @click.option("--keep-free", default="0", metavar="CPUS", help="CPUs left to others, such as 4cpus.")
+@click.option("--cpus", type=float, metavar="N", help="CPUs of its container, as docker run --cpus: a quota.")
+@click.option("--cpuset", metavar="LIST", help='CPUs that it may use, as docker run --cpuset-cpus: "0-15".')
+@click.option("--nice", type=click.IntRange(-20, 19), default=0, metavar="LEVEL", help="Its nice level; default 0.")
+@click.option("--kernel", metavar="VERSION", help="The kernel, for a job of the kernel's, such as padata-6.18.")
 @click.option("--beside", type=click.Path(path_type=Path), metavar="FILE",
               help="What else runs: a file with a `background:`, as in a scenario.")  # fmt: skip
 @click.option("--format", "style", type=click.Choice(["table", "csv", "json"]), default="table", show_default=True,
@@ -60,6 +68,10 @@ def advise(
     smp: int | None,
     machine_name: str | None,
     keep_free: str,
+    cpus: float | None,
+    cpuset: str | None,
+    nice: int,
+    kernel: str | None,
     beside: Path | None,
     style: str,
     jobs: int | None,
@@ -88,6 +100,10 @@ def advise(
                 keep_free=n_free,
                 background=background,
                 groups=groups,
+                cpus=cpus,
+                cpuset=cpuset,
+                nice=nice,
+                kernel=kernel,
                 jobs=jobs or available_cpus(),
                 on_done=show,
             )
@@ -147,7 +163,8 @@ def _others(document: Located, beside: Path | None) -> tuple[Mapping[str, Any], 
 
 def _as_given(problem: Problem, beside: Path | None, document: Located) -> Problem:
     """Return a problem with the option, or the place in the file of `--beside`, where the value was given."""
-    if beside is not None and problem.path.startswith(("background", "groups")):
+    is_own = problem.path in _OPTIONS
+    if beside is not None and not is_own and problem.path.startswith(("background", "groups")):
         line, column = document.place(tuple(problem.path.split(".")))
         return replace(problem, file=str(beside), line=line, column=column)
     part, _, key = problem.path.partition(".")

@@ -147,7 +147,7 @@ def test_cpus_are_kept_free() -> None:
     advice = advice_on(machine_with(), keep_free=13)
     assert advice.recommended["threads"] == 3
     assert "More threads would want more CPUs than are left to it." in advice.sentences
-    assert advice.default["threads"] == 4  # of ktask v1, which knows nothing of that
+    assert advice.default["threads"] == 1  # of released kernels
 
 
 def test_unmeasured_rates_widen_the_interval() -> None:
@@ -341,7 +341,7 @@ def test_any_number_of_processes_gives_the_same() -> None:
 
 
 def test_the_option_to_paste() -> None:
-    """A program gets its option, with the recommended threads and chunk; the kernel its max_threads."""
+    """A program gets its option, with the recommended threads and chunk; a job of the kernel's what can be done."""
     machine = machine_with()
     assert ",prealloc-threads=16 " in advise("qemu_prealloc", "8GiB", machine, page_size="2MiB").option
     java = advise("jvm_pretouch", "8GiB", machine, thp=True, keep_free=12)
@@ -352,7 +352,36 @@ def test_the_option_to_paste() -> None:
     ]  # the default, which all numbers of threads are tried with
     assert set(others["threads"]) == {4}
     assert others["chunk_bytes"].nunique() > 1
-    assert advice_on(machine, "1GiB").option == "kernel: {version: ktask-v1, max_threads: 16}"
+    assert advice_on(machine, "1GiB").option.startswith("16 threads of the program, each with a part of it: one call")
+    threads, piece = (row := advice_on(machine, "1GiB", "populate")).recommended[["threads", "chunk_bytes"]]
+    pieces = f"madvise(MADV_POPULATE_WRITE) on pieces of {piece // MIB} MiB"
+    assert row.option == f"{threads} threads of the program, {pieces}"
+    assert not row.table["note"].str.contains("default").any() and "default" not in " ".join(row.sentences)
+
+
+@pytest.mark.parametrize(("kernel", "default"), [(None, 4), ("padata-6.9", 2)])
+def test_huge_pages_at_boot_have_an_option_of_the_kernel(kernel: str | None, default: int) -> None:
+    """hugepage_alloc_threads; its default is a quarter of 16 CPUs, and before Linux 6.15 it is two a node."""
+    found = advise("hugetlb_boot_alloc", "8GiB", machine_with(), page_size="2MiB", kernel=kernel)
+    assert found.option.startswith(f"hugepage_alloc_threads={found.recommended['threads']}")
+    assert found.option.endswith("from Linux 6.15 on") == (kernel is not None)
+    assert found.default["threads"] == default
+
+
+def test_a_container_limits_the_advice() -> None:
+    """With 2 CPUs of a quota, or a cpuset of 3, no more threads are tried, and Java's default is as many."""
+    for limits, most in (({"cpus": 2.0, "nice": 5}, 2), ({"cpuset": "0-2"}, 3), ({"cpus": 1.5, "cpuset": "0-7"}, 2)):
+        found = advise("jvm_pretouch", "1GiB", machine_with(), **limits)  # type: ignore[arg-type]
+        assert found.table["threads"].max() == found.default["threads"] == most
+    with pytest.raises(InputError, match="jvm_pretouch has threads of its own"):
+        advise("jvm_pretouch", "1GiB", machine_with(), kernel="padata-6.18")
+
+
+def test_fewer_threads_for_java_are_said_to_limit_collections_too() -> None:
+    """Java's option is one for every later collection: the advice says what it takes away."""
+    found = advise("jvm_pretouch", "4GiB", machine_with(memory_bytes_per_s=8.0 * GIB))
+    assert found.recommended["threads"] < found.default["threads"] == 13
+    assert any("every later collection, which would have 13" in sentence for sentence in found.sentences)
 
 
 def test_words_have_the_whole_answer() -> None:
@@ -361,7 +390,7 @@ def test_words_have_the_whole_answer() -> None:
     text = describe_advice(advice)
     assert "recommended" in text and advice.option in text
     assert "Use 2 threads: 8 GiB then take about 2" in text
-    assert "The default, 4 threads, takes 2" in text and "One thread takes 4" in text
+    assert "Released kernels do it with one thread, which takes 4" in text
     assert "takes 100% of the machine's memory bandwidth" in text
     assert max(len(line) for line in text.partition("Use 2")[2].splitlines()) <= 118
 

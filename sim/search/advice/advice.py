@@ -65,6 +65,10 @@ def advise(
     background: Mapping[str, Any] | None = None,
     groups: Mapping[str, Any] | None = None,
     task: Mapping[str, Any] | None = None,
+    cpus: float | None = None,
+    cpuset: str | None = None,
+    nice: int = 0,
+    kernel: str | None = None,
     seed: int = 1,
     jobs: int = 1,
     on_done: Callable[[int, int], object] | None = None,
@@ -81,6 +85,10 @@ def advise(
         keep_free: How many CPUs are left to others.
         background: Other work, as in a scenario but without lists.
         groups: Cgroups, as in a scenario.
+        cpus: The CPUs of the job's container, a quota as of docker run --cpus.
+        cpuset: The CPUs that it may use, such as "0-15".
+        nice: Its nice level.
+        kernel: The version of the kernel, for a job of the kernel's.
         task: More of the memory, keys of a scenario's task: {"share": True}, {"memory_node": 0}.
         seed: The seed of the runs.
         jobs: How many processes share the work; the advice is the same for any number.
@@ -109,13 +117,18 @@ def advise(
         groups=groups or {},
         seed=seed,
         task=task or {},
+        cpus=cpus,
+        cpuset=cpuset,
+        nice=nice,
+        kernel=kernel,
     )
     request.check()
     with local(jobs) as executor:
         found = Search(request, Runs(executor, on_done)).findings()
     candidates = found.candidates
     noted = {"recommended": found.best, "default": found.default, "one thread": found.single}
-    notes = [", ".join(note for note, one in noted.items() if one is candidate) for candidate in candidates]
+    told = [note for note in noted if note != "default" or request.has_default]
+    notes = [", ".join(note for note in told if noted[note] is candidate) for candidate in candidates]
     table = pd.DataFrame([candidate.row() for candidate in candidates]).assign(note=notes)
     rows: dict[str, pd.Series[Any]] = {
         note: table.iloc[candidates.index(candidate)] for note, candidate in noted.items()

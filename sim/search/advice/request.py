@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -13,12 +14,15 @@ from models.kernels import VERSIONS
 from models.machine import Machine
 from models.scenario import DEFAULT_VERSION, build_scenario
 from models.scenario.case import Case
+from models.text.cpu_list import parse_cpu_list
 from models.text.document import locate
 from models.text.problems import InputError, Problem, did_you_mean
 from models.text.units import describe, format_size, parse_size
 from sim.search.advice.runs import REPLICATIONS
 
 SOURCE = "advice"  # stands for the file in messages
+BOOT, PROGRAM = "hugetlb_boot_alloc", "populate"  # a job whose kernel has an option for it; any program's own
+_CONTAINER = "container"  # the cgroup of the job
 
 
 @dataclass(frozen=True)
@@ -36,11 +40,28 @@ class Request:
     groups: Mapping[str, Any]
     seed: int
     task: Mapping[str, Any] = field(default_factory=dict)  # more of its memory: keys of a scenario's task
+    cpus: float | None = None  # a quota, as of docker run --cpus
+    cpuset: str | None = None  # as of docker run --cpuset-cpus
+    nice: int = 0
+    kernel: str | None = None  # the version; None: the program's own, or the one with the job's option
 
     @property
     def most_threads(self) -> int:
-        """The CPUs that are left to the job."""
-        return len(self.machine.cpus) - self.keep_free
+        """The CPUs that are left to the job, in its container."""
+        n_cpus = len(self.machine.cpus)
+        allowed = n_cpus if self.cpuset is None else len(parse_cpu_list(self.cpuset))
+        quota = n_cpus if self.cpus is None else math.ceil(self.cpus)
+        return max(1, min(n_cpus - self.keep_free, allowed, quota))
+
+    @property
+    def has_default(self) -> bool:
+        """Whether the program or the kernel takes a number of threads by itself."""
+        return self.client != PROGRAM
+
+    @property
+    def is_serial(self) -> bool:
+        """Whether released kernels do the job with one thread: the default, if nobody asks for another kernel."""
+        return self.kernel is None and self.client != BOOT and not hasattr(CLIENTS[self.client], "framework")
 
     def check(self) -> None:
         """Find what is wrong with the request before anything runs. Raises InputError."""
@@ -59,7 +80,13 @@ class Request:
                     message = f"found {describe(value)}; {self.client} has no such choice, but {', '.join(able)} have"
                     problems.append((f"task.{name}", message))
             problems += self._page_problems()
-            if self.smp is not None and "smp" not in VERSIONS[self._framework].model_fields:
+            if self.kernel is not None and (self.kernel not in VERSIONS or hasattr(CLIENTS[self.client], "framework")):
+                kinds = sorted(name for name in VERSIONS if name.startswith(("ktask", "padata")))
+                message = f"found {self.kernel!r}; allowed is {', '.join(kinds)}{did_you_mean(self.kernel, kinds)}"
+                if self.kernel in VERSIONS:
+                    message = f"found {self.kernel!r}; {self.client} has threads of its own, whatever the kernel"
+                problems.append(("kernel.version", message))
+            elif self.smp is not None and "smp" not in VERSIONS[self._framework].model_fields:
                 message = f"found {self.smp}; {self.client} has no guest, whose CPUs its threads follow from"
                 problems.append(("kernel.smp", message))
         if not 0 <= self.keep_free < n_cpus:
@@ -77,13 +104,28 @@ class Request:
 
     @property
     def _framework(self) -> str:
-        name: str = getattr(CLIENTS[self.client], "framework", DEFAULT_VERSION)
+        given = self.kernel or ("padata-6.18" if self.client == BOOT else DEFAULT_VERSION)
+        name: str = getattr(CLIENTS[self.client], "framework", given)
         return name
 
     def case(self, threads: int | None = None, chunk_bytes: int | None = None) -> Case:
         """Return the job with so many threads and such chunks; None is the default. Raises InputError."""
-        task = {"client": self.client, "size": self.size, "page_size": self.page_size, "thp": self.thp or None}
+        is_contained = self.cpus is not None or self.cpuset is not None
+        task = {
+            "client": self.client,
+            "size": self.size,
+            "page_size": self.page_size,
+            "thp": self.thp or None,
+            "nice": self.nice or None,
+            "group": _CONTAINER if is_contained else None,
+        }
         task |= self.task
+        groups = dict(self.groups)
+        if is_contained:
+            limits = {"quota": self.cpus, "cpus": self.cpuset}
+            groups[_CONTAINER] = {name: value for name, value in limits.items() if value is not None}
+        if threads is None and self.is_serial:
+            threads = 1
         kernel: dict[str, Any] = {
             "version": self._framework,
             "max_threads": threads,
@@ -97,7 +139,7 @@ class Request:
             "task": {name: value for name, value in task.items() if value is not None},
             "kernel": {name: value for name, value in kernel.items() if value is not None},
             "background": dict(self.background),
-            "groups": dict(self.groups),
+            "groups": groups,
             "replications": REPLICATIONS,
             "seed": self.seed,
         }

@@ -8,14 +8,18 @@ from collections.abc import Iterable, Iterator
 import pandas as pd
 
 from models.clients import Advised
+from models.clients.jvm_pretouch import JvmPretouch
 from models.loads import Service
 from models.text.units import format_size, format_time
 from sim.search.advice.candidate import CHUNK_WITHIN, THREADS_WITHIN, Candidate, recommend
 from sim.search.advice.chunk import has_chunk
 from sim.search.advice.doubt import UNSURE
 from sim.search.advice.limit import NO_LIMIT
+from sim.search.advice.request import BOOT, PROGRAM
 from sim.search.advice.runs import REPLICATIONS
 from sim.search.advice.search import Findings
+
+_BOOT_OPTION = ("padata-6.15", "padata-6.18")  # versions with hugepage_alloc_threads
 
 
 def title(found: Findings) -> str:
@@ -32,13 +36,22 @@ def sentences(found: Findings) -> Iterator[str]:
         coarse = f", no larger chunk within {CHUNK_WITHIN:.0%}" if has_chunk(best.case) else ""
         yield f"No fewer threads come within {THREADS_WITHIN:.0%} of the least time{coarse}."
     if best is default:
-        yield "That is the default."
+        yield "That is the default." if found.request.has_default else "More would do no better."
+    elif not found.request.has_default:
+        yield f"One thread takes {_time(single)}."
+    elif found.request.is_serial:
+        yield f"Released kernels do it with one thread, which takes {_time(default)}."
     else:
         yield f"The default, {_choice(default)}, takes {_time(default)}."
     if 1 not in (best.threads, default.threads):
         yield f"One thread takes {_time(single)}."
     yield _more(found)
     yield _neighbours(found)
+    if isinstance(best.case.task, JvmPretouch) and best.threads < default.threads:
+        yield (
+            f"-XX:ParallelGCThreads={best.threads} also sets the threads of every later collection, which would have "
+            f"{default.threads}: leave it out if collections matter more than the start."
+        )
     if found.unsure:
         yield _doubt(found)
 
@@ -48,7 +61,15 @@ def option(best: Candidate) -> str:
     chunk_bytes = best.chunk_bytes if has_chunk(best.case) else None
     if isinstance(best.case.task, Advised):
         return best.case.task.advice_options(best.threads, chunk_bytes, best.case.machine, best.case.kernel)
-    return f"kernel: {{version: {best.case.kernel.version}, max_threads: {best.threads}}}"
+    client, version = best.case.task.client, best.case.kernel.version
+    if client == BOOT and version in _BOOT_OPTION:
+        return f"hugepage_alloc_threads={best.threads}"
+    if client == BOOT:
+        return f"hugepage_alloc_threads={best.threads} on the kernel's command line, from Linux 6.15 on"
+    parts = f"{best.threads} threads of the program" if best.threads > 1 else "one thread"
+    if client == PROGRAM:
+        return f"{parts}, madvise(MADV_POPULATE_WRITE) on pieces of {format_size(best.chunk_bytes)}"
+    return f"{parts}, each with a part of it: one call has one thread in released kernels ({version} has more)"
 
 
 def _answer(found: Findings) -> str:
@@ -81,9 +102,9 @@ def _more(found: Findings) -> str:
             return untried.strip()
         if best.threads < most_threads:
             return "More threads are not to be had: by its rules it takes no more for so much memory."
-        return "More threads would want more CPUs than " + (
-            "are left to it." if found.request.keep_free else "there are."
-        )
+        of_it = found.request.cpus is not None or found.request.cpuset is not None
+        what = "are left to it" if found.request.keep_free else "its container has" if of_it else "there are"
+        return f"More threads would want more CPUs than {what}."
     fastest = min(more, key=lambda each: each.time_s)
     most = max(more, key=lambda each: each.threads)
     gain = 1 - fastest.time_s / best.time_s
