@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from models.results import Results, load_results
     from models.results.regret_table import regret_table
     from models.scenario import Scenario
+    from sim.compare.folders import compare_results
     from sim.compare.host import Validation, describe_validation, validate
     from sim.compare.published import compare as compare_published
     from sim.compare.published import describe_published
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from sim.runs.sweep import sweep
     from sim.search.advice import Advice, advise, describe_advice
     from sim.search.tuning import Tuning, describe_tuning, tune
+    from sim.show.advice_form import advice_form
     from sim.show.host_figure import plot_validation
     from sim.show.published_figure import plot_table
 
@@ -52,9 +54,11 @@ __all__ = [
     "Scenario",
     "Tuning",
     "Validation",
+    "advice_form",
     "advise",
     "calibrate",
     "compare_published",
+    "compare_results",
     "describe_advice",
     "describe_calibration",
     "describe_fit",
@@ -93,8 +97,10 @@ _ROOMS = {  # where each public name is; a name is imported when it is asked for
     "Scenario": "models.scenario",
     "Tuning": "sim.search.tuning",
     "Validation": "sim.compare.host",
+    "advice_form": "sim.show.advice_form",
     "advise": "sim.search.advice",
     "calibrate": "sim.fit.host",
+    "compare_results": "sim.compare.folders",
     "compare_published": "sim.compare.published:compare",
     "describe_advice": "sim.search.advice",
     "describe_calibration": "sim.fit.host",

@@ -10,6 +10,7 @@ from nbclient import NotebookClient
 
 NOTEBOOKS = sorted((Path(__file__).parents[2] / "notebooks").glob("*.ipynb"))
 ANSWERS = {
+    "how_many_threads.ipynb": "assert 'Use ' in form.answer.value and 'prealloc-threads=' in form.answer.value",
     "published_table.ipynb": "assert full > 0.95 and 8 < speedup < 10 and remote[1] == 0.75 and remote[8] < 0.1",
     # Times here mean nothing: other tests run beside.
     "measure_this_host.ipynb": (
@@ -60,6 +61,7 @@ ANSWERS = {
 }
 # What takes the place of the values of the first cell of code, so that the test is short.
 PARAMETERS = {
+    "how_many_threads.ipynb": "MEMORY = '1GiB'\nMACHINE = __import__('sim').load_machine('laptop-ryzen-4800u')",
     "defaults.ipynb": "SIZE, LAPTOP_SIZE, QEMU_REPLICATIONS, JAVA_REPLICATIONS = '8GiB', '4GiB', 1, 1",
     "measure_this_host.ipynb": "SECONDS, REPLICATIONS = 5, 3",
     "priorities.ipynb": (
