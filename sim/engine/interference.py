@@ -24,7 +24,7 @@ def interference(both: Simulation) -> dict[str, Any]:
     thread, NAME_mean_s, of all its threads, and NAME_alone_s, without all else; for a service NAME_p50_s, NAME_p95_s
     and NAME_p99_s, the response times of the requests that arrive while the job runs. The slowdown is that of
     NAME_time_s, of the 99th percentile for a service, and for the rest that of its progress while the job runs; NaN for
-    one that has not begun by then.
+    one that has done nothing by then: it has not begun, or never had a CPU.
     """
     case = both.case
     idle = Simulation(replace(case, background={}), both.replication)
@@ -43,7 +43,7 @@ def interference(both: Simulation) -> dict[str, Any]:
             found[f"{name}_slowdown"] = neighbour.time_s / alone.time_s
         else:
             done = both.progress[name]
-            found[f"{name}_slowdown"] = progress / done if done else math.inf if progress else math.nan
+            found[f"{name}_slowdown"] = progress / done if done else math.nan
     return found
 
 
