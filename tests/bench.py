@@ -174,7 +174,6 @@ def wide_machine(n_nodes: int, folder: Path) -> str:
 def whole_cases(folder: Path) -> dict[str, Case]:
     """Return what is simulated, by name."""
     published = sim.load(SCENARIO).cases
-    one_node = wide_machine(1, folder)
     cases = {
         "published, 1 worker": published[0],
         "published, 8 workers": published[3],
@@ -182,8 +181,10 @@ def whole_cases(folder: Path) -> dict[str, Case]:
         "published, 16 workers, 400 GiB": published[14],
     }
     for n in (16, 72, 288):
-        cases[f"one node of 36 cores, {n} workers"] = case_of(
-            one_node, "{client: jvm_pretouch, size: 8GiB}", f"{{version: jvm, max_threads: {n}}}"
+        cases[f"a node of 36 CPUs, {n} workers"] = case_of(
+            "xeon-e7-8895v3-8s",
+            "{client: clear_gigantic_page, size: 2GiB, page_size: 1GiB}",
+            f"{{version: ktask-v1, max_threads: {n}, min_chunk: 512KiB, chunks: fixed}}",
         )
     for n_nodes, n in ((8, 576), (64, 4608)):
         cases[f"{n_nodes} nodes, {n} workers"] = case_of(
@@ -223,7 +224,7 @@ def whole() -> None:
             f"{name:35} {found[0][0]:7d}  {1e6 * each_s:10.1f}  {statistics.median(ratios):.3f}"
             f" ({ratios[0]:.3f} to {ratios[-1]:.3f})"
         )
-    few, many = (rows[f"one node of 36 cores, {n} workers"] for n in (16, 288))
+    few, many = (rows[f"a node of 36 CPUs, {n} workers"] for n in (16, 288))
     cost = statistics.median(b[1] / a[1] for a, b in zip(few, many, strict=True))
     print(f"cost of a chunk, 288 workers on shared cores over 16 alone: {cost:.1f}")
 
