@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from models.files.families import UNKNOWN, Family, family_of, rates_of
+from models.files.families import UNKNOWN, Family, family_of, pages_of, rates_of
 from models.files.machine import build_machine, load_machine
 from models.machine import Cpu, Machine, Node
 from models.machine.topology import LOCAL_DISTANCE, Topology, layout
@@ -51,6 +51,7 @@ def machine_document(topology: Topology, name: str, reference: Machine | None = 
         family = family_of(topology.model_name, topology.vendor)
         document |= {"family": family.name} if family.name != UNKNOWN else {}
         rest["rates"] = _rates_of_family(topology, family)
+        rest |= {"pages": pages} if (pages := _pages_of_family(family)) else {}
     for layout_part in _grouped(topology):
         candidate = document | layout_part | rest
         if _gives(candidate, topology):
@@ -189,12 +190,25 @@ def _rates_of_family(topology: Topology, family: Family) -> Document:
     share = nodes_per_socket(topology.nodes, topology.cpus)
     document: Document = rates_of(family, set(topology.distances.values()), share)
     for key, part in document.items():
-        guessed = family.name == UNKNOWN or re.search(r"\b(assumption|guess|estimate)", part["source"])
-        told = f"{'guessed' if guessed else 'derived'}, {part['source']}"
+        told = _how(part["source"], family)
         if key == "memory_bandwidth":
             told += _shared(share) + "".join(f"; {remark}" for remark in rate_remarks(topology))
         document[key] = {"value": part["value"], "source": _one_line(f"{told}; {_ADVICE}")}
     return document
+
+
+def _pages_of_family(family: Family) -> Document:
+    """Return figures of pages that a family has of its own, each with whether it is derived or guessed."""
+    return {
+        key: {"value": part["value"], "source": _one_line(f"{_how(part['source'], family)}; {_ADVICE}")}
+        for key, part in pages_of(family).items()
+    }
+
+
+def _how(source: str, family: Family) -> str:
+    """Return a source with whether the figure is derived from measurements of others, or guessed."""
+    guessed = family.name == UNKNOWN or re.search(r"\b(assumption|guess|estimate)", source)
+    return f"{'guessed' if guessed else 'derived'}, {source}"
 
 
 def _shared(share: int) -> str:

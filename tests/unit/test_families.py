@@ -6,7 +6,9 @@ import re
 
 import pytest
 
-from models.files.families import UNKNOWN, families, family_named, family_of, rates_of, remote_factor
+from models.files.families import UNKNOWN, families, family_named, family_of, machine_of, rates_of, remote_factor
+from models.files.machine import build_machine
+from models.text.document import locate
 from models.text.units import parse_rate
 
 NAMES = {
@@ -64,6 +66,20 @@ def test_rates_of_a_family() -> None:
     assert rates["remote_factors"]["value"] == {"11": 0.985, "21": 0.8}
     assert rates["clear_rate"]["source"].startswith("not measured, of the family skylake-sp, within 8%:")
     assert remote_factor({"12": 0.97, "32": 0.8}, 250) == 0.8
+
+
+def test_a_machine_of_a_family() -> None:
+    """Sockets of a family are a machine with links, distances, rates and figures of pages."""
+    document = machine_of(family_of("EPYC 7763"), "two", sockets=2, cores=64, memory="1024GiB", caches_per_socket=8,
+                          source="a guess")  # fmt: skip
+    machine = build_machine(locate(document), "two")
+    assert (len(machine.cpus), len(machine.links), machine.distances[0, 1]) == (256, 1, 32)
+    assert len({cpu.cache_id for cpu in machine.cpus}) == 16
+    assert machine.pages["clear_gigantic"] == 1.48
+    four = build_machine(locate(machine_of(family_of("Xeon Gold 6148"), "four", sockets=4, cores=20, memory="1GiB",
+                                           source="a guess")), "four")  # fmt: skip
+    assert len(four.links) == 6
+    assert four.links[0].rate_bytes_per_s == pytest.approx(17e9, rel=1e-3)
 
 
 def test_a_figure_predicts_no_table_that_it_comes_from() -> None:
