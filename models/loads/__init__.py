@@ -7,12 +7,14 @@ from models.loads.load import Compute, Load, LoadStep, Move, Request, SleepFor
 from models.loads.memory import Clear, Copy, Read
 from models.loads.service import Service
 from models.loads.spin import Spin
+from models.loads.usemem import Usemem
 
 LOADS: Mapping[str, type[Load]] = {
     "spin": Spin,
     "clear": Clear,
     "read": Read,
     "copy": Copy,
+    "usemem": Usemem,
     "bursts": Bursts,
     "service": Service,
 }

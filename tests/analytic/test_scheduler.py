@@ -363,3 +363,15 @@ def test_a_helper_bound_to_its_node_is_not_pulled_away() -> None:
     how = {"task": {"cpus": "0"}, "groups": {"g": {"quota": 1.0}}, "max_threads": 2, "chunks_per_work": 1}
     assert time_of(job(0.2, 0, 18, **how)) == pytest.approx(0.2, rel=1e-9)
     assert time_of(job(0.2, 0, 18, helper_node="any", **how)) == pytest.approx(0.1, rel=1e-9)
+
+
+def test_usemem_goes_round() -> None:
+    """Rounds of 20 ms of faults, 2 ms of unmapping, no sleep: 100 MB at 1 GB/s in 5 of them, 110 ms; more with sleeps.
+
+    The quiet machine's memory is not the limit. Five sleeps of 10 ms on average, exponential, are 50 +- 67 ms (3 sd).
+    """
+    own = {"size": "100MB", "round": "20MB", "rate": "1GB/s", "unmap_rate": "10GB/s"}
+    for lock_sleep, expected_s, off_s in (("0s", 0.11, 1e-6), ("10ms", 0.16, 0.067)):
+        others = Others({"a": load_of("usemem", **own, lock_sleep=lock_sleep)}, 0)
+        others.env.run(until=others.of["a"].ended)
+        assert others.of["a"].time_s == pytest.approx(expected_s, abs=off_s)
