@@ -40,9 +40,9 @@ FAR_OFF = {"deferred_init_ktask_v3", "hugetlb_boot_padata"}  # above 15 %; their
 
 
 def test_how_near(results: list[TableResult]) -> None:
-    """The median of the tables' mean errors is at most 5 %, and only two known ones are above 15 %."""
+    """The median of the tables' mean errors is at most 7 %, and only two known ones are above 15 %."""
     table = summary(results).set_index("table")["mean_error_pct"].dropna()
-    assert table.median() <= 5.0
+    assert table.median() <= 7.0
     assert set(table.index[table > 15.0]) == FAR_OFF
     assert all(result.measured.notes for result in results if result.measured.name in FAR_OFF)
 
