@@ -44,7 +44,23 @@ def compare_results(a: Results, b: Results) -> Comparison:
     Cases are partners if they agree in all columns that say what a case is, but for those in which each of the two
     results has one value only. Replications of the same number and seed had the same random numbers: they are paired,
     and the interval is that of the mean of their differences (Student t). Else it is that of two independent means.
-    Raises ValueError if no case of A has a partner in B.
+
+    Args:
+        a: the results that are compared with.
+        b: the results whose cases are slower or faster than those of `a`.
+
+    Returns:
+        What differs in scenario, machines and versions, and a row for each pair of cases.
+
+    Raises:
+        ValueError: no case of A has a partner in B.
+
+    Example:
+        >>> scenario = load("clear_gigantic_page").with_values(
+        ...     {"task.size": "2GiB", "task.pool": "8GiB", "kernel.max_threads": 4, "replications": 2})
+        >>> a, b = run(scenario), run(scenario.with_values({"kernel.chunks": "factoring"}))
+        >>> compare_results(a, b).scenario
+        [('kernel.chunks', None, 'factoring')]
     """
     on = _common(a.summary, b.summary)
     ours, theirs = _by_key(a.summary, on), _by_key(b.summary, on)

@@ -60,9 +60,8 @@ def run(
 ) -> Results:
     """Simulate every case of a scenario, `replications` times each.
 
-    The results are the same for any number of jobs. Cases with a rule of your own that other processes can't import
-    (of a
-    notebook or a script) all run in this process.
+    The results are the same for any number of jobs. Cases with a rule of your own that other processes can't import (of
+    a notebook or a script) all run in this process.
 
     Args:
         scenario: What to run (`load`).
@@ -70,7 +69,7 @@ def run(
         traces: Whether replication 0 of each case keeps who did what when.
         on_done: Called after each run.
         executor: Makes the runs in processes that are there already (`sim.runs.executors`); then `jobs` has no effect.
-        progress: Show a progress bar with this text beside it.
+        progress: Show a progress bar with this text beside it; runs count there by their chunks.
 
     Returns:
         Tidy tables: `summary`, `runs`, `workers`, `resources`, with traces also `traces` and `loads`.

@@ -16,8 +16,12 @@ _DEFAULT = "the client's"
 def advice_form(machine: Machine | None = None, *, jobs: int = 1) -> Any:
     """Return a form that asks `sim.advise`, for a notebook (it needs ipywidgets: `pip install 'ktask-sim[lab]'`).
 
-    Parameters: a machine that stands first in the list, such as a calibrated one; the processes to simulate with. The
-    parts of the form are its attributes `client`, `memory`, `pages`, `smp`, `machine`, `ask` and `answer`.
+    Args:
+        machine: a machine that stands first in the list, such as a calibrated one.
+        jobs: the processes to simulate with.
+
+    Returns:
+        The form; its parts are the attributes `client`, `memory`, `pages`, `smp`, `machine`, `ask` and `answer`.
 
     >>> form = advice_form()
     >>> form.client.value
