@@ -47,6 +47,7 @@ pythons:
 # Slow studies; their results are in VALIDATION.md.
 validate: $(VENV)/.installed
 	$(BIN)/python -m tests.validation.study
+	$(BIN)/python -m tests.validation.coverage
 
 # Of that, each published table predicted without any row of it.
 transfer: $(VENV)/.installed

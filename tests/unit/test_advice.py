@@ -155,6 +155,8 @@ def test_unmeasured_rates_widen_the_interval() -> None:
     guessed = replace(machine_with(), sources={"rates.clear_rate": "not measured: taken from another"})
     advice = advice_on(guessed)
     assert advice.unsure == ("the rate of clearing",)
+    told = "Most is in doubt by the rate of clearing: measure one thread that clears pages of this kind"
+    assert told in " ".join(" ".join(advice.sentences).split())
     assert advice.single["time_s"] == pytest.approx(4.0, rel=1e-5)
     assert advice.single["low_s"] == pytest.approx(4 / 1.3, rel=1e-5)
     assert advice.single["high_s"] == pytest.approx(4 / 0.7, rel=1e-5)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterable, Iterator
 
 import pandas as pd
@@ -162,7 +163,26 @@ def _doubt(found: Findings) -> str:
     return (
         f"This is uncertain: {_and(found.unsure.values())} {verb} not measured on {found.request.machine.name}. With "
         f"each {UNSURE:.0%} off, which the interval allows for, {threads} would be best. `ktask-sim calibrate -o "
-        "MACHINE.yaml` measures a machine in a minute, on it; then give --machine MACHINE.yaml."
+        f"MACHINE.yaml` measures a machine in a minute, on it; then give --machine MACHINE.yaml. {_most_doubted(found)}"
+    ).strip()
+
+
+def _most_doubted(found: Findings) -> str:
+    """Say which unsure figure makes the interval widest, and how much of it is left without that doubt."""
+    best = found.best
+    spans = {name: abs(best.varied_s(name, 1) - best.varied_s(name, 0)) / best.time_s for name in found.unsure}
+    name = max(spans, key=lambda each: spans[each])
+    whole = math.hypot(*spans.values())
+    if whole <= 0.0:
+        return "None of them changes the time of what is recommended."
+    left = math.sqrt(max(0.0, whole**2 - spans[name] ** 2)) / whole
+    measure = {
+        "clear_rate": "one thread that clears pages of this kind",
+        "memory_bandwidth": f"{best.threads} threads at once",
+    }.get(name, "one thread with this very job")
+    return (
+        f"Most is in doubt by {found.unsure[name]}: measure {measure}, and what these figures add to the interval is "
+        f"{left:.0%} of what it is."
     )
 
 
