@@ -56,15 +56,19 @@ class FoundCpu:
 
 
 def number_cpus(found: Mapping[int, FoundCpu]) -> tuple[Cpu, ...]:
-    """Return CPUs by their numbers, with cores and caches numbered by node and then by their first CPU."""
+    """Return CPUs by their numbers, with cores and caches numbered by node and then by their first CPU.
+
+    The hardware threads of a core are on one node, behind one cache and equally fast: what a source tells of the first
+    of them holds for all. Threads that a source puts on several nodes are of several cores.
+    """
     order = sorted(found, key=lambda cpu_id: (found[cpu_id].nid, cpu_id))
-    cores: dict[object, int] = {}
+    cores: dict[object, tuple[int, FoundCpu]] = {}  # its number, and its first CPU
     caches: dict[object, int] = {}
     cpus = []
     for cpu_id in order:
         cpu = found[cpu_id]
-        core = cores.setdefault(cpu.core, len(cores))
-        cpus.append(Cpu(cpu_id, core, caches.setdefault(cpu.cache, len(caches)), cpu.nid, cpu.speed))
+        core_id, first = cores.setdefault((cpu.nid, cpu.core), (len(cores), cpu))
+        cpus.append(Cpu(cpu_id, core_id, caches.setdefault(first.cache, len(caches)), cpu.nid, first.speed))
     return tuple(sorted(cpus, key=lambda cpu: cpu.cpu_id))
 
 

@@ -111,3 +111,19 @@ def test_import_at_the_prompt(arguments: list[str], status: int, said: str, caps
 def test_names_are_made_valid(file_name: str, name: str) -> None:
     """A file name becomes a name of a machine."""
     assert valid_name(file_name) == name
+
+
+def test_threads_of_a_core_are_alike(tmp_path: Path) -> None:
+    """What a source tells of the first thread of a core holds for all, but that several nodes are several cores."""
+    (tmp_path / "e.txt").write_text(
+        "CPU NODE SOCKET CORE L1d:L1i:L2:L3 ONLINE MAXMHZ\n"
+        "0 0 0 0 0:0:0:0 yes 4000.0\n1 0 0 0 1:1:1:1 yes 2000.0\n2 1 0 0 0:0:0:0 yes 4000.0\n"
+    )
+    topology = import_topology(tmp_path / "e.txt")
+    assert [(cpu.core_id, cpu.cache_id, cpu.nid, cpu.speed) for cpu in topology.cpus] == [
+        (0, 0, 0, 1.0),
+        (0, 0, 0, 1.0),
+        (1, 0, 1, 1.0),
+    ]
+    machine = built(with_memory(topology, [GIB]))
+    assert layout(machine.cpus) == layout(topology.cpus)
