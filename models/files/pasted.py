@@ -17,8 +17,8 @@ _BEFORE = re.compile(r"^(.{1,200}?)(?:available: [0-9]+ nodes? ?\(|Architecture:
 _QUOTED_PRINTABLE = re.compile(r"=(?:20|C2=A0|3D)\r?$", re.MULTILINE)
 
 
-MAX_LINES = 100_000  # of the largest machines there are some 20 000
-_MAX_TEXT = 16_000_000
+MAX_LINES = 500_000  # of the largest machines some 20 000; a trace of a boot around a report has more
+_MAX_TEXT = 48_000_000
 _MAX_LINE = 200_000  # characters; the CPUs of a node of the largest machines take some 80 000
 
 

@@ -41,7 +41,7 @@ def _archive_of_zeros(path: Path, size: int) -> None:
         (b"<topology>" + b'<object type="Group">' * 5_000, "is nested deeper than 64"),
         (b"<topology>" + b"<a/>" * 500_001 + b"</topology>", "has more than 500000 elements"),
         (gzip.compress(b" <" * 40_000_000), "unpacks to more than 64 MiB; allowed is at most that"),
-        (b"available: 1 nodes (0)\n" + b"\n" * 100_001, "has more than 100000 lines"),
+        (b"available: 1 nodes (0)\n" + b"\n" * 500_001, "has more than 500000 lines"),
         (b"available: 1 nodes (0)\n" + b"> " * 150_000, "has a line of more than 200000 characters"),
         (b'<!DOCTYPE t [<!ENTITY a "aa"><!ENTITY b "&a;&a;">]><topology>&b;</topology>', "declaration of an entity"),
         (b'<?xml version="1.0" encoding="foo"?><topology/>', "is not XML, unknown encoding: foo"),

@@ -92,7 +92,12 @@ def recognises(source: Source) -> bool:
     """Return whether a source has what lscpu prints in it, in any of its forms."""
     if source.content is None or source.archive:
         return False
-    return bool(_tables(source) or _looks_like_a_summary(source.lines) or _json(source))
+    if _tables(source) or _json(source):
+        return True
+    if not _looks_like_a_summary(source.lines):
+        return False
+    # A log of the kernel around the text of numactl may look like one, without its list of CPUs.
+    return not numactl.recognises(source) or _summary(source).first(_ONLINE, without=_OFFLINE) is not None
 
 
 def read_topology(source: Source) -> Topology:
