@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from models.clients.advised import Advised
 from models.clients.clear_gigantic_page import ClearGigantic
-from models.clients.client import Caller, Client, Pause, Step, Stream, Task, Thread
+from models.clients.client import Caller, CallingThread, Client, Pause, Step, Stream, Task
 from models.clients.cloud_hypervisor_prefault import CloudHypervisorPrefault
 from models.clients.database_startup import DatabaseStartup
 from models.clients.deferred_struct_page_init import DeferredInit
@@ -47,6 +47,7 @@ __all__ = [
     "CLIENTS",
     "Advised",
     "Caller",
+    "CallingThread",
     "ClearGigantic",
     "Client",
     "Costs",
@@ -54,5 +55,4 @@ __all__ = [
     "Step",
     "Stream",
     "Task",
-    "Thread",
 ]

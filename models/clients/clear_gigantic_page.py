@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from models.clients.client import Caller, Client, Step, Task, Thread, check_caller, stream
+from models.clients.client import Caller, CallingThread, Client, Step, Task, check_caller, stream
 from models.clients.huge_pages import check_huge_pages
 from models.machine import Machine
 from models.memory.figures import ClearFigures
@@ -70,7 +70,7 @@ class ClearGigantic(Client):
             for serial in (True, False)
         )
 
-        def steps(caller: Thread) -> Iterator[Step]:
+        def steps(caller: CallingThread) -> Iterator[Step]:
             pool = free_pages(machine, self.page_size, self.pool)
             base_pages = self.page_size // machine.base_page_bytes
             for _ in range(self.size // self.page_size):

@@ -82,7 +82,7 @@ class Task:
 Step = Task | Pause
 
 
-class Thread(Protocol):
+class CallingThread(Protocol):
     """A thread that calls the framework; its node changes as it is moved."""
 
     @property
@@ -97,7 +97,7 @@ class Caller:
     """
 
     nid: int
-    steps: Callable[[Thread], Iterator[Step]]
+    steps: Callable[[CallingThread], Iterator[Step]]
     is_kthread: bool = False
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
-from models.clients.client import Caller, Pause, Step, Thread
+from models.clients.client import Caller, CallingThread, Pause, Step
 from models.clients.huge_pages import HugePages
 from models.clients.hugetlbfs_fallocate import HugetlbfsFallocate
 from models.clients.vm_startup import amdahl
@@ -43,7 +43,7 @@ class DatabaseStartup(HugePages):
     costs: Annotated[DatabaseStartupCosts, Field(description="what it costs")] = DatabaseStartupCosts()
 
     def callers(self, machine: Machine, kernel: Kernel, random: Random) -> Sequence[Caller]:  # noqa: ARG002
-        def steps(caller: Thread) -> Iterator[Step]:  # noqa: ARG001
+        def steps(caller: CallingThread) -> Iterator[Step]:  # noqa: ARG001
             yield from self._steps(machine)
 
         return [Caller(self.start_nid(machine, random), steps)]

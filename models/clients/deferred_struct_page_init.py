@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from models.clients.client import Caller, Client, Step, Task, Thread, stream
+from models.clients.client import Caller, CallingThread, Client, Step, Task, stream
 from models.machine import Machine, Node
 from models.memory.figures import InitFigures
 from models.memory.stages import MAX_ORDER_BLOCK, PAGEBLOCK, free_blocks, initialise
@@ -106,7 +106,7 @@ class DeferredInit(Client):
         streams = (stream("initialise", first), stream(words, last))[2 - passes :]
 
         def caller_of(nid: int, jobs: Sequence[DeferredJob]) -> Caller:
-            def steps(caller: Thread) -> Iterator[Step]:  # noqa: ARG001
+            def steps(caller: CallingThread) -> Iterator[Step]:  # noqa: ARG001
                 for each in streams:
                     for job in jobs:
                         yield Task([NodeEntry(nid, job.start // base, job.size // base)], each)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from models.clients.client import Caller, Client, Pause, Step, Task, Thread, check_caller, stream
+from models.clients.client import Caller, CallingThread, Client, Pause, Step, Task, check_caller, stream
 from models.machine import Machine
 from models.memory.figures import UndoFigures
 from models.memory.placement import Filled
@@ -78,10 +78,10 @@ class FreePages(Client):
         # A batch's struct pages are still in a last-level cache when they are freed: no traffic.
         freed = free(costs, base, elsewhere=True)
 
-        def zapping(caller: Thread) -> Iterator[Step]:  # noqa: ARG001
+        def zapping(caller: CallingThread) -> Iterator[Step]:  # noqa: ARG001
             yield task("zap", zapped, helps=False)
 
-        def freeing(caller: Thread) -> Iterator[Step]:  # noqa: ARG001
+        def freeing(caller: CallingThread) -> Iterator[Step]:  # noqa: ARG001
             yield Pause(min(self.size, BATCH_PAGES * base) / costs.zap_rate, "until the first batch is zapped")
             yield task("free", freed, helps=True)
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 from pydantic import Field
 
 from models.clients.clear_gigantic_page import CLEARING
-from models.clients.client import Caller, Client, Pause, Step, Task, Thread, check_caller, stream
+from models.clients.client import Caller, CallingThread, Client, Pause, Step, Task, check_caller, stream
 from models.machine import Machine
 from models.memory.figures import BootFigures, ClearFigures
 from models.memory.placement import InOrder, Memory, Spread
@@ -72,7 +72,7 @@ class HugetlbBoot(Client):
         if self.zeroed and not gigantic:
             stage += clear(machine.rates, kind_of(machine, self.page_size), costs, ranges=self.clearing == "ranges")
 
-        def steps(caller: Thread) -> Iterator[Step]:  # noqa: ARG001
+        def steps(caller: CallingThread) -> Iterator[Step]:  # noqa: ARG001
             if costs.boot_before:
                 yield Pause(costs.boot_before, "before the job")
             nids = _nids(machine)

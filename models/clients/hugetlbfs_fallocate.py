@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 from pydantic import Field
 
 from models.clients.clear_gigantic_page import CLEARING
-from models.clients.client import Caller, Step, Stream, Task, Thread, stream
+from models.clients.client import Caller, CallingThread, Step, Stream, Task, stream
 from models.clients.huge_pages import HugePages
 from models.machine import Machine
 from models.memory.figures import ClearFigures, PoolFigures
@@ -53,7 +53,7 @@ class HugetlbfsFallocate(HugePages):
     costs: Annotated[HugetlbfsFallocateCosts, Field(description="what it costs")] = HugetlbfsFallocateCosts()
 
     def callers(self, machine: Machine, kernel: Kernel, random: Random) -> Sequence[Caller]:  # noqa: ARG002
-        def steps(caller: Thread) -> Iterator[Step]:  # noqa: ARG001
+        def steps(caller: CallingThread) -> Iterator[Step]:  # noqa: ARG001
             yield self.task(machine)
 
         return [Caller(self.start_nid(machine, random), steps)]

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from models.clients.client import Caller, Step, Thread
+from models.clients.client import Caller, CallingThread, Step
 from models.clients.vfio_pin import Pinned, check_section
 from models.machine import Machine
 from models.memory.figures import RegisterFigures
@@ -47,7 +47,7 @@ class IbUmem(Pinned):
         start = self.start_nid(machine, random)
         costs: IbUmemCosts = self.costs_on(machine)
 
-        def steps(caller: Thread) -> Iterator[Step]:  # noqa: ARG001
+        def steps(caller: CallingThread) -> Iterator[Step]:  # noqa: ARG001
             unit = self.unit_bytes(machine)
             stage = register(costs, machine) if self.operation == "register" else release(costs, machine)
             memory = self.memory(machine, start, unit)

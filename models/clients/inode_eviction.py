@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
-from models.clients.client import Caller, Client, Step, Stream, Task, Thread, check_caller
+from models.clients.client import Caller, CallingThread, Client, Step, Stream, Task, check_caller
 from models.clients.vfio_pin import check_section
 from models.machine import Machine
 from models.memory.figures import Costs
@@ -72,7 +72,7 @@ class InodeEviction(Client):
         stream = Stream("evict", self.inode_size / costs.evict, traffic=2.0, locks=(lru,))
         start = self.start_nid(machine, random)
 
-        def steps(caller: Thread) -> Iterator[Step]:  # noqa: ARG001
+        def steps(caller: CallingThread) -> Iterator[Step]:  # noqa: ARG001
             yield Task([NodeEntry(start, 0, self.inodes)], stream, iterate_s=costs.step)
 
         return [Caller(start, steps)]

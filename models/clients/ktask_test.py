@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
-from models.clients.client import Caller, Client, Step, Stream, Task, Thread, check_caller
+from models.clients.client import Caller, CallingThread, Client, Step, Stream, Task, check_caller
 from models.machine import Machine
 from models.policies import NodeEntry
 from models.text.problems import Finding
@@ -36,7 +36,7 @@ class KtaskTest(Client):
         start = self.start_nid(machine, random)
         stream = Stream("compute", self.size_bytes(machine) / self.cpu_time, traffic=0.0, memory_share=0.0)
 
-        def steps(caller: Thread) -> Iterator[Step]:  # noqa: ARG001
+        def steps(caller: CallingThread) -> Iterator[Step]:  # noqa: ARG001
             yield Task([NodeEntry(start, 0, _STEPS)], stream)
 
         return [Caller(start, steps)]

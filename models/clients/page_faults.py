@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from models.clients.clear_gigantic_page import CLEARING
-from models.clients.client import Caller, Client, Step, Task, Thread, check_caller, stream
+from models.clients.client import Caller, CallingThread, Client, Step, Task, check_caller, stream
 from models.clients.huge_pages import check_huge_pages
 from models.clients.vfio_pin import check_section
 from models.machine import Machine
@@ -94,7 +94,7 @@ class Populated(Client):
         )
 
     def callers(self, machine: Machine, kernel: Kernel, random: Random) -> Sequence[Caller]:  # noqa: ARG002
-        def steps(caller: Thread) -> Iterator[Step]:  # noqa: ARG001
+        def steps(caller: CallingThread) -> Iterator[Step]:  # noqa: ARG001
             yield self.part(machine, self.size, self.bound_nid(), self.first_touch(machine))
 
         return [Caller(self.start_nid(machine, random), steps)]
@@ -186,7 +186,7 @@ class Zoned(Populated):
         """Return the callers of all zones, each on its node."""
 
         def caller(zone: Zone) -> Caller:
-            def steps(caller: Thread) -> Iterator[Step]:  # noqa: ARG001
+            def steps(caller: CallingThread) -> Iterator[Step]:  # noqa: ARG001
                 task = self.part(machine, zone.size, zone.node, self.first_touch(machine))
                 yield replace(task, bound=True)
 

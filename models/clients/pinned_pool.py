@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
-from models.clients.client import Caller, Step, Task, Thread, stream
+from models.clients.client import Caller, CallingThread, Step, Task, stream
 from models.clients.ib_umem import dma_lock, release
 from models.clients.page_faults import PageFaultCosts, Populated
 from models.machine import Machine
@@ -54,7 +54,7 @@ class PinnedPool(Populated):
     def callers(self, machine: Machine, kernel: Kernel, random: Random) -> Sequence[Caller]:  # noqa: ARG002
         start = self.start_nid(machine, random)
 
-        def steps(caller: Thread) -> Iterator[Step]:  # noqa: ARG001
+        def steps(caller: CallingThread) -> Iterator[Step]:  # noqa: ARG001
             if self.operation == "start":
                 yield self.part(machine, self.size, None, self.first_touch(machine))
             yield self._device(machine, start)

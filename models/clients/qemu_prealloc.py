@@ -21,7 +21,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 
 from models.clients.advised import suffixed, works_for
-from models.clients.client import Caller, Step, Thread
+from models.clients.client import Caller, CallingThread, Step
 from models.clients.page_faults import Zoned, check_node
 from models.kernels import Kernel
 from models.kernels.qemu import Qemu
@@ -58,7 +58,7 @@ class QemuPrealloc(Zoned):
         free, size_bytes = self.first_touch(machine), self.task_bytes(machine)
 
         def caller(backends: Sequence[int]) -> Caller:
-            def steps(caller: Thread) -> Iterator[Step]:  # noqa: ARG001
+            def steps(caller: CallingThread) -> Iterator[Step]:  # noqa: ARG001
                 for backend in backends:
                     yield self.part(machine, size_bytes, self._nid(backend), free)
 

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 from pydantic import Field
 
 from models.clients.clear_gigantic_page import CLEARING
-from models.clients.client import Caller, Client, Pause, Step, Task, Thread, check_caller, stream
+from models.clients.client import Caller, CallingThread, Client, Pause, Step, Task, check_caller, stream
 from models.machine import Machine
 from models.memory.figures import (
     ClearFigures,
@@ -200,7 +200,7 @@ class VfioPin(Pinned):
         default = _IN_ADVANCE if kernel.version == "padata-rfc-2022" else 0
         batch = default if self.locked_vm_batch is None else self.locked_vm_batch
 
-        def steps(caller: Thread) -> Iterator[Step]:  # noqa: ARG001
+        def steps(caller: CallingThread) -> Iterator[Step]:  # noqa: ARG001
             if before:
                 yield Pause(before, "start and boot")
             yield self.task(machine, start, machine.base_page_bytes, batch)

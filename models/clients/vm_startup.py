@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from models.clients.client import Caller, Client, Pause, Step, Task, Thread, check_caller
+from models.clients.client import Caller, CallingThread, Client, Pause, Step, Task, check_caller
 from models.clients.huge_pages import check_huge_pages
 from models.clients.hugetlbfs_fallocate import HugetlbfsFallocate
 from models.clients.vfio_pin import STATES, State, VfioPin
@@ -73,7 +73,7 @@ class VmStartup(Client):
     def callers(self, machine: Machine, kernel: Kernel, random: Random) -> Sequence[Caller]:  # noqa: ARG002
         start = self.start_nid(machine, random)
 
-        def steps(caller: Thread) -> Iterator[Step]:  # noqa: ARG001
+        def steps(caller: CallingThread) -> Iterator[Step]:  # noqa: ARG001
             yield from self._steps(machine, start)
 
         return [Caller(start, steps)]

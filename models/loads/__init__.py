@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from models.loads.bursts import Bursts
-from models.loads.load import Compute, Load, LoadStep, Move, Request, SleepFor
+from models.loads.load import Arrival, Compute, Load, LoadStep, Move, SleepFor
 from models.loads.memory import Clear, Copy, Read
 from models.loads.service import Service
 from models.loads.spin import Spin
@@ -19,4 +19,4 @@ LOADS: Mapping[str, type[Load]] = {
     "service": Service,
 }
 
-__all__ = ["LOADS", "Compute", "Load", "LoadStep", "Move", "Request", "Service", "SleepFor"]
+__all__ = ["LOADS", "Arrival", "Compute", "Load", "LoadStep", "Move", "Service", "SleepFor"]

@@ -44,13 +44,13 @@ class SleepFor:
 
 
 @dataclass(frozen=True)
-class Request:
-    """Wait for a request that arrives so long after the start, if it has not yet; all up to the next one answers it."""
+class Arrival:
+    """Wait for a request, which arrives at this time after the start. The steps up to the next arrival answer it."""
 
     arrives_s: float
 
 
-LoadStep = Compute | Move | SleepFor | Request
+LoadStep = Compute | Move | SleepFor | Arrival
 
 
 MOST_THREADS = 64  # for each CPU; with 16384 in a run queue a simulated second takes minutes

@@ -10,7 +10,7 @@ from pydantic import Field
 
 from models.clients.client import Stream
 from models.loads.groups import Group
-from models.loads.load import Compute, Load, LoadStep, Move, Request
+from models.loads.load import Arrival, Compute, Load, LoadStep, Move
 from models.loads.memory import Read, memory_stream
 from models.machine import Machine
 from models.text.problems import Finding
@@ -63,7 +63,7 @@ class Service(Load):
 
     def _steps(self, stream: Stream, arrivals: Iterator[tuple[float, float]]) -> Iterator[LoadStep]:
         for arrives_s, cpu_s in arrivals:
-            yield Request(arrives_s)
+            yield Arrival(arrives_s)
             yield Compute(cpu_s)
             if self.memory:
                 yield Move(stream, self.memory)

@@ -48,7 +48,7 @@ class Decisions:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class KernelComparison:
     """A trace beside the simulation. `rows` has the columns of _COLUMNS; `remarks` say what could not be compared."""
 
     trace: KernelTrace
@@ -65,7 +65,7 @@ class Comparison:
         return self.rows[~self.rows["agrees"]]
 
 
-def compare_trace(trace: KernelTrace, machine: Machine, seed: int = 1, version: str | None = None) -> Comparison:
+def compare_trace(trace: KernelTrace, machine: Machine, seed: int = 1, version: str | None = None) -> KernelComparison:
     """Simulate the tasks of a trace on its machine, and say where the two differ.
 
     Parameters: the trace; the machine that it was made on, with its rates as far as they are known; the simulation's
@@ -103,7 +103,7 @@ def compare_trace(trace: KernelTrace, machine: Machine, seed: int = 1, version: 
         )
         rows += _sums([kernel[id(task)] for task, _ in shared], [simulated for _, simulated in shared])
     order = sorted(pairs, key=lambda pair: numbers[id(pair[0])])
-    return Comparison(
+    return KernelComparison(
         trace,
         machine,
         version,
@@ -432,7 +432,7 @@ def _sums(kernel: Sequence[Decisions], simulated: Sequence[Decisions]) -> Iterat
         yield (kernel[0].job, "all", "", f"{name} of {len(kernel)} tasks", a, b, a == b)
 
 
-def describe_comparison(comparison: Comparison) -> str:
+def describe_comparison(comparison: KernelComparison) -> str:
     """Return the comparison in words: the table, the times, what differs, and what could not be compared."""
     trace = comparison.trace
     version = "unknown" if trace.version is None else ".".join(map(str, trace.version))
@@ -470,7 +470,7 @@ def _times(kernel: Decisions, simulated: Decisions) -> list[tuple[float, float]]
     return [(getattr(kernel, name), getattr(simulated, name)) for name in ("first_s", "last_s", "idle_s")]
 
 
-def timelines(comparison: Comparison) -> dict[str, pd.DataFrame]:
+def timelines(comparison: KernelComparison) -> dict[str, pd.DataFrame]:
     """Return what the kernel and what the simulation did when, as `sim.figures.timeline.plot_timelines` takes it.
 
     Jobs come one after the other, without what boot did in between; tasks of a job are where they were.

@@ -25,7 +25,7 @@ WITHIN = 0.03  # of the least time measured: as good as the best
 
 
 @dataclass(frozen=True)
-class Choice:
+class Recommendation:
     """What advice is worth for one job: the row that it recommends, the one measured to be best (of the cells)."""
 
     client: str
@@ -60,7 +60,7 @@ def compare_programs(
     return Validation(cells.assign(verdict=[v for v, _ in verdicts], reason=[r for _, r in verdicts]), drift)
 
 
-def choices(cells: pd.DataFrame) -> Iterator[Choice]:
+def choices(cells: pd.DataFrame) -> Iterator[Recommendation]:
     """Yield what the advice among the measured cells is worth, for each program and kind of pages."""
     for (client, pages), own in cells.groupby(["client", "pages"], sort=False):
         table = own.rename(columns={"nthreads": "threads", "predicted_mean_s": "time_s"})  # a mean, as in advise
@@ -69,7 +69,9 @@ def choices(cells: pd.DataFrame) -> Iterator[Choice]:
         if len(own) < _LEAST_CELLS:
             continue
         recommended, best = table.loc[recommend(table)], table.iloc[int(table["measured_s"].to_numpy().argmin())]
-        yield Choice(str(client), str(pages), recommended, best, recommended["measured_s"] / best["measured_s"] - 1)
+        yield Recommendation(
+            str(client), str(pages), recommended, best, recommended["measured_s"] / best["measured_s"] - 1
+        )
 
 
 def _cells(scenario: Scenario, runs: pd.DataFrame, machine: Machine) -> pd.DataFrame:

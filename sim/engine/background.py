@@ -8,7 +8,7 @@ from typing import Any
 
 from simpy import AllOf, Event
 
-from models.loads import Compute, Load, LoadStep, Move, Request, SleepFor
+from models.loads import Arrival, Compute, Load, LoadStep, Move, SleepFor
 from models.machine import Cpu
 from models.scenario.streams import Streams
 from sim.engine.flows import Route
@@ -121,7 +121,7 @@ class Neighbour:
             wait_s = 0.0
             if isinstance(step, SleepFor):
                 wait_s = step.seconds
-            elif isinstance(step, Request):
+            elif isinstance(step, Arrival):
                 self._open[number] = (self._began_s or 0.0) + step.arrives_s
                 wait_s = self._open[number] - env.now
             if wait_s > 0.0:

@@ -86,7 +86,7 @@ class _Running:
         self.waiting.clear()
 
 
-class Ktask:
+class Framework:
     """Runs tasks on simulated hardware."""
 
     def __init__(

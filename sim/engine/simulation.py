@@ -14,7 +14,7 @@ from models.results.run import Record, RunResult
 from models.scenario.case import Case
 from models.scenario.streams import Streams
 from sim.engine.background import Neighbour
-from sim.engine.framework import Ktask
+from sim.engine.framework import Framework
 from sim.engine.hardware import Hardware
 from sim.engine.scheduler import Scheduler
 
@@ -34,7 +34,7 @@ class Simulation:
         policy = case.policy(streams["next_entry"].randrange)
         policy.count_idle(lambda: hardware.placement.idle_cpus(policy.helper_cpus))
         task, allowed = case.task, case.caller_cpu_ids
-        ktask = Ktask(hardware, cpus, case.kernel, policy, streams, self.record, nice=task.nice, group=task.group)
+        ktask = Framework(hardware, cpus, case.kernel, policy, streams, self.record, nice=task.nice, group=task.group)
         env.run(until=env.timeout(task.start))  # other work that starts by then is there first
         self.began_s = float(env.now)
         self._served_before = {name: served for name, (served, _) in hardware.served().items()}

@@ -19,7 +19,7 @@ from models.results.run import Record, Slice
 from models.scenario.case import Case
 from models.scenario.streams import Streams
 from models.text.units import GIB
-from sim.engine.framework import Ktask
+from sim.engine.framework import Framework
 from sim.engine.hardware import Hardware
 from sim.engine.run import run_case
 from sim.engine.scheduler import Scheduler
@@ -187,7 +187,7 @@ def run_entries(case: Case, sizes_gib: dict[int, float]) -> tuple[float, list[Sl
     record = Record(with_slices=True)
     streams = Streams(1, 0)
     cpus = Scheduler(hardware, 4e-3, 16, {}, Random(1))
-    ktask = Ktask(hardware, cpus, case.kernel, case.policy(streams["next_entry"].randrange), streams, record)
+    ktask = Framework(hardware, cpus, case.kernel, case.policy(streams["next_entry"].randrange), streams, record)
     assert case.task.caller_node is not None
     caller = cpus.thread()
     caller.wake(case.task.caller_node)

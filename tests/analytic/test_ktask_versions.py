@@ -20,7 +20,7 @@ from models.results.run import Record, Slice
 from models.scenario.case import Case
 from models.scenario.streams import Streams
 from models.text.units import GIB, MIB
-from sim.engine.framework import Ktask
+from sim.engine.framework import Framework
 from sim.engine.hardware import Hardware
 from sim.engine.scheduler import Scheduler
 from tests.conftest import clearing
@@ -58,7 +58,7 @@ def run(machine: Machine, version: str, steps: Sequence[Step], **values: object)
     record = Record(with_slices=True)
     streams = Streams(1, 0)
     cpus = Scheduler(hardware, 4e-3, 16, {}, Random(1))
-    ktask = Ktask(hardware, cpus, kernel, case.policy(streams["next_entry"].randrange), streams, record)
+    ktask = Framework(hardware, cpus, kernel, case.policy(streams["next_entry"].randrange), streams, record)
     caller = cpus.thread()
     caller.wake(0)
     env.run(until=env.process(ktask.run_steps(caller, steps)))

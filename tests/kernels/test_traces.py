@@ -14,7 +14,7 @@ from models.files.machine_writer import machine_document
 from models.machine import Machine
 from models.text.document import locate
 from sim.cli import main
-from sim.compare.kernel import Comparison, compare_trace, describe_comparison
+from sim.compare.kernel import KernelComparison, compare_trace, describe_comparison
 
 TRACES = sorted((Path(__file__).parent / "traces").glob("*.txt"))
 PLAIN = Path(__file__).parent / "traces" / "linux-6.18-2-nodes-alloc-threads.txt"
@@ -26,7 +26,7 @@ def machine_of(trace: KernelTrace) -> Machine:
     return build_machine(locate(machine_document(trace.topology, "traced")), "traced")
 
 
-def compared(path: Path) -> Comparison:
+def compared(path: Path) -> KernelComparison:
     """A trace beside its simulation."""
     trace = read_kernel_trace(path)
     return compare_trace(trace, machine_of(trace))

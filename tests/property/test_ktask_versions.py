@@ -13,7 +13,7 @@ from models.kernels import VERSIONS
 from models.policies import NodeEntry, Policy
 from models.results.run import Record
 from models.scenario.streams import Streams
-from sim.engine.framework import Ktask
+from sim.engine.framework import Framework
 from sim.engine.hardware import Hardware
 from sim.engine.scheduler import Scheduler
 from tests.conftest import clearing, make_quiet_machine
@@ -44,7 +44,7 @@ def test_tasks_of_several_nodes_are_done_once_and_leave_no_trace(data: st.DataOb
     free = policy.place_helpers([NodeEntry(0, 0, 1)], 300, 0)
     policy.task_done(300, 1, 1.0, free)
     cpus = Scheduler(hardware, 4e-3, 16, {}, Random(1))
-    ktask = Ktask(hardware, cpus, kernel, policy, streams, record)
+    ktask = Framework(hardware, cpus, kernel, policy, streams, record)
     sizes = data.draw(st.lists(st.lists(st.integers(0, 20 * PAGES), min_size=1, max_size=5), min_size=2, max_size=2))
     callers = []
     for nid, parts in enumerate(sizes):

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 import sim
-from models.loads import LOADS, Compute, Load, Move, Request, SleepFor
+from models.loads import LOADS, Arrival, Compute, Load, Move, SleepFor
 from models.loads.groups import Group
 from models.machine import Machine
 from models.results import FolderTakenError
@@ -77,8 +77,8 @@ def test_what_threads_do(quiet_machine: Machine) -> None:
     service = load_of("service", requests_per_s=10.0, cpu_time="1ms", memory="2MiB", threads=2)
     one, other = service.steps(quiet_machine, Random(1))
     steps = [next(one), next(other), next(one), next(one), next(one)]
-    assert [type(step) for step in steps] == [Request, Request, Compute, Move, Request]
-    arrivals = [step.arrives_s for step in steps if isinstance(step, Request)]
+    assert [type(step) for step in steps] == [Arrival, Arrival, Compute, Move, Arrival]
+    arrivals = [step.arrives_s for step in steps if isinstance(step, Arrival)]
     assert arrivals == sorted(set(arrivals))
 
 
