@@ -182,6 +182,8 @@ class _Search:
             for other in self._other_starts([start, best[0]], tried):
                 tried.add(tuple(other))
                 ends.append(self.descend(other, self.prior.model_error))
+                if ends[-1][1] <= _UNEXPLAINED:  # the rows are explained
+                    break
             best = max(ends, key=lambda each: self.score(*each))
         return best
 
