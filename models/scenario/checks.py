@@ -20,7 +20,7 @@ from models.text.units import describe, format_size
 MAX_CASES = 100_000
 
 
-MAX_CHUNKS = 50_000_000  # of a run, which then takes some 20 minutes
+MAX_CHUNKS = 50_000_000  # of a run, which then takes some half an hour
 
 
 def check_shape(document: Located, name: str) -> None:
