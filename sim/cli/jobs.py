@@ -8,7 +8,7 @@ from models.scenario import Scenario
 
 JOBS = click.IntRange(1, 1024)
 _MANY_CHUNKS = 200_000
-_CHUNKS_PER_S = 30_000  # a rough figure: half a million chunks took 15 s before the engine was made faster (`make bench`)
+_CHUNKS_PER_S = 30_000  # a rough figure: half a million chunks took 15 s of an earlier engine (`make bench`)
 
 
 def note_long_runs(scenario: Scenario) -> None:
