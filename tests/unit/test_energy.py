@@ -54,10 +54,10 @@ def test_a_core_and_its_socket_are_busy_while_any_thread_is(quiet_machine: Machi
     hardware = Hardware(env, quiet_machine)
     first, second = (cpu for cpu in quiet_machine.cpus if cpu.core_id == 0)
     steps = (
-        (0.0, lambda: hardware.occupy(0, allowed=(first.cpu_id,))),
-        (1.0, lambda: hardware.occupy(0, allowed=(second.cpu_id,))),
-        (2.0, lambda: hardware.release(first)),
-        (5.0, lambda: hardware.release(second)),
+        (0.0, lambda: hardware.begin(first)),
+        (1.0, lambda: hardware.begin(second)),
+        (2.0, lambda: hardware.end(first)),
+        (5.0, lambda: hardware.end(second)),
     )
     for at_s, step in steps:
         if at_s > env.now:
