@@ -1,8 +1,7 @@
-"""The one way in which figures are fitted to times: of a host, of a table, of pages.
+"""How figures are fitted to times: the likelihood, the priors, the search and what is then known.
 
 Times are compared on a logarithmic scale. A row misses the model by the spread of its measurement and by the model's
-own error, which is *estimated* beside the figures: it has a prior (what the model was off by on published tables), so
-that a few rows that fit by luck don't make it small, and rows that don't fit make it large. Figures have priors with
+own error, which is *estimated* beside the figures: it has a prior (MODEL_ERROR), so that a few rows that fit by luck don't make it small, and rows that don't fit make it large. Figures have priors with
 heavy tails (Student's t), so that one that is wrong by a factor of a hundred is found, and costs little.
 
 The most likely figures are those of least squares (SciPy), from several starts where the first leaves rows unexplained.
@@ -24,7 +23,7 @@ Vector = np.ndarray[Any, np.dtype[np.float64]]
 Predict = Callable[[Vector, Sequence[int]], Vector]  # x, rows -> logarithms of their times
 
 # The model's own error, as a share of a time, before a row of a table is seen: median and standard deviation of its
-# logarithm. Measured by fits of published tables on thirds of their rows (VALIDATION.md, "How often intervals hold").
+# logarithm. Chosen before the study of intervals was run; VALIDATION.md says how often they then held.
 MODEL_ERROR, MODEL_ERROR_SPREAD = 0.06, 0.8
 _TAILS = 2.0  # degrees of freedom of the priors of figures
 _STEP = 0.01  # of a derivative: the simulation has steps of whole chunks
