@@ -1,8 +1,8 @@
-"""Cloud Hypervisor's threads that prefault memory; no kernel's framework, but rules of the same kind.
+"""Cloud Hypervisor's threads that prefault memory: not a kernel's framework, but rules of the same kind.
 
 Source: Cloud Hypervisor, vmm/src/memory_manager.rs (get_prefault_num_threads, MAX_PREFAULT_THREAD_COUNT), as of 2026.
-As QEMU: the least of online CPUs, 16, pages, and one for each so many bytes. A comment says 64 MiB for
-those, the code 64 * (1 << 26), which is 4 GiB: the slip that `as_posted: false` puts right.
+As in QEMU, threads are the least of online CPUs, 16, pages, and one for each fixed number of bytes. A comment says that
+this number is 64 MiB. The code says 64 * (1 << 26), which is 4 GiB. `as_posted: false` puts that slip right.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from models.text.units import GIB, MIB
 
 
 class CloudHypervisor(Kernel):
-    """What Cloud Hypervisor does."""
+    """The rules of Cloud Hypervisor."""
 
     other_clients: ClassVar[ClientRules] = ClientRules(
         {"min_chunk": 4 * GIB}, "get_prefault_num_threads", mended={"min_chunk": 64 * MIB}

@@ -1,4 +1,4 @@
-"""The workers of Java's garbage collector, as they touch the heap; no kernel's framework, but rules of the same kind.
+"""The workers of Java's garbage collector, as they touch the heap: not a kernel's framework, but similar rules.
 
 Source: OpenJDK, src/hotspot/share/gc/shared/pretouchTask.cpp and workerPolicy.cpp. Workers are ParallelGCThreads, here
 max_threads, and at most one for each chunk. A worker claims the next chunk (PreTouchParallelChunkSize, here chunk_size)
@@ -20,7 +20,7 @@ _SERIAL, _LARGE_CHUNKS = 8, 15  # the last versions of Java with one thread, and
 
 
 class Jvm(Kernel):
-    """What the Java virtual machine does."""
+    """The rules of the Java virtual machine."""
 
     other_clients: ClassVar[ClientRules] = ClientRules(
         {"min_chunk": 4 * MIB}, "PreTouchParallelChunkSize, seen with -XX:+PrintFlagsFinal of Java 17"
@@ -41,7 +41,7 @@ class Jvm(Kernel):
     migration: Migration = "none"
 
     def for_client(self, client: str) -> Self:
-        """Return the kernel with what Java's code asks for: a work for each chunk, of whatever size, at most."""
+        """Return the kernel with the values of Java's code: at most one work for each chunk, of any size."""
         kernel = super().for_client(client)
         given = self.model_fields_set
         if self.java <= _SERIAL:

@@ -1,4 +1,4 @@
-"""What every version of the framework has: a policy, the costs of its machinery, and what it asks for each client.
+"""The parts of every version of the framework: a policy, the costs of its machinery, and rules for each client.
 
 Source of the costs, where not said otherwise: the traced no-op ktask_run of msgid
 20181106190029.epktpxhimrca4f4a@ca-dmjordan1.us.oracle.com (models/published/workqueue_latency.csv), on a newer Xeon.
@@ -19,9 +19,9 @@ from models.text.units import Time
 
 @dataclass(frozen=True)
 class ClientRules:
-    """What a version's code asks the framework for on behalf of a client.
+    """The values that a version's code passes to the framework for a client.
 
-    Values are parameters of a kernel; `mended` are those that differ where a slip of the posted code is put right.
+    Values are parameters of a kernel. `mended` are the values that differ where a slip of the posted code is put right.
     """
 
     values: Mapping[str, Any]
@@ -200,7 +200,7 @@ class Kernel(PolicyOptions):
         return machine.reclaim_distance if self.since_5_4 else RECLAIM_DISTANCE
 
     def for_client(self, client: str) -> Self:
-        """Return the kernel with what its code asks for this client, wherever the scenario says nothing else."""
+        """Return the kernel with its code's values for this client, wherever the scenario gives no other."""
         rules = self.client_rules.get(client, self.other_clients)
         values = {**rules.values, **({} if self.as_posted else rules.mended or {})}
         given = self.model_fields_set | (set(PRESETS[self.policy]) if "policy" in self.model_fields_set else set())

@@ -1,8 +1,8 @@
 """ktask RFC v1 (D. Jordan, 2017-07-14, on Linux 4.12).
 
-Source: msgid 1500070573-3948-1-git-send-email-daniel.m.jordan@oracle.com and its replies. What tells it apart: at most
-4 works, a mutex, one unbound workqueue, no limit for all tasks together; a helper moves by changing its own CPU mask; a
-chunk has at least 256 base pages (KTASK_BPGS_MINCHUNK).
+Source: msgid 1500070573-3948-1-git-send-email-daniel.m.jordan@oracle.com and its replies. Its own traits: A task has at
+most 4 works, a mutex and one unbound workqueue. There is no limit for all tasks together. A helper moves by changing
+its own CPU mask. A chunk has at least 256 base pages (KTASK_BPGS_MINCHUNK).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from models.text.units import MIB
 
 
 class KtaskV1(Kernel):
-    """What ktask v1 does."""
+    """The rules of ktask v1."""
 
     client_rules: ClassVar[Mapping[str, ClientRules]] = {
         "clear_gigantic_page": ClientRules({"min_chunk": MIB}, "v1 5/6: KTASK_BPGS_MINCHUNK, 256 base pages"),

@@ -1,8 +1,8 @@
 """ktask RFC v2 (D. Jordan, 2017-08-24, on Linux 4.13-rc6).
 
-Source: msgid 20170824205004.18502-1-daniel.m.jordan@oracle.com and its patches. What tells it from v1: a client may set
-its own max_threads; KTASK_BPGS_MINCHUNK is 1 GiB of base pages, so that a gigantic page of 1 GiB gets one work;
-deferred struct page init is a client. As posted, hugetlbfs_fallocate gives that number for huge pages.
+Source: msgid 20170824205004.18502-1-daniel.m.jordan@oracle.com and its patches. Differences from v1: A client may set
+its own max_threads. KTASK_BPGS_MINCHUNK is 1 GiB of base pages, so that a gigantic page of 1 GiB gets one work.
+Deferred struct page init is a client. As posted, hugetlbfs_fallocate gives that number for huge pages.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ BASE_PAGES = 262_144  # KTASK_BPGS_MINCHUNK: 1 GiB of them
 
 
 class KtaskV2(Kernel):
-    """What ktask v2 does."""
+    """The rules of ktask v2."""
 
     client_rules: ClassVar[Mapping[str, ClientRules]] = {
         "clear_gigantic_page": ClientRules({"min_chunk": GIB}, "v2: KTASK_BPGS_MINCHUNK"),

@@ -1,9 +1,10 @@
 """ktask RFC v3 (D. Jordan, 2017-12-05, on Linux 4.15-rc2).
 
-Source: msgid 20171205195220.28208-1-daniel.m.jordan@oracle.com and its patches. What tells it from v2: helpers of all
-tasks take at most 80 % of the CPUs of a node, the others run anywhere, and at most 80 % of all CPUs; a work begins with
-the entry of its number; a helper changes nodes as its work is queued again there; deferred struct page init takes a
-quarter of a node's CPUs. As posted, room on the new node is asked of the old node's count.
+Source: msgid 20171205195220.28208-1-daniel.m.jordan@oracle.com and its patches. Differences from v2: Helpers of all
+tasks take at most 80 % of the CPUs of a node, and at most 80 % of all CPUs. Helpers beyond a node's limit run anywhere.
+A work begins with the entry of its number. A helper changes nodes when its work is queued again on the new node.
+Deferred struct page init takes a quarter of a node's CPUs. As posted, the code looks for room on the new node in the
+old node's count.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from models.text.units import GIB
 
 
 class KtaskV3(Kernel):
-    """What ktask v3 does."""
+    """The rules of ktask v3."""
 
     client_rules: ClassVar[Mapping[str, ClientRules]] = {
         "clear_gigantic_page": ClientRules(

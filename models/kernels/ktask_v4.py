@@ -1,8 +1,8 @@
 """ktask RFC v4 (D. Jordan, 2018-11-05, on mmotm of 2018-10-30).
 
-Source: msgid 20181105165558.11698-1-daniel.m.jordan@oracle.com and its patches. What tells it from v3: chunks have at
-least 128 MiB (KTASK_MEM_CHUNK); after an error the caller undoes what was done, alone; VFIO is a client. As posted, two
-clients give that chunk in a wrong unit. Helpers run at the lowest priority until the caller waits for them (4/13,
+Source: msgid 20181105165558.11698-1-daniel.m.jordan@oracle.com and its patches. Differences from v3: Chunks have at
+least 128 MiB (KTASK_MEM_CHUNK). After an error the caller alone undoes the finished part. VFIO is a client. As posted,
+two clients give that chunk in a wrong unit. Helpers run at the lowest priority until the caller waits for them (4/13,
 5/13), which shows beside other work only.
 """
 
@@ -24,7 +24,7 @@ TEST_OF_PRIORITIES = ClientRules(
 
 
 class KtaskV4(Kernel):
-    """What ktask v4 does."""
+    """The rules of ktask v4."""
 
     client_rules: ClassVar[Mapping[str, ClientRules]] = {
         "clear_gigantic_page": ClientRules(

@@ -1,10 +1,10 @@
 """padata's multithreaded jobs for VFIO: an RFC of 2022 that was not merged (D. Jordan, on Linux 5.16).
 
-Source: msgid 20220106004656.126790-1-daniel.m.jordan@oracle.com and its patches. What tells it from 5.8: helpers are
-new kernel threads on the CPUs that the caller may use; works of all jobs, callers included, are at most the CPUs; an
-error stops the job, and the caller undoes what was done; VFIO is a client; helpers run at the lowest priority
-until the caller waits for them, are charged to the caller's cgroup when they end, and with it are no more than its
-quota.
+Source: msgid 20220106004656.126790-1-daniel.m.jordan@oracle.com and its patches. Differences from 5.8: Helpers are new
+kernel threads on the CPUs that the caller may use. Works of all jobs, callers included, are at most as many as CPUs. An
+error stops the job, and the caller undoes the finished part. VFIO is a client. Helpers run at the lowest priority until
+the caller waits for them. They are charged to the caller's cgroup when they end. With the caller they are no more than
+the cgroup's quota.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from models.text.units import MIB
 
 
 class Padata2022(Kernel):
-    """What padata does in the RFC of 2022."""
+    """The rules of padata in the RFC of 2022."""
 
     client_rules: ClassVar[Mapping[str, ClientRules]] = {
         "deferred_struct_page_init": DEFERRED_INIT,

@@ -1,10 +1,10 @@
 """padata's multithreaded jobs as merged in Linux 5.8 (D. Jordan, 2020).
 
-Source: kernel/padata.c and mm/page_alloc.c of Linux 5.8; msgid 20200527173608.2885243-1-daniel.m.jordan@oracle.com and
-its patches. What tells it from ktask: the works a job can feed are rounded down, chunks up to a multiple of `align`,
-with absolute edges; a job has one range and no nodes, helpers run near the caller; each client gives max_threads (here,
-where there is none, all CPUs); helpers of all jobs come from a pool of as many as there are CPUs; a spinlock; the
-function of a client returns no error.
+Source: kernel/padata.c and mm/page_alloc.c of Linux 5.8, and msgid 20200527173608.2885243-1-daniel.m.jordan@oracle.com
+and its patches. Differences from ktask: The number of works that a job can feed is rounded down. Chunks are rounded up
+to a multiple of `align`, with absolute edges. A job has one range and no nodes, and helpers run near the caller. Each
+client gives max_threads (all CPUs here, where a client gives none). Helpers of all jobs come from one pool, which has
+as many as there are CPUs. The lock is a spinlock. The function of a client returns no error.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ OTHER_CLIENTS = ClientRules({"min_chunk": 128 * MIB, "align": PMD}, "an assumpti
 
 
 class Padata58(Kernel):
-    """What padata does in Linux 5.8."""
+    """The rules of padata in Linux 5.8."""
 
     client_rules: ClassVar[Mapping[str, ClientRules]] = {"deferred_struct_page_init": DEFERRED_INIT}
     other_clients: ClassVar[ClientRules] = OTHER_CLIENTS

@@ -1,6 +1,6 @@
 """padata's multithreaded jobs as in Linux 6.15 (2025).
 
-What tells it from 6.9: huge pages are allocated at boot by a quarter of the online CPUs, or by as many threads as
+Difference from 6.9: Huge pages are allocated at boot by a quarter of the online CPUs, or by as many threads as
 `hugepage_alloc_threads=` says (here max_threads). Source: mm/hugetlb.c, hugetlb_pages_alloc_boot, and boots of Linux
 6.16 that were traced (tests/kernels).
 """
@@ -16,7 +16,7 @@ from models.kernels.padata_numa import GIGANTIC, PadataNuma
 
 
 class Padata615(PadataNuma):
-    """What padata does in Linux 6.15."""
+    """The rules of padata in Linux 6.15."""
 
     client_rules: ClassVar[Mapping[str, ClientRules]] = {
         "deferred_struct_page_init": DEFERRED_INIT,

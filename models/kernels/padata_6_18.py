@@ -1,7 +1,8 @@
 """padata's multithreaded jobs as in Linux 6.18 (2025).
 
-What tells it from 6.15: struct pages are initialised in one job for each node, from the first deferred page to the end
-of its highest zone, whatever is in use of it. Source: boots of Linux 6.18 and 7.3 that were traced (tests/kernels).
+Difference from 6.15: Struct pages are initialised in one job for each node. The job runs from the first deferred page
+to the end of the node's highest zone, even where parts of it are in use. Source: boots of Linux 6.18 and 7.3 that were
+traced (tests/kernels).
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from models.kernels.padata_6_15 import Padata615
 
 
 class Padata618(Padata615):
-    """What padata does in Linux 6.18."""
+    """The rules of padata in Linux 6.18."""
 
     one_job_a_zone: ClassVar[bool] = True
 

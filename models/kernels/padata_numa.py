@@ -1,8 +1,8 @@
 """padata's multithreaded jobs as in Linux 6.9 (G. Li, 2024).
 
-Source: kernel/padata.c and mm/hugetlb.c of Linux 6.9; msgid 20240222140422.393911-1-gang.li@linux.dev and its patches.
-What tells it from 5.8: a work gets at least max(min_chunk, align); helpers of jobs that are numa_aware run on one node
-with CPUs after the other; huge pages are allocated at boot by such a job, with one chunk for each work.
+Source: kernel/padata.c and mm/hugetlb.c of Linux 6.9, and msgid 20240222140422.393911-1-gang.li@linux.dev and its
+patches. Differences from 5.8: A work gets at least max(min_chunk, align). Helpers of jobs that are numa_aware run on
+one node with CPUs after the other. Huge pages are allocated at boot by such a job, with one chunk for each work.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ GIGANTIC = ClientRules(
 
 
 class PadataNuma(Kernel):
-    """What padata does in Linux 6.9."""
+    """The rules of padata in Linux 6.9."""
 
     client_rules: ClassVar[Mapping[str, ClientRules]] = {
         "deferred_struct_page_init": DEFERRED_INIT,

@@ -1,18 +1,19 @@
-"""QEMU's threads that preallocate memory; no kernel's framework, but rules of the same kind.
+"""QEMU's threads that preallocate memory: not a kernel's framework, but rules of the same kind.
 
 Source: QEMU, util/oslib-posix.c (get_memset_num_threads, touch_all_pages), which holds for 7.0 and later. Threads are
-the least of prealloc-threads, online CPUs, MAX_MEM_PREALLOC_THREAD_COUNT (16), pages, and one for each whole 64 MiB;
-the last two by D. Hildenbrand's series of 2021-12-17 (with msgid 20211217134611.31172-4-david@redhat.com), in 7.0.
-Pages are split evenly, a part for each thread, and nobody takes another's.
+the least of prealloc-threads, online CPUs, MAX_MEM_PREALLOC_THREAD_COUNT (16), pages, and one for each whole 64 MiB.
+The last two limits come from D. Hildenbrand's series of 2021-12-17 (with msgid
+20211217134611.31172-4-david@redhat.com), in 7.0. Pages are split evenly, a part for each thread, and nobody takes
+another's.
 
 prealloc-threads is max_threads. Its default is the guest's CPUs (-smp), up to 4.2 and since 7.1 (commit f8d426a6852c);
 from 5.0 to 7.0 it was 1 for a backend with prealloc=on (recalled).
 
 Threads that have started wait until all are made. The last one maps memory as it starts (mmap), for which it needs
-mmap_lock for writing; if others have it for reading by then, in MADV_POPULATE_WRITE of a part, it begins when they
-are done. Traced with QEMU 7.2, two threads on 2 CPUs (sched_switch with stacks, Linux 6.18, glibc 2.36): of 32 starts
-15 took as long as with one thread while nothing else ran, and all of 16 while the CPUs were busy. So `late_start` is a
-count of QEMU's own runs. That it is one thread of more than two, too, is an assumption.
+mmap_lock for writing. If others already hold it for reading, in MADV_POPULATE_WRITE of a part, the last thread begins
+when they are done. Traced with QEMU 7.2, two threads on 2 CPUs (sched_switch with stacks, Linux 6.18, glibc 2.36): of
+32 starts 15 took as long as with one thread while nothing else ran, and all of 16 while the CPUs were busy. So
+`late_start` is a count of QEMU's own runs. With more than two threads, one late thread is an assumption too.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from models.text.units import MIB
 
 
 class Qemu(Kernel):
-    """What QEMU does."""
+    """The rules of QEMU."""
 
     other_clients: ClassVar[ClientRules] = ClientRules(
         {"min_chunk": 64 * MIB}, "get_memset_num_threads: no threads for comparatively little memory"
@@ -45,6 +46,6 @@ class Qemu(Kernel):
     late_start: LateStart = 0.5
 
     def for_client(self, client: str) -> Self:
-        """Return the kernel with what QEMU's code asks for, and max_threads if the scenario says nothing of it."""
+        """Return the kernel with the values of QEMU's code, and its max_threads if the scenario gives none."""
         kernel = super().for_client(client)
         return kernel if kernel.max_threads is not None else kernel.model_copy(update={"max_threads": self.smp})

@@ -1,6 +1,6 @@
 """Policies: five small decisions, each replaceable alone, the same objects for the simulation and for a real host.
 
-How many works (`works`, `keep_idle`), what the next chunk is (`chunks`), where helpers run (`helper_node`,
+How many works (`works`, `keep_idle`), how large the next chunk is (`chunks`), where helpers run (`helper_node`,
 `node_share`, `next_entry`), at which priority (`priority`), how the end is handled (`end`). A preset names one of each.
 """
 
@@ -25,10 +25,12 @@ __all__ = ["Chunk", "ChunkQueue", "ChunkRule", "NodeEntry", "Policy", "PolicyOpt
 
 
 class Policy:
-    """The decisions of one run. `pick(n)` returns a random number in [0, n); `rules` are a user's own, by name.
+    """The decisions of one run.
 
-    `caller_cpus` are the ids of those that the caller may use, None if all; `caller_quota` is how many its cgroup may
-    use, which limits the works of a task whose helpers are charged to it (padata RFC of 2022), and what Java counts.
+    `pick(n)` returns a random number in [0, n). `rules` are a user's own rules, by name. `caller_cpus` are the ids of
+    the CPUs that the caller may use, None for all. `caller_quota` is how many CPUs the caller's cgroup may use. It
+    limits the works of a task whose helpers are charged to that cgroup (padata RFC of 2022), and the CPUs that Java
+    counts.
     """
 
     def __init__(
@@ -72,7 +74,7 @@ class Policy:
             self._most_works = max(1, math.floor(caller_quota))
 
     def count_idle(self, idle_cpus: Callable[[], int]) -> None:
-        """Have the number of works follow how many CPUs are idle, of those that helpers may use."""
+        """Let the number of works follow the number of idle CPUs, of those that helpers may use."""
         self._works.idle_cpus = idle_cpus
 
     def n_works(self, size: int, nid: int | None) -> int:
@@ -82,7 +84,7 @@ class Policy:
         return works if self.helper_cpus is None else min(works, len(self.helper_cpus))
 
     def limit(self, size: int, nid: int | None) -> str:
-        """Return, in words, what keeps a task from more works than `n_works` gives it, but for max_threads."""
+        """Return, in words, the reason (other than max_threads) why a task has no more than `n_works` works."""
         n, rule = self.n_works(size, nid), self._works
         least = max(self.min_chunk, self._align) if rule.counts_align else self.min_chunk
         if rule.feeds(size, least) <= n:
@@ -97,7 +99,7 @@ class Policy:
         return f"keep_idle leaves {n}"
 
     def queue(self, entries: Sequence[NodeEntry], works: int) -> ChunkQueue:
-        """Return the chunks of a task with so many works; entries are in client units."""
+        """Return the chunks of a task with this number of works. Entries are in client units."""
         size = sum(entry.size for entry in entries)
         return ChunkQueue(entries, self.chunk_rule(size, works, entries[0].nid), self._next_entry)
 
@@ -117,23 +119,23 @@ class Policy:
         return SplitEnd(task, rule) if self._splits else rule
 
     def place_helpers(self, entries: Sequence[NodeEntry], works: int, caller_nid: int) -> list[int | None]:
-        """Return the node of each helper of a task, the first one's first; None is anywhere.
+        """Return the node of each helper of a task, the first helper's first. None means anywhere.
 
-        They are fewer than wanted where other tasks have taken what all may have together.
+        There are fewer than wanted where other tasks have taken the places that all tasks share.
         """
         return self._places.place_helpers(entries, works, caller_nid)
 
     def move_helper(self, old: int | None, wanted: int | None, *, asks_old: bool) -> int | None:
-        """Return the node on which a helper is queued again (`Places.move`); None is anywhere."""
+        """Return the node on which a helper is queued again (`Places.move`). None means anywhere."""
         return self._places.move(old, wanted, asks_old=asks_old)
 
     def task_done(self, works: int, size_bytes: int, seconds: float, helper_nids: Sequence[int | None]) -> None:
-        """Learn what a task has taken; its helpers are gone."""
+        """Learn how long a task took. Its helpers are gone."""
         self._works.task_done(works, size_bytes, seconds)
         self._places.give_back(helper_nids)
 
     def chunk_sizes(self, size: int, works: int) -> list[int]:
-        """Return the chunks of a task in client units, as they are taken by works that are all alike, in turn."""
+        """Return the chunks of a task in client units, as equal works take them in turn."""
         queue = self.queue([NodeEntry(None, 0, size)], works)
         found: list[int] = []
         while (chunk := queue.take(0, work := len(found) % works)) is not None:

@@ -1,7 +1,8 @@
-"""What the next chunk is: the schedules of self-scheduled loops, as they were published, and the kernel's own.
+"""Rules for the next chunk: the published schedules of self-scheduled loops, and the kernel's own.
 
-A rule is made for one task and asked under the task's lock. N is the size of the task, P the number of works, R what is
-left. Sizes are in client units; all but the last chunk are whole multiples of `min_chunk` where the rule says so.
+A rule is made for one task and asked under the task's lock. N is the size of the task, P the number of works, R the
+part that is left. Sizes are in client units. All but the last chunk are whole multiples of `min_chunk` where the rule
+says so.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from dataclasses import dataclass, replace
 
 @dataclass(frozen=True)
 class TaskShape:
-    """What a rule may know of a task. Sizes are in client units."""
+    """The facts that a rule may know about a task. Sizes are in client units."""
 
     size: int
     works: int
@@ -25,16 +26,16 @@ class TaskShape:
 
 
 class ChunkRule:
-    """A rule. Your own is a subclass with `next_size`; `self.task` is the task's shape."""
+    """A rule for chunks. Your own rule is a subclass with `next_size`, where `self.task` is the task's shape."""
 
     def __init__(self, task: TaskShape) -> None:
         self.task = task
 
     def next_size(self, left: int, work: int, start: int) -> int:
-        """Return the size of the next chunk, at least 1; more than is there is cut off.
+        """Return the size of the next chunk, at least 1. The caller cuts it to the units that are left.
 
-        `left` is what is left of the task, `work` the number of the work that asks (0 is the caller), `start` where its
-        entry goes on.
+        `left` is the number of units left in the task. `work` is the number of the work that asks (0 is the caller).
+        `start` is the unit where its entry goes on.
         """
         raise NotImplementedError
 
@@ -48,9 +49,9 @@ class ChunkRule:
 
 
 class KtaskChunks(ChunkRule):
-    """A share of 1 / (works x chunks_per_work), down to a multiple of min_chunk; one work takes all at once.
+    """A share of 1 / (works x chunks_per_work), down to a multiple of min_chunk. One work takes all at once.
 
-    Source: ktask RFC v1 to v4, ktask_chunk_size; chunks_per_work is 4 there, as a shift by 2.
+    Source: ktask RFC v1 to v4, ktask_chunk_size. There chunks_per_work is 4, as a shift by 2.
     """
 
     def __init__(self, task: TaskShape) -> None:
@@ -63,10 +64,10 @@ class KtaskChunks(ChunkRule):
 
 
 class PadataChunks(ChunkRule):
-    """A share of 1 / (works x chunks_per_work), at least min_chunk, up to a multiple of align; edges are absolute.
+    """A share of 1 / (works x chunks_per_work), at least min_chunk, up to a multiple of align, with absolute edges.
 
     Each chunk ends at the next multiple of the chunk size, so that only the first one can be short. Source:
-    kernel/padata.c (Linux 5.8), padata_do_multithreaded and padata_mt_helper; chunks_per_work is 4 there.
+    kernel/padata.c (Linux 5.8), padata_do_multithreaded and padata_mt_helper. There chunks_per_work is 4.
     """
 
     def __init__(self, task: TaskShape) -> None:
@@ -109,7 +110,7 @@ class Even(ChunkRule):
 
 
 class Fixed(ChunkRule):
-    """Chunks of one size (self-scheduling; Kruskal and Weiss, 1985): chunk_size, or min_chunk if none is given."""
+    """Chunks of one size (self-scheduling, Kruskal and Weiss, 1985): chunk_size, or min_chunk if none is given."""
 
     def next_size(self, left: int, work: int, start: int) -> int:  # noqa: ARG002
         return self.task.chunk_size or self.task.min_chunk
@@ -145,8 +146,8 @@ class Trapezoid(ChunkRule):
     """Trapezoid self-scheduling: from N / 2P down to min_chunk in equal steps.
 
     f = floor(N / 2P), l = min_chunk, C = ceil(2N / (f + l)) chunks, each smaller by floor((f - l) / (C - 1)) than the
-    one before. Source: Tzen and Ni, IEEE Trans. Parallel and Distributed Systems 4(1), 1993; whole numbers as LLVM's
-    OpenMP runtime has them (kmp_sch_trapezoidal).
+    one before. Source: Tzen and Ni, IEEE Trans. Parallel and Distributed Systems 4(1), 1993. Numbers are rounded as in
+    LLVM's OpenMP runtime (kmp_sch_trapezoidal).
     """
 
     def __init__(self, task: TaskShape) -> None:
@@ -165,10 +166,10 @@ class Trapezoid(ChunkRule):
 class Weighted(ChunkRule):
     """Adaptive weighted factoring, by chunk (AWF-C): ceil(R / 2P) times the work's speed over the mean speed.
 
-    R is what is left now (there are no batches); a work's first chunk is ceil(N / 2P). The speed of a work is size over
-    time of its chunks, its k-th with weight k; until it has done one, the mean. Source: Banicescu, Velusamy and
-    Devaprasad, Cluster Computing 6(3), 2003; Carino and Banicescu, Supercomputing 44(1), 2008; details as in LB4OMP
-    (kmp_sch_awf_c).
+    R is the part that is left now (there are no batches). A work's first chunk is ceil(N / 2P). The speed of a work is
+    size over time of its chunks, where the k-th has weight k. A work that has done no chunk yet has the mean speed.
+    Source: Banicescu, Velusamy and Devaprasad, Cluster Computing 6(3), 2003, and Carino and Banicescu, Supercomputing
+    44(1), 2008. Details are those of LB4OMP (kmp_sch_awf_c).
     """
 
     def __init__(self, task: TaskShape) -> None:
@@ -194,7 +195,7 @@ class Weighted(ChunkRule):
 
 
 class SplitEnd(ChunkRule):
-    """Another rule whose last chunks are split: none is more than what is left for each work, ceil(R / P)."""
+    """Another rule with its last chunks split: no chunk is larger than ceil(R / P), the rest for each work."""
 
     def __init__(self, task: TaskShape, rule: ChunkRule) -> None:
         super().__init__(task)

@@ -1,4 +1,4 @@
-"""What a scenario says of a policy: a preset, and the parts that differ from it."""
+"""The keys of a scenario's policy: a preset, and the parts that differ from it."""
 
 from __future__ import annotations
 
@@ -199,12 +199,12 @@ class PolicyOptions(BaseModel):
         return name
 
     def share(self, part: str) -> float | None:
-        """Return `node_share` or `system_share`: as given, else the preset's; None is no limit."""
+        """Return `node_share` or `system_share`, as given or else the preset's. None is no limit."""
         given: float | None = getattr(self, part)
         preset: float | None = PRESETS[self.policy].get(part)
         return preset if given is None else given
 
     def counts_callers(self) -> bool:
-        """Return `callers_count`: as given, else the preset's."""
+        """Return `callers_count`, as given or else the preset's."""
         preset: bool = PRESETS[self.policy].get("callers_count", False)
         return preset if self.callers_count is None else self.callers_count

@@ -13,18 +13,19 @@ from models.policies.queue import NextEntry, NodeEntry
 class Places:
     """The nodes of helpers: `rule` is a HelperNode of models.policies.options.
 
-    * page: the node of the data, helper i at entry i modulo their number (ktask_run_numa);
-    * caller: the caller's node (ktask_run; padata's queue_work on the unbound workqueue);
-    * any: the least busy CPU of the machine;
-    * round-robin: one node with CPUs after the other, over all tasks (padata with numa_aware, Linux 6.9);
-    * caller-cpus: the least busy of the CPUs that the caller may use, which are then the most works too (padata RFC of
-      2022, msgid 20220106004656.126790-1-daniel.m.jordan@oracle.com). Helpers of all other rules run where the caller
+    * page: the node of the data, helper i at entry i modulo their number (ktask_run_numa).
+    * caller: the caller's node (ktask_run, and padata's queue_work on the unbound workqueue).
+    * any: the least busy CPU of the machine.
+    * round-robin: one node with CPUs after the other, over all tasks (padata with numa_aware, Linux 6.9).
+    * caller-cpus: the least busy of the CPUs that the caller may use. Their number is then also the limit of works
+      (padata RFC of 2022, msgid 20220106004656.126790-1-daniel.m.jordan@oracle.com). Helpers of all other rules run
+      where the caller
       itself may not, as on the unbound workqueue of ktask v1 to v4.
 
-    `node_share`: most of a node's CPUs that helpers of all tasks take at once; the rest go anywhere. `system_share`:
-    most of all CPUs; there are no more helpers then (ktask v3: 0.8 each; first come, first served, until a task ends);
-    `pool`: so many helpers, in place of that (padata: as many as CPUs that could be online).
-    With `callers_count` the callers are among those (padata RFC of 2022).
+    `node_share` is the largest share of a node's CPUs that helpers of all tasks take at once. The other helpers go
+    anywhere. `system_share` is the largest share of all CPUs. There are no helpers beyond it. Both are 0.8 in ktask v3,
+    first come, first served, until a task ends. `pool` is a number of helpers in place of `system_share` (padata: as
+    many as CPUs that could be online). With `callers_count` the callers are among those (padata RFC of 2022).
     """
 
     def __init__(
@@ -51,7 +52,7 @@ class Places:
         }
 
     def place_helpers(self, entries: Sequence[NodeEntry], works: int, caller_nid: int) -> list[int | None]:
-        """Return the node of each helper of a task, the first one's first; None is anywhere."""
+        """Return the node of each helper of a task, the first helper's first. None means anywhere."""
         placed: list[int | None] = []
         self._left -= self._callers
         for i in range(1, works):
@@ -69,9 +70,9 @@ class Places:
     def move(self, old: int | None, wanted: int | None, *, asks_old: bool = False) -> int | None:
         """Return where a helper that was queued on node `old` is queued again for data of node `wanted`.
 
-        None is anywhere: the wanted node is full. With `asks_old` it is the old node that is asked for room, which has
-        just got some; a helper of no node finds none then (the posted code reads what is before its table; an
-        assumption).
+        None means anywhere, because the wanted node is full. With `asks_old` the code looks for room on the old node,
+        which has just got some. A helper of no node then finds no room. That is an assumption: the posted code reads
+        the memory before its table.
         """
         if old is not None:
             self._left_on[old] += 1
@@ -104,7 +105,7 @@ def _floor(share: float) -> float:
 
 
 def next_entry_rule(name: str, machine: Machine, pick: Callable[[int], int]) -> NextEntry:
-    """Return the rule by its NextEntryName; `pick(n)` returns a random number in [0, n)."""
+    """Return the rule by its NextEntryName. `pick(n)` returns a random number in [0, n)."""
 
     def random(entries: Sequence[NodeEntry], nid: int | None) -> NodeEntry | None:  # noqa: ARG001
         return entries[pick(len(entries))]

@@ -1,11 +1,12 @@
-"""At which nice level helpers run, and what becomes of that when the caller waits for them.
+"""The nice level at which helpers run, and its change when the caller waits for them.
 
-* normal: as the caller;
-* nice: at `helper_nice`, to the end;
-* raise: so, and when the caller has no more to do and waits, it gives the first unfinished helper its own level, when
-  that has ended the next one, in the order in which they were queued: never more than one (ktask RFC v4, 4/13 and 5/13,
-  flush_work_at_nice; padata RFC of 2022, 8/16 and 9/16);
-* raise-most: so, but the one with most of its chunk left first.
+* normal: helpers run as the caller does.
+* nice: helpers run at `helper_nice`, to the end.
+* raise: helpers start at `helper_nice`. When the caller has no more to do and waits, it gives the first unfinished
+  helper its own level. When that helper has ended, it raises the next one, in the order in which they were queued. It
+  never raises more than one at a time (ktask RFC v4, 4/13 and 5/13, flush_work_at_nice; padata RFC of 2022, 8/16 and
+  9/16).
+* raise-most: as raise, but the helper with most of its chunk left comes first.
 """
 
 from __future__ import annotations
@@ -30,7 +31,10 @@ class Priorities:
         return caller_nice if self._rule == "normal" else max(caller_nice, self._helper_nice)
 
     def next_raised(self, left: Mapping[int, float]) -> int:
-        """Return the helper to raise, of those not finished: number -> what is left of its chunk, in client units."""
+        """Return the number of the helper to raise.
+
+        `unfinished` maps number to the rest of its chunk, in client units.
+        """
         if self._rule == "raise-most":
             return max(left, key=lambda number: (left[number], -number))
         return min(left)

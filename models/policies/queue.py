@@ -1,7 +1,7 @@
 """The chunks of a task, taken one by one from per-node entries, under the task's lock.
 
-Terms are the kernel's: a *work* is a thread at work on the job, the caller (number 0) or a helper; a *chunk* is what
-one call of the client's function gets; sizes are in client units (base pages, for clearing).
+Terms are the kernel's. A *work* is a thread at work on the job, the caller (number 0) or a helper. A *chunk* is the
+range that one call of the client's function gets. Sizes are in client units (base pages, for clearing).
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Chunk:
 
 
 class ChunkQueue:
-    """The chunks of one task: `rule` says how large they are, `next_entry` where a work goes when its own is dry."""
+    """The chunks of one task. `rule` gives their sizes, `next_entry` where a work goes when its own entry is empty."""
 
     def __init__(self, entries: Sequence[NodeEntry], rule: ChunkRule, next_entry: NextEntry) -> None:
         self._entries = [NodeEntry(entry.nid, entry.start, entry.size) for entry in entries]
@@ -43,7 +43,7 @@ class ChunkQueue:
         self.size_left = sum(entry.size for entry in entries)
 
     def choose(self, entry: int, nid: int | None = None) -> int | None:
-        """Return where a work at `entry`, running on node `nid`, goes on: there, or elsewhere if that is empty.
+        """Return the entry at which a work goes on: `entry`, or another if that is empty. It runs on node `nid`.
 
         None ends the work.
         """
@@ -55,7 +55,7 @@ class ChunkQueue:
         return next((i for i, other in enumerate(self._entries) if other is chosen), None)
 
     def take(self, entry: int, work: int = 0, nid: int | None = None) -> Chunk | None:
-        """Take the next chunk for work number `work` at `entry`, or where it goes on; None if none is left for it.
+        """Take the next chunk for work number `work` at `entry`, or where it goes on. None if none is left for it.
 
         Raises ValueError if the rule gives less than one unit.
         """
@@ -78,7 +78,7 @@ class ChunkQueue:
         self._rule.done(work, size, seconds)
 
     def stop(self) -> None:
-        """Hand out nothing any more: a chunk has failed."""
+        """Hand out no more chunks, because one has failed."""
         self.size_left = 0
 
     def check_all_taken(self) -> None:
@@ -88,5 +88,5 @@ class ChunkQueue:
 
     @property
     def nids(self) -> list[int | None]:
-        """The node of each entry."""
+        """Return the node of each entry."""
         return [entry.nid for entry in self._entries]

@@ -42,7 +42,7 @@ class WorksRule:
         return max(1, min(self.wanted(size, min_chunk, nid), most))
 
     def feeds(self, size: int, min_chunk: int) -> int:
-        """Return how many works a task of `size` client units has enough for: one for each min_chunk."""
+        """Return how many works a task of `size` client units can feed: one for each min_chunk."""
         return -(-size // min_chunk)
 
     def wanted(self, size: int, min_chunk: int, nid: int | None) -> int:
@@ -50,7 +50,7 @@ class WorksRule:
         raise NotImplementedError
 
     def task_done(self, works: int, size_bytes: int, seconds: float) -> None:
-        """Learn what a task has taken."""
+        """Learn how long a task took."""
 
 
 class KtaskWorks(WorksRule):
@@ -70,7 +70,7 @@ class KtaskV3Works(KtaskWorks):
 
 
 class PadataWorks(WorksRule):
-    """floor(size / min_chunk), at least 1, and max_threads; if that is not given, the CPUs.
+    """floor(size / min_chunk), at least 1, and max_threads, or the CPUs if that is not given.
 
     Source: kernel/padata.c (Linux 5.8), whose callers all give max_threads.
     """
@@ -146,10 +146,10 @@ class Bandwidth(WorksRule):
 
 
 class Adaptive(WorksRule):
-    """Starts with two; adds a work while the throughput of tasks grows by more than `threshold`, else takes it off.
+    """Start with two works, add one while throughput grows by more than `threshold`, else take one off.
 
-    Hill climbing over the tasks of a job, the way of feedback-driven threading (Suleman, Qureshi and Patt, ASPLOS
-    2008). A job of one task gets two works.
+    Hill climbing over the tasks of a job, as in feedback-driven threading (Suleman, Qureshi and Patt, ASPLOS 2008). A
+    job of one task gets two works.
     """
 
     def __init__(self, machine: Machine, max_threads: int | None = None, threshold: float = 0.05) -> None:
@@ -182,7 +182,7 @@ class IdleCpus(WorksRule):
 class QemuWorks(PadataWorks):
     """As padata, and at most 16 and the host's CPUs, whatever its cgroup allows.
 
-    Source: QEMU, get_memset_num_threads; so has Cloud Hypervisor.
+    Source: QEMU, get_memset_num_threads. Cloud Hypervisor has the same rule.
     """
 
     within_cpus = True
@@ -192,10 +192,10 @@ class QemuWorks(PadataWorks):
 
 
 class JvmWorks(WorksRule):
-    """Java's ParallelGCThreads: max_threads, else CPUs up to 8 and 5/8 of the others; at most ceil(size / min_chunk).
+    """Java's ParallelGCThreads: max_threads, else CPUs up to 8 and 5/8 of the others, at most ceil(size / min_chunk).
 
-    CPUs are the container's: those of its cpuset, and a quota rounded up (active_processor_count).
-    Source: OpenJDK, WorkerPolicy::parallel_worker_threads, PretouchTask::pretouch and CgroupUtil::processor_count.
+    CPUs are the container's: those of its cpuset, and a quota rounded up (active_processor_count). Source: OpenJDK,
+    WorkerPolicy::parallel_worker_threads, PretouchTask::pretouch and CgroupUtil::processor_count.
     """
 
     def wanted(self, size: int, min_chunk: int, nid: int | None) -> int:  # noqa: ARG002

@@ -39,7 +39,7 @@ class Checker:
         self.problems.append(Problem(self.file, line, column, format_path((*self._within, *path)), message))
 
     def add(self, within: KeyPath, findings: Iterable[Finding]) -> None:
-        """Add what was found in the part at a path, with values as the document has them in the messages."""
+        """Add the problems of the part at a path. Messages show values as the document has them."""
         for path, message in findings:
 
             def value(match: re.Match[str]) -> str:
@@ -48,7 +48,7 @@ class Checker:
             self.problem((*within, *path), re.sub(r"\{([a-z_.]+)(?::([^}]*))?\}", value, message))
 
     def found(self, path: KeyPath, default: str = "nothing") -> str:
-        """Return how the value at `path` is named in a message: as the file has it, or as the default."""
+        """Return the name of the value at `path` in a message: as in the file, or as the default."""
         try:
             return describe(self._document.at(path))
         except KeyError:
@@ -71,7 +71,7 @@ class Checker:
 def validate(model: type[M], document: Located, file: str, within: KeyPath = ()) -> M:
     """Return `document`, or a part of one at the path `within`, as a `model`.
 
-    Raises InputError with all that is wrong with it.
+    Raises InputError with all problems of the part.
     """
     try:
         return model.model_validate(document.plain())
@@ -103,7 +103,7 @@ def _report(check: Checker, model: type[BaseModel], details: ErrorDetails) -> No
 
 
 def _allowed(model: type[BaseModel], path: KeyPath, kind: str, value: Any, limits: dict[str, Any]) -> str:
-    """Return what is allowed in place of a value, for one kind of pydantic's errors."""
+    """Return the text of the allowed values for one kind of pydantic's errors."""
     if kind in ("int_type", "int_from_float", "float_type"):
         number = number_in(value) if isinstance(value, str) else value if isinstance(value, float) else None
         whole = kind.startswith("int")
@@ -144,7 +144,7 @@ def _meaning(model: type[BaseModel], path: KeyPath) -> str:
 
 
 def _annotation(model: type[BaseModel], path: KeyPath) -> Any:
-    """Return the declared type at a path, or None where it can't be told."""
+    """Return the declared type at a path, or None if it is unknown."""
     here: Any = model
     for step in path:
         if isinstance(step, int):
@@ -158,7 +158,7 @@ def _annotation(model: type[BaseModel], path: KeyPath) -> Any:
 
 
 def _words(annotation: Any) -> list[str]:
-    """Return the words of a Literal, of an optional one too."""
+    """Return the words of a Literal, also of an optional one."""
     if get_origin(annotation) is Literal:
         return [str(word) for word in get_args(annotation)]
     return [word for part in get_args(annotation) for word in _words(part)]
@@ -171,7 +171,7 @@ def _models_in(annotation: Any) -> list[type[BaseModel]]:
 
 
 def _renamed(model: type[BaseModel], path: KeyPath) -> Mapping[str, str]:
-    """Return the keys that the mapping at a path had before, and what they are called now."""
+    """Return the old keys of the mapping at a path, with their new names."""
     found = next(iter(_models_in(_annotation(model, path))), None)
     return getattr(found, "renamed", {})
 

@@ -17,7 +17,7 @@ _ALLOWED = 'a list of CPUs as Linux writes it, such as "0,144" or "0-3"'
 
 
 def parse_cpu_list(text: str) -> tuple[int, ...]:
-    """Return the CPU (or node) numbers of a list, ascending; an empty text is no CPU. Raises ValueError."""
+    """Return the CPU (or node) numbers of a list, ascending. An empty text is no CPU. Raises ValueError."""
     found: set[int] = set()
     for part in text.split(",") if text.strip() else []:
         match = re.fullmatch(r"\s*([0-9]{1,9})(?:-([0-9]{1,9}))?\s*", part)
@@ -33,7 +33,7 @@ def parse_cpu_list(text: str) -> tuple[int, ...]:
 
 
 def format_cpu_list(numbers: Iterable[int]) -> str:
-    """Return numbers as a list with ranges, ascending: "0-2,8"; two neighbours stay apart, as "0,1"."""
+    """Return numbers as a list with ranges, ascending: "0-2,8". Two neighbours stay apart, as "0,1"."""
     runs: list[list[int]] = []
     for number in sorted(set(numbers)):
         if runs and number == runs[-1][-1] + 1:

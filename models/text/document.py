@@ -45,7 +45,7 @@ KeyPath = tuple[str | int, ...]
 
 
 class _Nothing:
-    """What stands after `key:` where no value is written. It is never allowed; `null` may be."""
+    """The mark for a key without a written value. It is never allowed, while `null` may be."""
 
     def __repr__(self) -> str:
         return "nothing"
@@ -72,7 +72,7 @@ class Located:
         return self.value
 
     def place(self, path: KeyPath, *, of_key: bool = False) -> tuple[int, int]:
-        """Return (line, column) of the value at `path`, or of the nearest thing around it that is in the file."""
+        """Return (line, column) of the value at `path`, or of the nearest part around it that is in the file."""
         here, place = self, (self.line, self.column)
         for step in path:
             inner = here.value
@@ -106,7 +106,7 @@ class Located:
         return here.plain()
 
     def mapping(self, key: str) -> Mapping[str, Located]:
-        """Return the mapping at a key of a mapping; an empty one if there is something else, or nothing."""
+        """Return the mapping at a key of a mapping, or an empty one if the value is missing or of another type."""
         part = self.value.get(key)
         return part.value if part is not None and isinstance(part.value, dict) else {}
 
@@ -115,7 +115,7 @@ EMPTY = Located({}, 0, 0, {})
 
 
 def is_file(path: Path) -> bool:
-    """Return whether there is a file at `path`; False too for what can't be a path at all."""
+    """Return whether there is a file at `path`. False too for values that can't be a path."""
     try:
         return path.is_file()
     except (OSError, ValueError):
@@ -123,7 +123,7 @@ def is_file(path: Path) -> bool:
 
 
 def is_folder(path: Path) -> bool:
-    """Return whether there is a folder at `path`; False too for what can't be a path at all."""
+    """Return whether there is a folder at `path`. False too for values that can't be a path."""
     try:
         return path.is_dir()
     except (OSError, ValueError):
@@ -131,7 +131,7 @@ def is_folder(path: Path) -> bool:
 
 
 def read_bytes(path: Path, limit_bytes: int) -> bytes:
-    """Return what is in a regular file of at most so many bytes. Raises InputError."""
+    """Return the content of a regular file, which has at most `limit_bytes` bytes. Raises InputError."""
     name = str(path) if str(path).isprintable() else ascii(str(path))
     try:
         if not stat.S_ISREG(path.stat().st_mode):
@@ -169,7 +169,7 @@ def _place_in(text: str, index: int) -> tuple[int, int]:
 
 
 def parse(text: str, name: str) -> Located:
-    """Parse YAML text; `name` stands for the file in messages. Raises InputError."""
+    """Parse YAML text. `name` stands for the file in messages. Raises InputError."""
     try:
         nodes = list(yaml.compose_all(text, Loader=yaml.SafeLoader))
         problems = _marks(text, name)
@@ -206,7 +206,7 @@ def _syntax_problem(error: yaml.MarkedYAMLError, name: str) -> Problem:
 
 
 def _marks(text: str, name: str) -> list[Problem]:
-    """Find the anchors and tags, of which nodes keep no trace."""
+    """Find the anchors and tags, which nodes don't keep."""
     problems = []
     for event in yaml.parse(text, Loader=yaml.SafeLoader):
         if isinstance(event, (yaml.ScalarEvent, yaml.CollectionStartEvent)) and event.start_mark:
@@ -295,8 +295,8 @@ def format_path(path: KeyPath) -> str:
 def combinations(located: Located, keep_lists: Collection[KeyPath], path: KeyPath = ()) -> Iterator[Located]:
     """Yield the document with every choice of one item from each list, the last list in the file varying fastest.
 
-    Lists at the paths in `keep_lists` are values of their own, kept whole. So are empty lists and lists in a list,
-    which no value allows.
+    Lists at the paths in `keep_lists` are values of their own and are kept whole. So are empty lists and lists in a
+    list, which no value allows.
     """
     if path in keep_lists or located.value == []:
         yield located
@@ -315,7 +315,7 @@ def combinations(located: Located, keep_lists: Collection[KeyPath], path: KeyPat
 
 
 def leaves(located: Located, path: KeyPath = ()) -> Iterator[tuple[KeyPath, Any]]:
-    """Yield (path, value) for every value of a document that is no mapping, in the order of the file."""
+    """Yield (path, value) for every value of a document that is not a mapping, in the order of the file."""
     if isinstance(located.value, dict):
         for key, item in located.value.items():
             yield from leaves(item, (*path, key))
@@ -324,7 +324,7 @@ def leaves(located: Located, path: KeyPath = ()) -> Iterator[tuple[KeyPath, Any]
 
 
 def locate(value: Any) -> Located:
-    """Return a value from Python as if it were of a file, but without a place."""
+    """Return a Python value as a value of a file without a place."""
     if hasattr(value, "tolist"):  # of NumPy, which is not imported here as it takes a while
         value = value.tolist()
     if isinstance(value, Mapping):

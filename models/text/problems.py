@@ -1,4 +1,4 @@
-"""What is wrong with a user's input: every problem of a file at once, each with its place."""
+"""The problems of a user's input: all of a file at once, each with its place."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Finding = tuple[tuple[str, ...], str]
 
 @dataclass(frozen=True, order=True)
 class Problem:
-    """One thing wrong in an input file. `line` and `column` count from 1; 0 means the file as a whole."""
+    """One problem of an input file. `line` and `column` count from 1, and 0 means the file as a whole."""
 
     file: str
     line: int
@@ -28,7 +28,7 @@ class Problem:
 
 
 class InputError(Exception):
-    """A user's input can't be used. `problems` has all that is wrong with it, in the order of the file."""
+    """A user's input can't be used. `problems` has all its problems, in the order of the file."""
 
     def __init__(self, problems: Iterable[Problem]) -> None:
         self.problems = sorted(set(problems))
@@ -39,7 +39,7 @@ class InputError(Exception):
 
 
 def did_you_mean(found: str, allowed: Sequence[str]) -> str:
-    """Return '; did you mean X?' for the nearest allowed word, or '' if none is near."""
+    """Return a hint ("did you mean X?") for the nearest allowed word, or '' if none is near."""
     close = get_close_matches(found.lower(), [word.lower() for word in allowed], n=1, cutoff=0.6)
     if not close:
         return ""

@@ -50,7 +50,7 @@ _NUMBER = r"[0-9]+(?:\.[0-9]+)?(?:[eE][-+]?[0-9]{1,2})?"
 
 
 def _parse(text: Any, kind: str, units: dict[str, Any], example: str) -> Decimal:
-    """Return the quantity in base units. Raises ValueError saying what was found and what is allowed."""
+    """Return the quantity in base units. Raises ValueError with the value found and the values allowed."""
     allowed = f"a {kind} with a unit, such as {example} (units: {', '.join(units)})"
     if isinstance(text, bool) or not isinstance(text, (str, int, float)):
         raise ValueError(f"found {describe(text)}; allowed is {allowed}")
@@ -71,7 +71,7 @@ def _parse(text: Any, kind: str, units: dict[str, Any], example: str) -> Decimal
 
 
 def _near_unit(unit: str, units: dict[str, Any]) -> str:
-    """Return '; did you mean X?' for units like the one found: of other case, cut short or drawn out."""
+    """Return a hint ("did you mean X?") for similar units: of other case, cut short or drawn out."""
     found = unit.replace("\N{MICRO SIGN}", "u").replace("\N{GREEK SMALL LETTER MU}", "u").lower()
     near = [known for known in units if known.lower() == found]
     near = near or [known for known in units if known.lower().startswith(found)]
@@ -80,7 +80,7 @@ def _near_unit(unit: str, units: dict[str, Any]) -> str:
 
 
 def describe(value: Any) -> str:
-    """Return how a value of a file is named in a message."""
+    """Return the name of a file's value in a message."""
     if value is None:
         return "null"
     if isinstance(value, bool):
@@ -161,7 +161,7 @@ def format_rate(rate_bytes_per_s: float) -> str:
 
 
 def format_like(text: object, value: float) -> str:
-    """Return a number as a quantity of the kind of a text, such as '1 s' beside '2000ms'; as a number if it is none."""
+    """Return a number as a quantity in the style of a text, such as '1 s' beside '2000ms', or else as a number."""
     if not value:
         return "0"
     for parse, write in ((parse_size, format_size), (parse_time, format_time), (parse_rate, format_rate)):
