@@ -1,4 +1,4 @@
-"""Clients that are programs of today: what their users choose, and the option by which they say so."""
+"""Clients that are programs of today: the values that their users choose, and the options that set them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Advised(Protocol):
         ...
 
     def advice_options(self, threads: int, chunk_bytes: int | None, machine: Machine, kernel: Kernel) -> str:
-        """Return the option to paste for so many threads and such chunks; None leaves chunks to the program."""
+        """Return the option to paste for this number of threads and these chunks. None leaves chunks to the program."""
         ...
 
 
@@ -33,7 +33,7 @@ def works_for(kernel: Kernel, machine: Machine, size_bytes: int) -> int:
 
 
 def suffixed(size_bytes: int) -> str:
-    """Return a size as QEMU, Java and Cloud Hypervisor read it: 64G, 1536M, 4K; else in bytes."""
+    """Return a size as QEMU, Java and Cloud Hypervisor read it: 64G, 1536M, 4K, or else in bytes."""
     return next(
         (
             f"{size_bytes // unit}{suffix}"

@@ -31,7 +31,7 @@ CLEARING = "pieces: 4 KiB at a time; ranges: many pages at once, as since Linux 
 
 
 class ClearGigantic(Client):
-    """Clear huge pages one by one; the rates of clearing are the machine's."""
+    """Clear huge pages one by one. The rates of clearing are the machine's."""
 
     clears: ClassVar[bool] = True
 

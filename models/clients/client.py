@@ -1,7 +1,7 @@
-"""What a client is: kernel code that has a job done, as data. One file each; the simulation knows none of them.
+"""Clients as data: kernel code that has a job done. Each has one file, and the simulation knows none of them.
 
-A client says which threads call the framework (`callers`), what each does in turn (`Step`s: tasks to be shared out, and
-stretches of its own), and what a byte of the work asks of the machine (`Stream`).
+A client says which threads call the framework (`callers`), the steps of each in turn (`Step`s: tasks to be shared out,
+and stretches of its own), and the use of the machine by a byte of the work (`Stream`).
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Stream:
-    """What a byte of a client's work asks of the machine, and which locks.
+    """The use of the machine and its locks by a byte of a client's work.
 
     The rate is that of one thread alone, on a core of speed 1 with local memory, locks included. Of its time, the share
-    `memory_share` is spent on memory: that part takes longer where memory is remote. `traffic` is what crosses the
-    memory bus.
+    `memory_share` is spent on memory. That part takes longer where memory is remote. `traffic` is the number of bytes
+    that cross the memory bus.
     """
 
     name: str
@@ -44,13 +44,13 @@ class Stream:
 
 
 def stream(name: str, stage: Stage) -> Stream:
-    """Return what a byte of a phase asks: the sum of its stages, by one thread."""
+    """Return the use of the machine by a byte of a phase: the sum of its stages, by one thread."""
     return Stream(name, 1.0 / stage.seconds, stage.traffic, stage.locks, stage.memory_s / stage.seconds)
 
 
 @dataclass(frozen=True)
 class Pause:
-    """A stretch in which the caller does something that nobody helps with; `what` names it in a trace."""
+    """A stretch in which the caller does something that nobody helps with. `what` names it in a trace."""
 
     seconds: float
     what: str = "alone"
@@ -58,13 +58,13 @@ class Pause:
 
 @dataclass(frozen=True)
 class Task:
-    """One call of the framework; the entries are in client units.
+    """One call of the framework. The entries are in client units.
 
-    `serial` is what the work is without helpers, if that is other code. `iterate_s` is the time under the task's lock
-    to step over one unit (a list that is walked). The client's function fails when it comes to unit `fails_at`; what
-    was done before is then undone at `undo_bytes_per_s`, where the kernel version does that. A chunk may be one system
-    call that `keeps_mmap_lock` for reading, so that nobody maps memory meanwhile. Helpers that are `bound` run on the
-    node of the first entry, whatever the kernel's rule is.
+    `serial` is the work without helpers, if that is other code. `iterate_s` is the time under the task's lock to step
+    over one unit (a list that is walked). The client's function fails when it comes to unit `fails_at`. The finished
+    part is then undone at `undo_bytes_per_s`, where the kernel version does that. A chunk may be one system call that
+    `keeps_mmap_lock` for reading, so that nobody maps memory meanwhile. Helpers that are `bound` run on the node of the
+    first entry, whatever the kernel's rule is.
     """
 
     entries: Sequence[NodeEntry]
@@ -83,7 +83,7 @@ Step = Task | Pause
 
 
 class CallingThread(Protocol):
-    """A thread that calls the framework; its node changes as it is moved."""
+    """A thread that calls the framework. Its node changes as it is moved."""
 
     @property
     def nid(self) -> int: ...
@@ -91,7 +91,7 @@ class CallingThread(Protocol):
 
 @dataclass(frozen=True)
 class Caller:
-    """A thread that calls the framework: where it starts, and what it does, given itself.
+    """A thread that calls the framework: its start node, and its steps as a function of itself.
 
     A kernel thread (`is_kthread`) that is bound to a node is not moved by its wake-up.
     """
@@ -161,11 +161,11 @@ class Client(BaseModel):
         return tuple(sorted({cpu.nid for cpu in self.caller_cpus(machine)}))
 
     def callers(self, machine: Machine, kernel: Kernel, random: Random) -> Sequence[Caller]:
-        """Return the threads that run at once; the job is done when the last has ended."""
+        """Return the threads that run at once. The job is done when the last has ended."""
         raise NotImplementedError
 
     def check(self, machine: Machine) -> Iterator[Finding]:  # noqa: ARG002
-        """Find what is impossible on a machine: values that are fine alone and wrong together."""
+        """Find values that are impossible on a machine: fine alone and wrong together."""
         yield from ()
 
     def words(self, machine: Machine) -> str:
@@ -186,7 +186,7 @@ class Client(BaseModel):
 
 
 def check_cpus(cpus: Sequence[int] | None, machine: Machine) -> Iterator[Finding]:
-    """Find CPUs that there are not, or none; None is not given."""
+    """Find CPUs that don't exist, and an empty list of CPUs. None means that no list is given."""
     if cpus is None:
         return
     known = {cpu.cpu_id for cpu in machine.cpus}

@@ -1,9 +1,10 @@
 """Cloud Hypervisor's prefault=on: guest memory populated by threads, modelled on QEMU's.
 
-Source: Cloud Hypervisor, vmm/src/memory_manager.rs (get_prefault_num_threads), as of 2026; in its first versions one
-thread populated all (MAP_POPULATE; recalled). Here one region; a guest with memory on both sides of
-the hole below 4 GiB has two, populated in turn. Threads have no option: they follow from CPUs and size, 16 at most; a
-change that lifts that limit was under review in 2026 (here `kernel.works: padata`, with `max_threads`).
+Source: Cloud Hypervisor, vmm/src/memory_manager.rs (get_prefault_num_threads), as of 2026. In its first versions one
+thread populated all memory (MAP_POPULATE, recalled). The model has one region. A guest with memory on both sides of the
+hole below 4 GiB has two, populated in turn. There is no option for the number of threads: it follows from CPUs and
+size, 16 at most. A change that lifts that limit was under review in 2026 (here `kernel.works: padata`, with
+`max_threads`).
 
 The thread that starts the others only waits. Here it stands for the first of them.
 """
@@ -41,7 +42,7 @@ class CloudHypervisorPrefault(Zoned):
 
     @classmethod
     def default_threads(cls, machine: Machine, size_bytes: int) -> int:
-        """Return the threads for one region of base pages; there is no option for them."""
+        """Return the threads for one region of base pages. There is no option for them."""
         return works_for(CloudHypervisor().for_client("cloud_hypervisor_prefault"), machine, size_bytes)
 
     def advice_options(self, threads: int, chunk_bytes: int | None, machine: Machine, kernel: Kernel) -> str:  # noqa: ARG002 - no option

@@ -1,8 +1,8 @@
 """The start of a database whose shared memory is in huge pages, as its user waits for it.
 
-The shared memory is allocated and cleared (hugetlbfs_fallocate); the engine touches each page once, which maps it; then
-it starts by itself: its files, its processes, its recovery. No figures are published: what is not hugetlbfs_fallocate's
-is an assumption, to be replaced by those of a database of your own (task.costs).
+The shared memory is allocated and cleared (hugetlbfs_fallocate). The engine touches each page once, which maps it. Then
+it starts its files, its processes and its recovery. No figures are published. All but those of hugetlbfs_fallocate are
+assumptions, to be replaced by figures of your own database (task.costs).
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 class DatabaseStartupCosts(Costs):
-    """What a start takes beside the kernel's work on memory."""
+    """The costs of a start beside the kernel's work on memory."""
 
     touch: Annotated[
         Time, Field(ge=0, description="to map a page at its first touch: a page fault without clearing; an estimate")

@@ -1,11 +1,11 @@
 """Deferred initialisation of struct pages at boot: a pgdatinit kthread for each node, bound to it, all at once.
 
-Each has one task, the memory of its node; boot waits for the slowest. One pass initialises each page and frees it to
-the buddy allocator; ktask v3 and v4 do that in two, a task each (ktask RFC v3, 7/7, on Linux 4.15). Pages are freed by
-pageblocks, each under the zone's lock (mm/page_alloc.c, deferred_free_range); since Linux 6.4 by the largest blocks of
-the buddy allocator, 4 MiB on x86 (K. Shutemov, "make deferred page init free pages in MAX_ORDER blocks"; recalled).
-With many threads that lock is the limit: whoever takes it fetches what another CPU has just written (list heads and
-counts of the zone, the lists' neighbours).
+Each has one task, the memory of its node. Boot waits for the slowest. One pass initialises each page and frees it to
+the buddy allocator. ktask v3 and v4 do that in two passes, a task each (ktask RFC v3, 7/7, on Linux 4.15). Pages are
+freed by pageblocks, each under the zone's lock (mm/page_alloc.c, deferred_free_range). Since Linux 6.4 they are freed
+by the largest blocks of the buddy allocator, 4 MiB on x86 (K. Shutemov, "make deferred page init free pages in
+MAX_ORDER blocks", recalled). With many threads that lock is the limit: the thread that takes it fetches lines that
+another CPU has just written (list heads and counts of the zone, the lists' neighbours).
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _LARGER_BLOCKS = ("padata-6.9", "padata-6.15", "padata-6.18")
 
 
 class DeferredInitCosts(InitFigures):
-    """What initialising costs."""
+    """The costs of initialising struct pages."""
 
     renamed: ClassVar[Mapping[str, str]] = {
         "rate": "init_rate",
@@ -53,7 +53,7 @@ class DeferredJob(BaseModel):
 
 
 class DeferredInit(Client):
-    """Initialise the struct pages of all memory, or of what boot leaves for later."""
+    """Initialise the struct pages of all memory, or of the part that boot leaves for later."""
 
     on_every_node: ClassVar[bool] = True
 

@@ -33,7 +33,7 @@ BATCH_PAGES = 256 * 1024  # handed to the workers at once (A. Lu's v2)
 
 
 class FreePagesCosts(UndoFigures):
-    """What freeing costs."""
+    """The costs of freeing pages."""
 
     renamed: ClassVar[Mapping[str, str]] = {
         "zone_hold": "free_hold",

@@ -1,4 +1,4 @@
-"""Memory in huge pages of a pool: what the clients that ask for it have in common."""
+"""Memory in huge pages of a pool: the common parts of the clients that ask for it."""
 
 from __future__ import annotations
 

@@ -1,10 +1,10 @@
-"""Setting huge pages aside at boot (hugepages=N), in one task; Gang Li's series of 2024 and Linux 6.9.
+"""Setting huge pages aside at boot (hugepages=N), in one task (Gang Li's series of 2024, Linux 6.9).
 
 * Pages of the buddy allocator (2 MiB): a unit is a huge page. The pages of a chunk come from all nodes with memory in
-  turn, wherever the thread runs; then the chunk's list is put into the pool under hugetlb_lock at one go
+  turn, wherever the thread runs. Then the chunk's list is put into the pool under hugetlb_lock at one go
   (mm/hugetlb.c, prep_and_add_allocated_folios). All works come to that lock at about the same time, so that lists go in
-  one after the other; the model has that time before the chunk instead of after it, for the same sum.
-* Gigantic pages (1 GiB): they were set aside before; only their struct pages are initialised in parallel, a unit for
+  one after the other. The model has that time before the chunk instead of after it, for the same sum.
+* Gigantic pages (1 GiB): they were set aside before. Only their struct pages are initialised in parallel, a unit for
   each node with memory. The works take the nodes in order, wherever they run.
 """
 
@@ -33,7 +33,7 @@ GIGANTIC_RULES = "hugetlb_boot_alloc, gigantic pages"
 
 
 class HugetlbBootCosts(ClearFigures, BootFigures):
-    """What huge pages cost at boot."""
+    """The costs of huge pages at boot."""
 
     renamed: ClassVar[Mapping[str, str]] = {"before": "boot_before", "rate": "boot_rate"}
 

@@ -2,8 +2,8 @@
 
 Each page is taken by the local policy of the worker (its node first, then by distance), cleared at the machine's rate
 of clearing, and put into the page cache, under one of a table of mutexes that the page's index picks by its hash.
-Source: ktask RFC v4, 13/13 (msgid 20181105165558.11698-14-daniel.m.jordan@oracle.com;
-models/published/hugetlbfs_fallocate_xeon_e7-8895v3.csv).
+Source: ktask RFC v4, 13/13 (msgid 20181105165558.11698-14-daniel.m.jordan@oracle.com) and
+models/published/hugetlbfs_fallocate_xeon_e7-8895v3.csv.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _AT_ONCE = 128 * MIB  # of pages that the simulation takes from the pool in one 
 
 
 class HugetlbfsFallocateCosts(ClearFigures, PoolFigures):
-    """What a huge page costs."""
+    """The costs of a huge page."""
 
     renamed: ClassVar[Mapping[str, str]] = {
         "page": "hugetlb_page",

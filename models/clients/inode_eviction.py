@@ -2,7 +2,7 @@
 
 The inodes are a linked list: to take a chunk of them, it is walked under the task's lock (the task's iterator). Each is
 then evicted: its pages are dropped, it leaves hash, lists and the LRU of unused inodes, and is freed. No figures are
-published with ktask; its author names inode teardown as a client to come (ktask RFC v4, cover). So all costs here are
+published with ktask. Its author names inode teardown as a client to come (ktask RFC v4, cover). So all costs here are
 estimates: of the cache misses that an inode takes, at 80 ns each.
 """
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 class InodeEvictionCosts(Costs):
-    """What an inode costs; no figures are published."""
+    """The costs of an inode. No figures are published."""
 
     step: Annotated[
         Time, Field(ge=0, description="to walk over it under the task's lock: an estimate, one miss in the cache")

@@ -1,10 +1,10 @@
 """Java's -XX:+AlwaysPreTouch: the GC's workers touch the heap at its start, in chunks claimed from one counter.
 
 Source: OpenJDK, src/hotspot/share/gc/shared/pretouchTask.cpp (PretouchTask). Threads by number of CPUs and the default
-chunk of 4 MiB were seen with Java 17 on Linux; the rest is recalled: chunks were of 1 GiB up to Java 15 (JDK-8254699),
-and since Java 22 transparent huge pages are populated (JDK-8315923), all else is touched page by page.
+chunk of 4 MiB were seen with Java 17 on Linux. The rest is recalled: chunks were of 1 GiB up to Java 15 (JDK-8254699).
+Since Java 22 transparent huge pages are populated (JDK-8315923), while other pages are touched one by one.
 
-The thread that starts the workers only waits. Here it stands for the first of them. The heap is one task, as of G1; the
+The thread that starts the workers only waits. Here it stands for the first of them. The heap is one task, as in G1. The
 parallel collector touches each of its spaces in turn.
 """
 

@@ -1,6 +1,7 @@
 """A job that only computes, in a tight loop without memory: the test that ktask's priorities were measured with.
 
-Source: ktask_test of ktask RFC v4, 4/13 and 5/13 (integer multiplication to keep CPUs busy; not part of the series).
+Source: ktask_test of ktask RFC v4, 4/13 and 5/13 (integer multiplication to keep CPUs busy, which is not part of the
+series).
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 A huge page is hardly more than its clearing. A base page is far more: it is allocated, charged to its cgroup, put on
 an LRU list and into a page table, which takes longer than to clear it, and two locks limit how many threads can do so:
 
-* the node's zone lock, taken once for the pages of a CPU's own list (batches of 63 since Linux 4.19, recalled);
+* the node's zone lock, taken once for the pages of a CPU's own list (batches of 63 since Linux 4.19, recalled).
 * with faults, the cache line of the lock for reading that each takes: mmap_lock's, or since Linux 6.4 the mapping's
   own, which is one line too. MADV_POPULATE_WRITE (Linux 5.14) takes it once for the whole call.
 
@@ -44,7 +44,7 @@ _AT_ONCE = 128 * MIB  # of pages that the simulation takes from the free ones in
 
 
 class PageFaultCosts(ClearFigures, TakeFigures, FaultFigures, CacheFigures, PoolFigures):
-    """What making memory present costs."""
+    """The costs of making memory present."""
 
 
 class Populated(Client):
@@ -80,7 +80,10 @@ class Populated(Client):
         return machine.base_page_bytes if self.page_size is None else self.page_size
 
     def present_bytes(self, machine: Machine) -> int:
-        """Return what becomes present at once: a page, or a transparent huge one, all that one page table maps."""
+        """Return the memory that becomes present at once: a page, or a transparent huge one.
+
+        A transparent huge page has all memory that one page table maps.
+        """
         return self.kind(machine).present_bytes
 
     def part(self, machine: Machine, size_bytes: int, nid: int | None, free: FromPool) -> Task:
@@ -100,7 +103,7 @@ class Populated(Client):
         return [Caller(self.start_nid(machine, random), steps)]
 
     def bound_nid(self) -> int | None:
-        """Return the node that the memory is bound to; None: it is of the node of the thread that comes first."""
+        """Return the node that the memory is bound to. None means the node of the thread that touches it first."""
         return None
 
     def data_nid(self, machine: Machine) -> int:
@@ -117,7 +120,7 @@ class Populated(Client):
         return kind_of(machine, self.page_size, thp=self.thp, shared=self.share)
 
     def stage(self, machine: Machine) -> Stage:
-        """Return what a byte asks of a machine, by one thread alone: cleared, taken, put into a cache, mapped."""
+        """Return the use of a machine by a byte, by one thread alone: cleared, taken, put into a cache, mapped."""
         costs: PageFaultCosts = self.costs_on(machine)
         kind = self.kind(machine)
         stage = clear(machine.rates, kind, costs, ranges=self.clearing == "ranges")

@@ -1,10 +1,11 @@
 """A pinned pool: memory that many threads touch, and that is then registered with a device, in one call or several.
 
-So do buffers for GPUs (cudaHostRegister), for RDMA (ibv_reg_mr) and for storage in user space start: pages are made
-present by faults or MADV_POPULATE_WRITE, in parallel; then a driver looks each up, pins it and keeps a list of base
-pages, huge or not, by the one thread that calls it. iommufd's map call is one thread as well, and keeps no such list.
-Reports: 8 GiB of base pages took 1.55, 1.09, 1.03 and 0.92 s with 4 to 32 threads; 466 GiB on 240 CPUs 21.3 s in base
-pages and 14.8 s in huge ones. Several calls at once meet at the IOMMU's lock, as registering for RDMA does (ib_umem).
+Buffers for GPUs (cudaHostRegister), for RDMA (ibv_reg_mr) and for storage in user space start in this way. Pages are
+made present by faults or MADV_POPULATE_WRITE, in parallel. Then a driver looks each up, pins it and keeps a list of
+base pages, huge or not, by the one thread that calls it. iommufd's map call is one thread as well, and keeps no such
+list. Reports: 8 GiB of base pages took 1.55, 1.09, 1.03 and 0.92 s with 4 to 32 threads. 466 GiB on 240 CPUs took 21.3
+s in base pages and 14.8 s in huge ones. Several calls at once meet at the IOMMU's lock, as registering for RDMA does
+(ib_umem).
 """
 
 from __future__ import annotations
@@ -29,11 +30,11 @@ if TYPE_CHECKING:
 
 
 class PinnedPoolCosts(PageFaultCosts, PinFigures, RegisterFigures):
-    """What touching and registering cost."""
+    """The costs of touching and registering."""
 
 
 class PinnedPool(Populated):
-    """Touch memory with many threads, then register it; or release it."""
+    """Touch memory with many threads and then register it, or release it."""
 
     client: Annotated[Literal["pinned_pool"], Field(description="any program with buffers that a device reaches")]
     populate: Annotated[

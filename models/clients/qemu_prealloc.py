@@ -2,14 +2,14 @@
 
 Source: QEMU, util/oslib-posix.c (touch_all_pages, get_memset_num_threads) and backends/hostmem.c, as of 7.2 and 9.0.
 Numbers of threads, by option and by -smp, their parts and MADV_POPULATE_WRITE were traced with QEMU 7.2 (Debian 12) on
-a host with 2 CPUs; the rest is recalled:
+a host with 2 CPUs. The rest is recalled:
 
-* MADV_POPULATE_WRITE since 7.0, where the host's kernel has it; before that, and elsewhere, each page is touched;
-* one backend after the other; since 9.0 all at once, with a prealloc-context and MADV_POPULATE_WRITE (`concurrent`);
+* MADV_POPULATE_WRITE since 7.0, where the host's kernel has it. Before that, and elsewhere, each page is touched.
+* One backend after the other. Since 9.0 all at once, with a prealloc-context and MADV_POPULATE_WRITE (`concurrent`).
 * with a prealloc-context (7.2) threads are bound to nodes: here `kernel.helper_node: page`, the nodes of `host_nodes`.
 
-The main thread only waits if there are two threads or more. Here it stands for the first of them, and stays where it
-is: of a backend of another node its part is far, even where the others are bound.
+The main thread only waits if there are two threads or more. Here it stands for the first of them, and stays on its
+node. Its part of another node's backend is far, even where the other threads are bound.
 """
 
 from __future__ import annotations
@@ -121,13 +121,13 @@ class QemuPrealloc(Zoned):
         return works_for(Qemu(smp=smp).for_client("qemu_prealloc"), machine, size_bytes)
 
     def advice_options(self, threads: int, chunk_bytes: int | None, machine: Machine, kernel: Kernel) -> str:  # noqa: ARG002 - no chunks
-        """Return the -object of each backend, with what uses it."""
+        """Return the -object of each backend, with the arguments that use it."""
         bound = kernel.rule("helper_node") == "page"
         n = len(self.zones) if self.zones else self.backends
         return " ".join(self._option(i, threads, machine, bound=bound or bool(self.zones)) for i in range(n))
 
     def _option(self, backend: int, threads: int, machine: Machine, *, bound: bool) -> str:
-        """Return the options for one backend; `bound`: its threads are, to its node."""
+        """Return the options for one backend. With `bound` its threads are bound to its node."""
         nid, page = self._nid(backend), self.unit_bytes(machine)
         kind = "memory-backend-ram"
         parts = [

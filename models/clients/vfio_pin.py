@@ -1,14 +1,14 @@
 """Pinning a guest's memory for a passed-through device: VFIO_IOMMU_MAP_DMA over one range, as one task.
 
 Memory that is not there yet is taken, cleared and mapped as it is pinned, by the same thread. Each state of the code
-was measured (ktask RFC v4, 9/13, and the patches before it: models/published/vfio_pin_xeon_8160.csv; padata RFC of
+was measured (ktask RFC v4, 9/13, and the patches before it, models/published/vfio_pin_xeon_8160.csv, and padata RFC of
 2022):
 
 * ``mmap_sem``: page by page, each looked up under the process's mmap_sem. The count of locked pages (locked_vm) goes up
-  once for each contiguous stretch, under mmap_sem held for writing, which keeps out all who pin;
-* ``atomic``: locked_vm is atomic; what is left is mmap_sem's cache line, fetched for each page;
-* ``batched``: mmap_sem is taken once for a stretch of pages: nothing is left;
-* ``bulk``: Linux 5.12 and later. 512 pages are looked up at once under mmap_lock; locked_vm is counted under mmap_lock
+  once for each contiguous stretch, under mmap_sem held for writing, which keeps out all who pin.
+* ``atomic``: locked_vm is atomic. Only mmap_sem's cache line remains, fetched for each page.
+* ``batched``: mmap_sem is taken once for a stretch of pages. No contention remains.
+* ``bulk``: Linux 5.12 and later. 512 pages are looked up at once under mmap_lock. locked_vm is counted under mmap_lock
   for writing, each time, or in advance for many pages (`locked_vm_batch`, the RFC of 2022).
 """
 
@@ -64,7 +64,7 @@ STATES = (
 
 
 class VfioPinCosts(ClearFigures, TakeFigures, PoolFigures, PinFigures, WakeFigures):
-    """What pinning costs."""
+    """The costs of pinning."""
 
     renamed: ClassVar[Mapping[str, str]] = {
         "rate": "pin_rate",
@@ -119,7 +119,7 @@ class Pinned(Client):
         )
 
     def what(self) -> str:
-        """Return in words how much memory of which node it is, and what fails."""
+        """Return in words how much memory of which node it is, and the step that fails."""
         node = "its own node" if self.memory_node is None else f"node {self.memory_node}"
         failing = "" if self.fail_at is None else f" (the page after {format_size(self.fail_at)} fails)"
         return f"{format_size(self.size)} of {node}{failing}"
@@ -254,7 +254,7 @@ def account(
 ) -> Stage:
     """Return counting locked_vm once for `per_bytes` of a work, which holds mmap_lock for reading for each section.
 
-    While all wait for each other, the memory rests: that counts as traffic, which is what a full memory lacks then.
+    While all wait for each other, the memory rests. That rest counts as traffic, because a full memory loses it then.
     """
     section_s = work.seconds * section_bytes
     sections = per_bytes / section_bytes

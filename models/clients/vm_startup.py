@@ -1,7 +1,7 @@
 """The start of a virtual machine with a passed-through device, as its user waits for it.
 
-The program starts; the guest's memory is allocated and cleared in huge pages (hugetlbfs_fallocate; an assumption); its
-devices are set up; all of the memory is pinned for one of them (vfio_pin); the guest boots. The published times
+The program starts. The guest's memory is allocated and cleared in huge pages (hugetlbfs_fallocate, an assumption). Its
+devices are set up. All of the memory is pinned for one of them (vfio_pin). The guest boots. The published times
 (models/published/vfio_pin_xeon_8160.csv) are of all this but the clearing: with 16 threads 320 GiB are pinned in 4 s,
 sooner than a node's memory can be cleared.
 """
@@ -28,10 +28,10 @@ if TYPE_CHECKING:
 
 
 class VmStartupCosts(Costs):
-    """What a start takes beside the kernel's work on memory.
+    """The costs of a start beside the kernel's work on memory.
 
-    The sum is published: 65 s for 320 GiB with one thread, of which 2.4 s are not pinning (fitted; vfio_pin.before of
-    the Xeon Platinum 8160). A part of that grows with memory; how the rest is divided is an assumption.
+    The sum is published: 65 s for 320 GiB with one thread, of which 2.4 s are not pinning (fitted, vfio_pin.before of
+    the Xeon Platinum 8160). A part of that grows with memory. The division of the rest is an assumption.
     """
 
     program: Annotated[Time, Field(ge=0, description="from the start of the program to its memory; an assumption")] = (
@@ -103,7 +103,7 @@ class VmStartup(Client):
 
 
 def amdahl(steps: Iterable[Step], unit_bytes: int) -> str:
-    """Return in words what share of a job is in its tasks, with one thread and near memory, and Amdahl's limit."""
+    """Return in words the share of a job in its tasks, with one thread and near memory, and Amdahl's limit."""
     alone_s = tasks_s = 0.0
     for step in steps:
         if isinstance(step, Task):

@@ -1,4 +1,4 @@
-"""Other work on the machine, beside the job: what `background` of a scenario may be. The next kind is one new file."""
+"""Other work on the machine, beside the job: the kinds of a scenario's `background`. A new kind is one new file."""
 
 from collections.abc import Mapping
 

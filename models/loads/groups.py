@@ -36,7 +36,7 @@ class Group(BaseModel):
     )
 
     def limit(self, cpu_ids: tuple[int, ...] | None) -> tuple[int, ...] | None:
-        """Return those of some CPUs, by their ids, that its threads may use; None is all."""
+        """Return the CPUs of a list of ids that its threads may use. None is all."""
         if self.cpus is None or cpu_ids is None:
             return self.cpus if cpu_ids is None else cpu_ids
         return tuple(cpu_id for cpu_id in cpu_ids if cpu_id in self.cpus)

@@ -1,6 +1,6 @@
-"""What other work is: threads that compute, use memory, sleep or answer requests beside the job, as data.
+"""Other work as data: threads that compute, use memory, sleep or answer requests beside the job.
 
-A load says what each of its threads does in turn (`LoadStep`s). The simulation runs them; it knows none of the kinds.
+A load lists the steps of each of its threads (`LoadStep`s). The simulation runs them and knows none of the kinds.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Compute:
 
 @dataclass(frozen=True)
 class Move:
-    """An amount of a memory stream; `nid` is the node of the memory, None the thread's own."""
+    """An amount of a memory stream. `nid` is the node of the memory, None the thread's own."""
 
     stream: Stream
     size_bytes: float
@@ -92,7 +92,7 @@ class Load(BaseModel):
         return False
 
     def steps(self, machine: Machine, random: Random) -> list[Iterator[LoadStep]]:
-        """Return what each thread does."""
+        """Return the steps of each thread."""
         raise NotImplementedError
 
     def words(self) -> str:
@@ -106,7 +106,7 @@ class Load(BaseModel):
         return len(machine.cpus if allowed is None else allowed)
 
     def check(self, machine: Machine, group: Group | None) -> Iterator[Finding]:
-        """Find what is impossible on a machine, in its cgroup."""
+        """Find values that are impossible on a machine, in its cgroup."""
         yield from check_cpus(self.cpus, machine)
         most = MOST_THREADS * self.n_cpus(machine, group)
         if most and self.n_threads > most:

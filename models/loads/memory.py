@@ -49,7 +49,7 @@ class MemoryLoad(Load):
         return self.size is not None
 
     def stream(self, machine: Machine) -> Stream:
-        """Return what a byte asks of a machine."""
+        """Return the use of a machine by a byte."""
         return memory_stream(self.load, machine, self.traffic, self.rate)
 
     def steps(self, machine: Machine, random: Random) -> list[Iterator[LoadStep]]:  # noqa: ARG002

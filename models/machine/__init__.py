@@ -1,4 +1,4 @@
-"""What a machine is: nodes, CPUs, links and calibrated rates, and what follows from them alone."""
+"""Machines: nodes, CPUs, links and calibrated rates, and the facts that follow from them alone."""
 
 from models.machine.machine import RECLAIM_DISTANCE, Cpu, Fit, Link, Machine, Node, Power, Rates
 

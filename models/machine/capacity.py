@@ -7,7 +7,7 @@ from typing import Protocol
 
 
 class Curve(Protocol):
-    """How much of a nominal capacity remains; a flat curve leaves all of it at every load."""
+    """The part of a nominal capacity that remains. A flat curve leaves all of it at every load."""
 
     @property
     def is_flat(self) -> bool: ...
@@ -19,9 +19,9 @@ class Curve(Protocol):
 
 @dataclass(frozen=True)
 class CapacityCurve:
-    """The capacity that remains of a nominal capacity C under an offered load D (what the flows would take alone).
+    """The capacity that remains of a nominal capacity C under an offered load D (the sum that the flows take alone).
 
-    * ``knee`` p: ``C_eff = (D**-p + C**-p)**(-1/p)``, a soft knee; ``None`` is the hard minimum (p to infinity).
+    * ``knee`` p: ``C_eff = (D**-p + C**-p)**(-1/p)``, a soft knee. ``None`` is the hard minimum (p to infinity).
       Tested on 25 published single-socket bandwidth curves: p = 6 has 3.25 % mean error, the hard minimum 3.9 %.
     * ``decline``: share of C that is lost for each further C of offered load past saturation (AMD Zen loses a few
       per cent past its peak), never below ``floor`` of C.

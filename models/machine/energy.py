@@ -1,4 +1,4 @@
-"""Energy of a run: what the machine takes at rest, and what busy cores, sockets that are awake and traffic add to it.
+"""Energy of a run: the machine at rest, plus busy cores, sockets that are awake and traffic.
 
     energy = rest x time + core_busy x busy time of cores + thread_busy x busy time of their further threads
              + socket_awake x time in which a socket has a busy core + memory_energy x bytes over the memory buses
@@ -6,9 +6,9 @@
 The form is that of Hofmann, Hager and Fey (ISC 2018, arXiv 1803.01618), in which a chip takes a base power and a power
 for each busy core, with the machine at rest below it. The figures are those of the machine's file (`power`).
 
-Left out: frequency and voltage (a core takes the same power, whatever runs on it and however many others are busy), the
-time and energy of going to sleep and waking up, fans, temperature, and kinds of cores. A core is busy while a thread of
-the job is on it, also while that waits for a lock or for its turn.
+Left out: frequency and voltage (a core takes the same power for any work and any number of busy cores), the time and
+energy of going to sleep and waking up, fans, temperature, and kinds of cores. A core is busy while a thread of the job
+is on it, also while that thread waits for a lock or for its turn.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ class Energy:
 
     @property
     def added_j(self) -> float:
-        """What the run adds to the machine at rest."""
+        """The energy that the run adds to the machine at rest."""
         return self.cores_j + self.threads_j + self.sockets_j + self.memory_j
 
     @property
     def total_j(self) -> float:
-        """What the whole machine takes during the run."""
+        """The energy of the whole machine during the run."""
         return self.rest_j + self.added_j
 
 
@@ -52,7 +52,7 @@ def energy_of(
 ) -> Energy:
     """Return the energy of a run of `time_s` seconds.
 
-    `cpus_s`, `cores_s` and `sockets_s` are the seconds in which a CPU, a core or a socket was busy, by their ids;
+    `cpus_s`, `cores_s` and `sockets_s` are the seconds in which a CPU, a core or a socket was busy, by their ids.
     `moved_bytes` is the traffic of each memory node.
     """
     core_s = math.fsum(cores_s.values())

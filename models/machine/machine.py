@@ -28,7 +28,7 @@ class Cpu:
 
 @dataclass(frozen=True)
 class Node:
-    """One NUMA node; it may have no CPUs or no memory."""
+    """One NUMA node. It may have no CPUs or no memory."""
 
     nid: int
     socket_id: int
@@ -37,7 +37,7 @@ class Node:
 
 @dataclass(frozen=True)
 class Link:
-    """A link between two nodes; each direction carries `rate_bytes_per_s` of payload."""
+    """A link between two nodes. Each direction carries `rate_bytes_per_s` of payload."""
 
     nids: tuple[int, int]
     rate_bytes_per_s: float
@@ -65,7 +65,7 @@ class Rates:
 
 @dataclass(frozen=True)
 class Power:
-    """What a machine takes at rest, and what work adds to that; see models.machine.energy."""
+    """The power of a machine at rest, and the power that work adds (see models.machine.energy)."""
 
     rest_w: float  # the whole machine, with nothing to do
     core_busy_w: float  # for each core with a busy hardware thread
@@ -106,7 +106,7 @@ class Machine:
     family: str | None = None  # of its processors; None: not stated
 
     def _repr_html_(self) -> str:
-        """Return what a machine is for a notebook."""
+        """Return a description of a machine for a notebook."""
         rows = {
             "sockets": len({node.socket_id for node in self.nodes}),
             "nodes": len(self.nodes),
@@ -151,14 +151,14 @@ class Machine:
         return tuple(cpu for cpu in self.cpus if cpu.nid == nid)
 
     def cpus_near(self, nid: int | None) -> tuple[Cpu, ...]:
-        """Return the CPUs of a node; if it has none, of the nearest that has some; of all nodes for None."""
+        """Return the CPUs of a node, or of the nearest node with CPUs if it has none, or of all nodes for None."""
         if nid is None:
             return self.cpus
         own = self.cpus_of(nid)
         return own or self.cpus_of(min(self.cpu_nids, key=lambda other: self.distances[nid, other]))
 
     def hops(self, a: int, b: int) -> int:
-        """Return the number of links between two nodes; 0 for a node and itself."""
+        """Return the number of links between two nodes, which is 0 for a node and itself."""
         return len(self.routes[a, b]) - 1
 
     def remote_factor(self, cpu_nid: int, memory_nid: int) -> float:
@@ -166,11 +166,11 @@ class Machine:
         return self.rates.remote_factors.get(self.distances[cpu_nid, memory_nid], 1.0)
 
     def traffic(self, cpu_nid: int, memory_nids: Sequence[int], traffic: float) -> tuple[tuple[str, float], ...]:
-        """Return what a stream moves through memory and links, for each byte of its work: (name, bytes) pairs.
+        """Return the bytes that a stream moves through memory and links for each byte of its work: (name, bytes) pairs.
 
-        `traffic` is what crosses the memory bus for a byte, spread evenly over the nodes. Names are those of
-        `bandwidths`. Of it, as with clearing (`clear_traffic`), one part is written and goes out over each link of the
-        route, the others were read before and come in. Between nodes without a link nothing limits them.
+        `traffic` is the number of bytes that cross the memory bus for a byte, spread evenly over the nodes. Names are
+        those of `bandwidths`. Of it, as with clearing (`clear_traffic`), one part is written and goes out over each
+        link of the route, the others were read before and come in. Between nodes without a link nothing limits them.
         """
         written = traffic / self.rates.clear_traffic if self.rates.clear_traffic > 1.0 else traffic
         uses: dict[str, float] = {}

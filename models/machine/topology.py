@@ -21,7 +21,7 @@ _LEAST_DIFFERENCE_OF_KINDS = 0.1
 class Topology:
     """CPUs, nodes and distances of a machine, without any rate.
 
-    `remarks` say what the source does not tell, and what was taken in its place.
+    `remarks` list the facts that the source lacks, and the values taken instead.
     """
 
     title: str
@@ -58,8 +58,8 @@ class FoundCpu:
 def number_cpus(found: Mapping[int, FoundCpu]) -> tuple[Cpu, ...]:
     """Return CPUs by their numbers, with cores and caches numbered by node and then by their first CPU.
 
-    The hardware threads of a core are on one node, behind one cache and equally fast: what a source tells of the first
-    of them holds for all. Threads that a source puts on several nodes are of several cores.
+    The hardware threads of a core are on one node, behind one cache and equally fast. The facts that a source gives for
+    the first of them hold for all. Threads that a source puts on several nodes are of several cores.
     """
     order = sorted(found, key=lambda cpu_id: (found[cpu_id].nid, cpu_id))
     cores: dict[object, tuple[int, FoundCpu]] = {}  # its number, and its first CPU
@@ -91,9 +91,10 @@ def layout(cpus: Iterable[Cpu]) -> dict[int, tuple[int, float, frozenset[int], f
 def distances_of(
     nids: Sequence[int], told: Mapping[tuple[int, int], int]
 ) -> tuple[dict[tuple[int, int], int], tuple[str, ...]]:
-    """Return a distance for each pair of nodes, and remarks where it is not what the source told.
+    """Return a distance for each pair of nodes, and remarks where it differs from the source.
 
-    What firmware tells may be missing or impossible: another value than 10 for a node itself, 10 or 255 for others.
+    The firmware's distances may be missing or impossible: another value than 10 for a node itself, 10 or 255 for
+    others.
     """
     distances: dict[tuple[int, int], int] = {}
     missing, changed, mirrored = [], [], []
@@ -162,7 +163,7 @@ def speeds_of(ratings: Mapping[int, float], *, by_kind: bool) -> dict[int, float
 
 
 def title_of(model_name: str | None, nodes: Collection[Node], n_cpus: int) -> str:
-    """Return one line that says what a machine is."""
+    """Return one line that describes a machine."""
     n_sockets = len({node.socket_id for node in nodes})
     memory = format_size(sum(node.memory_bytes for node in nodes))
     model = " ".join((model_name or "unknown processor").split())

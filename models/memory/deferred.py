@@ -1,4 +1,4 @@
-"""Which struct pages are initialised late in boot, by many threads: what is left over by what boot needs first.
+"""The struct pages that are initialised late in boot, by many threads: those that boot doesn't need first.
 
 Source: mm/mm_init.c and mm/page_alloc.c of Linux 5.8 to 7.3 (defer_init, deferred_init_memmap and
 deferred_init_mem_pfn_range_in_zone), and boots of those kernels that were traced (tests/kernels).
@@ -34,7 +34,7 @@ def whole_pages(start_byte: int, end_byte: int) -> Span:
 
 
 def highest_zone(memory: Iterable[Span]) -> tuple[Span, ...]:
-    """Return what of a node's memory is in its highest zone: only that is deferred.
+    """Return the memory of a node that is in its highest zone. Only that memory is deferred.
 
     >>> highest_zone([Span(0x100, 0x80000), Span(0x100000, 0x140000)])
     (Span(start=1048576, end=1310720),)
@@ -45,7 +45,7 @@ def highest_zone(memory: Iterable[Span]) -> tuple[Span, ...]:
 
 
 def first_deferred(memory: Iterable[Span]) -> int | None:
-    """Return the first page of a node whose initialisation is deferred; None if none is.
+    """Return the first page of a node whose initialisation is deferred, or None if there is none.
 
     It is the first page at a multiple of a section behind a whole section's pages of the zone. Boot takes more sections
     one by one where it needs them.
@@ -65,11 +65,11 @@ def first_deferred(memory: Iterable[Span]) -> int | None:
 def deferred_jobs(
     memory: Sequence[Span], reserved: Iterable[Span] = (), *, by_zone: bool, boot_sections: int = 0
 ) -> tuple[Span, ...]:
-    """Return the jobs in which a node's deferred pages are initialised, in order; each ends at a section's end.
+    """Return the jobs in which a node's deferred pages are initialised, in order. Each ends at a section's end.
 
-    Parameters: `memory` of the node; what boot has `reserved` of it; `by_zone`: one job for all (since Linux 6.18),
-    else one for each stretch of free memory, up to the end of its last section; `boot_sections`: so many sections that
-    boot needed beside the first.
+    `memory` is the node's, and `reserved` the part of it that boot has reserved. `by_zone` has one job for all (since
+    Linux 6.18), else there is one for each stretch of free memory, up to the end of its last section. `boot_sections`
+    is the number of sections that boot needed beside the first.
 
     >>> deferred_jobs([Span(0x140000, 0x200000)], by_zone=True)
     (Span(start=1343488, end=2097152),)
@@ -90,7 +90,7 @@ def deferred_jobs(
 
 
 def free_spans(memory: Iterable[Span], reserved: Iterable[Span]) -> Iterator[Span]:
-    """Yield what is left of memory without what is reserved, ascending.
+    """Yield the spans of memory that are not reserved, ascending.
 
     >>> [(span.start, span.end) for span in free_spans([Span(0, 9)], [Span(2, 4), Span(3, 5)])]
     [(0, 2), (5, 9)]

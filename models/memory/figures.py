@@ -1,8 +1,8 @@
-"""The figures of a page's life: what each stage costs a page, once for all clients.
+"""The figures of a page's life: the cost of each stage for a page, once for all clients.
 
-A figure belongs to a stage and a kind of page. A client has those of the stages that its phases go through, by
-inheritance; a machine file has its own values under `pages:`, each once; a scenario may have others (`task.costs`).
-Where nobody says anything, the value here holds: a prior, known within the factor e^width.
+A figure belongs to a stage and a kind of page. A client inherits the figures of the stages that its phases go through.
+A machine file has its own values under `pages:`, each once. A scenario may have others (`task.costs`). Where neither
+gives a value, the value here holds: a prior, known within the factor e^width.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ def _prior(width: float) -> dict[str, Any]:
 
 
 class Costs(BaseModel):
-    """What a client costs on a machine. Each field's description has the source of its value.
+    """The costs of a client on a machine. Each field's description has the source of its value.
 
-    The file of a machine may have other values (`pages:`, and `clients:` for what is no page's), and so may a scenario
-    (`task.costs`). `renamed` has the names of before, and what to write instead.
+    The file of a machine may have other values (`pages:`, and `clients:` for figures that don't belong to a page), and
+    so may a scenario (`task.costs`). `renamed` maps old names to the names to write instead.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, defer_build=True)
@@ -34,7 +34,7 @@ class Costs(BaseModel):
 
 
 class LineFigures(Costs):
-    """A cache line that several CPUs write: of a lock that is taken for reading, or of what another lock protects."""
+    """A cache line that several CPUs write: of a lock taken for reading, or of data that another lock protects."""
 
     line_hold: Annotated[
         Time, Field(ge=0, description="to take a lock for reading and give it back, its line at hand; an estimate")
@@ -86,7 +86,7 @@ class ClearFigures(Costs):
 
 
 class TakeFigures(Costs):
-    """What it takes to allocate a page and to map it, beside its clearing."""
+    """The costs of allocating a page and mapping it, beside its clearing."""
 
     base_page: Annotated[
         Time,
@@ -110,7 +110,7 @@ class TakeFigures(Costs):
 
 
 class FaultFigures(LineFigures):
-    """What a page fault takes beside the page."""
+    """The costs of a page fault beside the page."""
 
     vma_transfer: Annotated[
         Time,
@@ -153,7 +153,7 @@ class FaultFigures(LineFigures):
 
 
 class CacheFigures(Costs):
-    """What a base page of shared memory takes more than a private one: its place in the tree of the page cache."""
+    """The extra costs of a base page of shared memory over a private one: its place in the page cache's tree."""
 
     shared_page: Annotated[
         Time,
@@ -185,7 +185,7 @@ class CacheFigures(Costs):
 
 
 class PoolFigures(Costs):
-    """What a page of the hugetlb pool takes beside its clearing."""
+    """The costs of a page of the hugetlb pool beside its clearing."""
 
     hugetlb_page: Annotated[
         Time,
@@ -207,7 +207,7 @@ class PoolFigures(Costs):
 
 
 class WakeFigures(Costs):
-    """What a lock that is handed to a waiter who sleeps takes: a writer among readers (locked_vm under mmap_lock)."""
+    """The costs of handing a lock to a waiter who sleeps: a writer among readers (locked_vm under mmap_lock)."""
 
     wake: Annotated[
         Time,
@@ -238,7 +238,7 @@ class WakeFigures(Costs):
 
 
 class PinFigures(LineFigures):
-    """What pinning a page that is there takes, with its entry in the IOMMU's tables."""
+    """The costs of pinning a page that is present, with its entry in the IOMMU's tables."""
 
     pin_rate: Annotated[
         Rate,
@@ -276,7 +276,7 @@ class PinFigures(LineFigures):
 
 
 class RegisterFigures(LineFigures):
-    """What registering memory that is there with a device takes: pinning, and the device's lists and mappings."""
+    """The costs of registering present memory with a device: pinning, and the device's lists and mappings."""
 
     register_rate: Annotated[
         Rate,
@@ -315,7 +315,7 @@ class RegisterFigures(LineFigures):
 
 
 class InitFigures(Costs):
-    """What initialising struct pages at boot takes, and freeing their pages to the buddy allocator by blocks."""
+    """The costs of initialising struct pages at boot, and of freeing their pages to the buddy allocator by blocks."""
 
     init_rate: Annotated[
         Rate,
@@ -348,7 +348,7 @@ class InitFigures(Costs):
 
 
 class BootFigures(Costs):
-    """What setting huge pages aside at boot takes."""
+    """The costs of setting huge pages aside at boot."""
 
     boot_before: Annotated[
         Time,
@@ -385,7 +385,7 @@ class BootFigures(Costs):
 
 
 class UndoFigures(Costs):
-    """What unmapping pages and freeing them takes."""
+    """The costs of unmapping pages and freeing them."""
 
     zap_rate: Annotated[
         Rate,

@@ -2,8 +2,8 @@
 
 Threads that work, take a lock, and work again form a closed queue. The chain of Boyd-Wickizer, Kaashoek, Morris and
 Zeldovich ("Non-scalable locks are dangerous", Linux Symposium 2012) gives the wait of n threads at one lock: with k of
-them at the lock, it is passed on after the holder's section and what the hand-over costs. Several locks of one client
-are solved together: each sees the waits for the others as time away.
+them at the lock, it is passed on after the holder's section and the hand-over. Several locks of one client are solved
+together: each sees the waits for the others as time away.
 """
 
 from __future__ import annotations
@@ -20,10 +20,11 @@ _EPSILON = 1e-10
 class Handover:
     """How a lock that readers hold for `section_s` comes to a writer, and back to them.
 
-    Who waits for longer than the kernel lets it spin (`spins`: 25 us, rwsem_rspin_threshold of Linux 5.4) sleeps, and
-    is woken: in `wake_s`, and `deep_s` more where its CPU has idled so long that it left its deepest state. Whether it
-    has is told by what all threads read in a round, from `deep_after_s` on, and fully so at 2.6 times that: a rule of
-    thumb, which MODEL.md tells the evidence for. Who spins fetches the lock's line, as do all others: twice each.
+    A waiter spins for at most `spins` (25 us, rwsem_rspin_threshold of Linux 5.4), then sleeps until it is woken. The
+    wake-up takes `wake_s`, and `deep_s` more where its CPU has idled so long that it left its deepest state. The share
+    of such CPUs follows from the time that all threads read in a round. It begins at `deep_after_s` and is full at 2.6
+    times that. This is a rule of thumb, and MODEL.md has the evidence. A waiter that spins fetches the lock's line, as
+    do all others: twice each.
     """
 
     section_s: float
@@ -59,12 +60,13 @@ SPINS_S = 25e-6  # for which a writer spins at a lock that readers hold (Linux 5
 class Lock:
     """One lock as a client takes it, once for each `per_bytes` of its work. Times are for one such section.
 
-    * ``hold_s``: the section, with the lock's cache line at hand; part of what the work takes alone.
-    * ``transfer_s``: more if another CPU has held it before: the line, and what it protects, has to be fetched.
+    * ``hold_s``: the section, with the lock's cache line at hand. It is part of the time that the work takes alone.
+    * ``transfer_s``: more if another CPU has held it before: the line, and the data that it protects, have to be
+      fetched.
     * ``handover_s``: more if somebody waits: to a spinning waiter a second transfer, to a sleeping one its wake-up.
     * ``stall_s``: the time for which each section keeps all others out who use the same thing otherwise (a writer among
       the readers of a reader-writer lock: their leaving, its section, their coming back).
-    * ``handover``: what each section keeps others out for, where that depends on how many they are.
+    * ``handover``: the time for which each section keeps others out, where that depends on their number.
     * ``scope``: one lock for the whole job (a process's mmap_sem), or one for each memory node (a zone's lock).
     """
 
@@ -78,7 +80,7 @@ class Lock:
     handover: Handover | None = None
 
     def relative(self, rate_bytes_per_s: float) -> _Share:
-        """Return the lock's times as shares of what a section and the work up to the next one take alone."""
+        """Return the lock's times as shares of the time that a section and the work up to the next one take alone."""
         cycle_s = self.per_bytes / rate_bytes_per_s
         return _Share(
             self.hold_s / cycle_s,
@@ -111,8 +113,8 @@ class _Share:
 class LockCurve:
     """The capacity of locks as a resource of the contention engine: the time for which they are held, at most.
 
-    A stream offers the time for which it would hold them alone; the curve returns what is left of that sum when all
-    wait for each other. `shares` are relative to the cycle of one thread; `held` is their sum of holds.
+    A stream offers the time for which it would hold them alone. The curve returns the part of that sum that is left
+    when all wait for each other. `shares` are relative to the cycle of one thread. `held` is their sum of holds.
     """
 
     shares: tuple[_Share, ...]
@@ -142,7 +144,7 @@ def lock_curve(locks: tuple[Lock, ...], rate_bytes_per_s: float) -> LockCurve:
 
 @lru_cache(maxsize=4096)
 def waits(shares: tuple[_Share, ...], threads: int, cycle: float) -> float:
-    """Return how much longer a cycle takes with so many threads than alone; both relative to a cycle with near memory.
+    """Return the cycle with this many threads over the cycle alone, both relative to a cycle with near memory.
 
     `cycle` is the time of a cycle without waits: 1, or more where memory is far.
     """

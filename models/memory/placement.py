@@ -19,7 +19,7 @@ class Memory(Protocol):
 
 
 class OfEntry:
-    """The node of the task's entry; where it has none, that of the worker."""
+    """The node of the task's entry, or the worker's node where the entry has none."""
 
     def pieces(self, entry_nid: int | None, cpu_nid: int, size: int) -> Iterator[tuple[tuple[int, ...], int]]:
         yield (cpu_nid if entry_nid is None else entry_nid,), size
@@ -41,7 +41,7 @@ class FromPool:
 
 @dataclass(frozen=True)
 class Spread:
-    """These nodes in turn, page by page; or the one, wherever helpers are queued."""
+    """These nodes in turn, page by page, or the one node, wherever helpers are queued."""
 
     nids: tuple[int, ...]
 

@@ -29,7 +29,7 @@ def spread_pool(machine: Machine, n_pages: int, page_bytes: int) -> dict[int, in
 
 
 def free_pages(machine: Machine, page_bytes: int, pool_bytes: int | None) -> PagePool:
-    """Return a pool of so many bytes, none of it taken yet; None is all memory of every node.
+    """Return a pool of this many bytes, none of it taken yet. None is all memory of every node.
 
     Raises ValueError if the machine has too little memory.
     """
@@ -57,7 +57,7 @@ class PagePool:
         raise MemoryError("no page is free on any node")
 
     def take_some(self, nid: int, most: int) -> tuple[int, int]:
-        """Take up to `most` pages of one node for a thread on node `nid`; return (their node, how many).
+        """Take up to `most` pages of one node for a thread on node `nid`, and return (their node, how many).
 
         Raises MemoryError if none is left.
         """

@@ -1,8 +1,8 @@
 """The stages of a page's life: taken, cleared, mapped, put into a page cache, pinned, initialised, freed.
 
-A stage is what one byte of it asks of a machine: seconds of a thread alone, of which some are spent on memory; bytes
-over the memory bus; locks. Stages of one phase add up: `clear(...) + take(...) + pin(...)` is what a byte asks that is
-cleared, taken and pinned by the same thread. The figures are those of models.memory.figures.
+A stage is the use of a machine by one byte of it: seconds of a thread alone, of which some are spent on memory, bytes
+over the memory bus, and locks. Stages of one phase add up: `clear(...) + take(...) + pin(...)` is the use by a byte
+that the same thread clears, takes and pins. The figures are those of models.memory.figures.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ LATENCY = 3.2
 
 @dataclass(frozen=True)
 class Stage:
-    """What a byte asks of a machine. `memory_s` is the part of `seconds` that takes longer where memory is far."""
+    """The use of a machine by a byte. `memory_s` is the part of `seconds` that takes longer where memory is far."""
 
     seconds: float
     memory_s: float = 0.0
@@ -60,9 +60,9 @@ class Stage:
 
 @dataclass(frozen=True)
 class Kind:
-    """What kind of memory it is: its page, what becomes present at once, whose it is.
+    """The kind of memory: its page, the bytes that become present at once, and its owner.
 
-    `page_bytes` is the page of the mapping; `present_bytes` more if base pages come as transparent huge ones.
+    `page_bytes` is the page of the mapping. `present_bytes` is more if base pages come as transparent huge ones.
     """
 
     base_bytes: int
@@ -87,7 +87,7 @@ class Kind:
 
 
 def kind_of(machine: Machine, page_bytes: int | None = None, *, thp: bool = False, shared: bool = False) -> Kind:
-    """Return the kind of memory with such pages (None: base pages); a table is a page, and an entry of it 8 bytes."""
+    """Return the kind of memory with such pages (None: base pages). A table is a page, and its entries have 8 bytes."""
     base = machine.base_page_bytes
     page = base if page_bytes is None else page_bytes
     return Kind(base, page, base * (base // TABLE_ENTRY) if thp else page, shared)
@@ -140,7 +140,7 @@ def take_pool(figures: PoolFigures, machine: Machine, page_bytes: int, clear_s: 
 
 
 def line(figures: LineFigures, per_bytes: float, name: str = "mmap_lock line", handover_s: float | None = None) -> Lock:
-    """Return a lock that is taken for reading, once for so many bytes: what is contended is its cache line."""
+    """Return a lock that is taken for reading, once for this many bytes. Its cache line is contended."""
     handover = figures.line_handover if handover_s is None else handover_s
     return Lock(name, per_bytes, figures.line_hold, figures.line_transfer, handover)
 
@@ -199,7 +199,10 @@ def zap(figures: UndoFigures, base_bytes: int) -> Stage:
 
 
 def free(figures: UndoFigures, base_bytes: int, *, elsewhere: bool = False) -> Stage:
-    """Return giving base pages back by batches, each under the zone's lock; `elsewhere`: another CPU zapped them."""
+    """Return giving base pages back by batches, each under the zone's lock.
+
+    With `elsewhere` another CPU zapped them.
+    """
     zone = Lock(
         "zone", FREE_BATCH * base_bytes, figures.free_hold, figures.free_transfer, figures.free_handover, scope="node"
     )

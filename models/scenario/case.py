@@ -1,4 +1,4 @@
-"""Cases: one combination of a scenario's values each, which is what is simulated."""
+"""Cases: one combination of a scenario's values each, to be simulated."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def _first(_count: int) -> int:
 
 @dataclass(frozen=True)
 class Case:
-    """One combination of a scenario's values: what is run `replications` times."""
+    """One combination of a scenario's values, to be run `replications` times."""
 
     machine: Machine
     task: Client
@@ -37,20 +37,20 @@ class Case:
     choices: Mapping[str, Any] = field(default_factory=dict)  # path -> value, of what differs between cases
 
     def policy(self, pick: Callable[[int], int]) -> Policy:
-        """Return the policy of a run; `pick(n)` returns a random number in [0, n)."""
+        """Return the policy of a run. `pick(n)` returns a random number in [0, n)."""
         quota = None if self.task.group is None else self.groups[self.task.group].quota
         unit_bytes = self.task.unit_bytes(self.machine)
         return Policy(self.kernel, self.machine, pick, self.rules, unit_bytes, self.caller_cpu_ids, quota)
 
     @property
     def caller_cpu_ids(self) -> tuple[int, ...] | None:
-        """The ids of the CPUs that the calling thread may use, those of its cgroup; None for all."""
+        """Return the ids of the CPUs that the calling thread may use, those of its cgroup. None is all."""
         own = self.task.cpus
         return own if self.task.group is None else self.groups[self.task.group].limit(own)
 
     @property
     def clearing(self) -> ClearGigantic:
-        """The task as one that clears pages, which is what a host can be measured by. Raises TypeError for others."""
+        """Return the task as one that clears pages, which a host can measure. Raises TypeError for others."""
         if not isinstance(self.task, ClearGigantic):
             raise TypeError(f"client {self.task.client} clears no pages")
         return self.task
@@ -82,12 +82,12 @@ class Case:
 
     @property
     def threads_allowed(self) -> int:
-        """How many threads a task may have: max_threads, or what the policy takes where a scenario says nothing."""
+        """Return how many threads a task may have: max_threads, or the policy's number if the scenario gives none."""
         return self.kernel.max_threads or self.n_works
 
     @property
     def limit(self) -> str:
-        """What keeps the first task from having as many works as are allowed, in words; '' if nothing does."""
+        """Return in words why the first task has fewer works than are allowed, or '' if it has as many."""
         if self.n_works >= self.threads_allowed:
             return ""
         return self.policy(_first).limit(self._task_size, self.task.data_nid(self.machine))

@@ -1,4 +1,4 @@
-"""What is wrong with a scenario: its lists, values that don't go together, options that nothing uses."""
+"""The checks of a scenario: its lists, values that don't go together, options without effect."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def find_doubles(document: Located, name: str, path: KeyPath = ()) -> Iterator[P
 def check_case(
     file: ScenarioFile, machine: Machine, background: Mapping[str, Load], groups: Mapping[str, Group], check: Checker
 ) -> None:
-    """Find what is impossible in one case: values that are fine alone and wrong together."""
+    """Find values of one case that are fine alone and wrong together."""
     for name, load in background.items():
         check.add(("background", name), load.check(machine, groups.get(load.group or "")))
         _check_group(load.group, load.cpus, groups, check, ("background", name))
@@ -131,7 +131,7 @@ def _check_caller_node(task: Client, machine: Machine, groups: Mapping[str, Grou
 def _check_group(
     wanted: str | None, cpus: Sequence[int] | None, groups: Mapping[str, Group], check: Checker, at: KeyPath
 ) -> None:
-    """Find a group that there is not, or one that may use none of the CPUs of who is in it."""
+    """Find a group that doesn't exist, or one that may use none of the CPUs of its members."""
     if wanted is None or (wanted not in groups and check.has(("groups", wanted))):
         return  # none, or one in which something is wrong
     if wanted not in groups:

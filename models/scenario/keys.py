@@ -60,7 +60,7 @@ class ScenarioFile(BaseModel):
 
 @cache
 def scenario_model(client: str | None, version: str | None) -> type[ScenarioFile]:
-    """Return the model of a scenario file with this client and kernel version; for unknown ones, one that says so."""
+    """Return the model of a scenario file with this client and kernel version, or one that refuses unknown names."""
     task = CLIENTS.get(client or "") or _one_of(Client, "client", CLIENTS)
     kernel = VERSIONS.get(version or "") or _one_of(Kernel, "version", VERSIONS)
     return _scenario_model(task, kernel)
@@ -75,7 +75,7 @@ def _scenario_model(task: Any, kernel: Any) -> type[ScenarioFile]:
 
 
 def _one_of(base: type[BaseModel], key: str, names: Iterable[str]) -> type[BaseModel]:
-    """Return what stands for a part whose `key` is missing or unknown: only that is found wrong with it."""
+    """Return a stand-in for a part whose `key` is missing or unknown. Only that key is found wrong with it."""
     words: Any = Literal[tuple(names)]
     free = type("_Free", (base,), {"model_config": ConfigDict(extra="allow"), "__module__": __name__})
     field: Any = (Annotated[words, Field(description=base.model_fields[key].description)], ...)
@@ -83,7 +83,7 @@ def _one_of(base: type[BaseModel], key: str, names: Iterable[str]) -> type[BaseM
 
 
 def read_loads(document: Located, check: Checker) -> dict[str, Load]:
-    """Return the other work of a document by name, as far as it can be read; `check` gets what is wrong."""
+    """Return the other work of a document by name, as far as it can be read. `check` gets the problems."""
     kind = document.mapping("background").get("load")
     if kind is not None and not isinstance(kind.value, dict):
         message = (

@@ -1,4 +1,4 @@
-"""Scenarios: YAML files that say what is simulated. A list in place of a value spans several cases."""
+"""Scenarios: YAML files for simulations. A list in place of a value spans several cases."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ class Scenario:
     def with_worker_costs(self) -> Scenario:
         """Return the scenario with the costs of the real backend's threads, where the machine's file has them.
 
-        So it simulates what `real.run` does, and not what a kernel would.
+        So it simulates the threads of `real.run`, and not those of a kernel.
         """
         return replace(
             self,
@@ -97,9 +97,9 @@ def load_scenario(path: str | Path) -> Scenario:
 
 
 def build_scenario(document: Located, path: Path, *, machine: Machine | None = None) -> Scenario:
-    """Make a scenario of a document; machine files and tables are looked up beside `path`. Raises InputError.
+    """Make a scenario of a document. Machine files and tables are looked up beside `path`. Raises InputError.
 
-    With `machine`, that is the one that the document names.
+    `machine`, if given, is the machine that the document names.
     """
     name = str(path)
     check_shape(document, name)
@@ -150,7 +150,7 @@ def build_scenario(document: Located, path: Path, *, machine: Machine | None = N
 
 
 def _despite(document: Located, name: str) -> ScenarioFile | None:
-    """Return a document of which only keys of its top are missing, so that what else is wrong can be found."""
+    """Return a document that lacks only keys at its top, so that its other problems can be found."""
     missing: dict[str, Any] = {key: "?" for key in ("title", "machine") if key not in document.value}
     if "kernel" not in document.value:
         missing["kernel"] = {"version": DEFAULT_VERSION}
@@ -216,7 +216,7 @@ def _model_of(document: Located) -> type[ScenarioFile]:
 
 
 def _with_choices(cases: Sequence[Case], values: Sequence[Mapping[str, Any]]) -> tuple[Case, ...]:
-    """Return the cases with what differs between them, of the values (by path) that each was made of."""
+    """Return the cases with the values (by path) of each that differ between them."""
     varying = [at for at in dict.fromkeys(itertools.chain(*values)) if len({each.get(at) for each in values}) > 1]
     return tuple(
         replace(case, choices={at: each.get(at) for at in varying}) for case, each in zip(cases, values, strict=True)
