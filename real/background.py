@@ -20,7 +20,7 @@ KINDS = ("spin", "clear", "read", "copy")  # of models.loads, that a host runs f
 
 
 class Background:
-    """Load on CPUs, in the blocks of `running`; paused in between. Each thread of it is a process."""
+    """Load on CPUs, in the blocks of `running` and paused in between. Each thread of it is a process."""
 
     def __init__(self, load: str, cpus: Sequence[int], nice: int, method: Method) -> None:
         self._commands = [
@@ -91,7 +91,7 @@ def memory_cpus(case: Case) -> list[int]:
 
 
 def check_background(case: Case, refuse: Callable[[str, str, str], None]) -> None:
-    """Find what of a case's background a host can't do: refuse(path, what was found, what is allowed)."""
+    """Find the parts of a case's background that a host can't do: refuse(path, found, allowed)."""
     for name, load in case.background.items():
         at = f"background.{name}"
         if load.load not in KINDS:

@@ -65,7 +65,7 @@ def plan(
     """Find out whether and how this host can run a scenario in place of the scenario's machine.
 
     Args:
-        scenario: What to run. Its client clears pages.
+        scenario: The scenario to run. Its client clears pages.
         machine: This host, if it was read from a file; None asks the system.
         method: The name of the method of clearing; None takes the best.
         share: The largest share of the available memory that may be used, 0 to 1.
@@ -75,9 +75,9 @@ def plan(
         The plan, for `run`. Nothing is done to the host yet.
 
     Raises:
-        InputError: The host can't run a case; the message says what to change.
+        InputError: The host can't run a case. The message names the change to make.
         NotEnoughMemoryError: The memory is too small.
-        NoMethodError: No method works; the message has the reason for each.
+        NoMethodError: No method works. The message has the reason for each.
 
     Example:
         >>> import sim
@@ -129,13 +129,13 @@ def run(
 
     Args:
         ready: The plan (`plan`).
-        traces: Whether replication 0 of each case keeps who did what when.
-        seconds: No replication begins after this time, if there are enough; None has no limit.
+        traces: Whether replication 0 of each case keeps its trace.
+        seconds: No replication begins after this time, if there are enough. None has no limit.
         on_done: Called after each run.
 
     Returns:
         The tables that `sim.run` gives, with more columns (method, unstable ...). `results.host` has the state of the
-        host before and after, and what may have disturbed the runs.
+        host before and after, and the possible disturbances of the runs.
 
     Raises:
         MemoryError: Clearing failed for want of memory.
@@ -234,7 +234,7 @@ def own_cpu_s() -> float:
 
 
 def _bytes_by_nid(cases: Sequence[Case]) -> dict[int | None, int]:
-    """Return the most that a run may take from each node, wherever its caller goes; nothing if there is one node."""
+    """Return the most that a run may take from each node, wherever its caller goes. Empty if there is one node."""
     found: Counter[int | None] = Counter()
     for case in cases if len(cases[0].machine.nids) > 1 else ():
         task, machine = case.clearing, case.machine
@@ -260,7 +260,7 @@ def _most_works(case: Case) -> int:
 
 
 def _check_case(case: Case, machine: Machine, check: Checker) -> None:
-    """Find what of a case can't be done here."""
+    """Find the parts of a case that can't be done here."""
 
     def refuse(path: str, found: str, allowed: str) -> None:
         line, column = case.document.place(tuple(path.split(".")))

@@ -78,7 +78,7 @@ def host_machine(name: str | None = None) -> Machine:
     """Return this host as a machine whose rates are not measured yet.
 
     Args:
-        name: The name of the machine; None takes the host's own.
+        name: The name of the machine. None takes the host's own.
 
     Returns:
         The machine. Its sources say that its rates are guesses.
@@ -95,7 +95,7 @@ def host_machine(name: str | None = None) -> Machine:
 
 
 def describe_host(topology: Topology) -> str:
-    """Return in words what may be done on this host: its memory, its permissions, its methods and what they lack.
+    """Describe this host in words: its memory, its permissions, its methods and the needs of each.
 
     Args:
         topology: The host's topology (`host_topology`).

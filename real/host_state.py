@@ -1,4 +1,4 @@
-"""What can move a measurement on this host: facts taken before and after it, and what happened in between."""
+"""The state of this host around a measurement: facts before and after it, and events in between."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _CAP_IPC_LOCK, _CAP_SYS_ADMIN, _CAP_SYS_NICE, _CAP_PERFMON = 14, 21, 23, 38  # i
 
 @dataclass(frozen=True)
 class CpuTicks:
-    """What a CPU has done since boot, in ticks (see `HostState.ticks_per_s`). Idle has the waits for disks in it."""
+    """The ticks of a CPU since boot, by kind (see `HostState.ticks_per_s`). Idle has the waits for disks in it."""
 
     cpu_id: int
     idle_ticks: int
@@ -44,7 +44,7 @@ class CpuTicks:
 
     @property
     def busy_ticks(self) -> int:
-        """What programs and interrupts here have used."""
+        """The CPU time of programs and interrupts."""
         return self.total_ticks - self.idle_ticks - self.steal_ticks
 
 
@@ -86,7 +86,7 @@ class HostState:
 
 
 def read_host_state(page_sizes: Sequence[int] | None = None, *, root: Path = HOST) -> HostState:
-    """Return the state of the host; of the pools for `page_sizes` in bytes, by default for all that there are.
+    """Return the state of the host, with its pools for `page_sizes` in bytes (by default all pools).
 
     Raises OSError where there is no /proc, and ValueError for a page size that the host doesn't have.
     """
@@ -135,9 +135,9 @@ def as_data(state: HostState) -> dict[str, Any]:
 
 
 def what_changed(before: HostState, after: HostState, *, own_cpu_s: float | None = None) -> tuple[str, ...]:
-    """Return why a measurement between two states may be unstable, a sentence each; none if nothing is known.
+    """Return the reasons why a measurement between two states may be unstable, a sentence each.
 
-    `own_cpu_s` is the CPU time of the measurement itself; without it, other processes are not looked for.
+    `own_cpu_s` is the CPU time of the measurement itself. Without it, other processes are not looked for.
     """
     if after.uptime_s < before.uptime_s or after.kernel_release != before.kernel_release:
         return ("the host was started anew in between",)
@@ -161,7 +161,7 @@ def what_changed(before: HostState, after: HostState, *, own_cpu_s: float | None
 
 
 def permitted(*, root: Path = HOST) -> dict[str, str]:
-    """Return what this process may do here: 'yes' or 'no', why, and what root would add. Raises OSError."""
+    """Return the permissions of this process: 'yes' or 'no', why, and the gain from root. Raises OSError."""
     capabilities = int(read_fields(root / "proc/self/status")["CapEff"], 16)
 
     def can(capability: int) -> bool:
@@ -283,7 +283,7 @@ def _locking_permission(capable: bool, root: Path) -> str:
 
 
 def _cpu_ticks(root: Path) -> tuple[CpuTicks, ...]:
-    """Return the counters of each online CPU. Fields: proc_stat(5); guest time is in user time already."""
+    """Return the counters of each online CPU. Fields are those of proc_stat(5). User time includes guest time."""
     found = []
     for line in (root / "proc/stat").read_text().splitlines():
         if match := re.match(r"cpu(\d+) (.*)", line):

@@ -1,7 +1,7 @@
-"""Growing a pool of huge pages for the time of a run, and giving everything back whatever ends the run.
+"""Growing a pool of huge pages for the time of a run, and giving everything back however the run ends.
 
 Three things give the pages back, each if the one before can't: the end of the `with` block (also by an exception or a
-signal); a guard process, which sees the run end even by SIGKILL; and `restore_leftovers`, from the record on disk. The
+signal), a guard process, which sees the run end even by SIGKILL, and `restore_leftovers`, from the record on disk. The
 record is written before the pool is changed and removed after it was restored, so it is all that the other two need.
 """
 
@@ -43,16 +43,16 @@ guard(*sys.argv[3:])
 
 
 class PoolError(RuntimeError):
-    """The pool can't be grown or restored; the message says what was possible and what to do."""
+    """The pool can't be grown or restored. The message says why and names the next step."""
 
 
 @dataclass(frozen=True)
 class _Record:
-    """What a run has done to a pool, as it stands on disk. `pages` belongs to the phase, for each place (nid or None).
+    """The record on disk of a run's changes to a pool. `pages` belongs to the phase, for each place (nid or None).
 
     growing: the persistent pages before, of which up to `n_planned` more may be ours by now.
     grown: the pages that we added.
-    leaving: the persistent pages that are left when we are gone; doing it twice does no harm.
+    leaving: the persistent pages that are left when we are gone. Doing it twice does no harm.
     """
 
     boot_id: str
@@ -68,12 +68,12 @@ class _Record:
 class GrownPool:
     """For the time of a `with` block, at least `n_free` huge pages are free, of node `nid` or of the system.
 
-    Only what is missing is added, and only what was added is taken away again. Pages still in use then go back when
-    they are released; the kernel sees to that. In the main thread SIGTERM and SIGHUP raise SystemExit (143, 129) and
+    Only missing pages are added, and only the added pages are taken away again. The kernel takes back pages that are
+    still in use then when they are released. In the main thread SIGTERM and SIGHUP raise SystemExit (143, 129) and
     SIGINT KeyboardInterrupt for the time of the block, unless they were ignored.
 
     Raises PoolError on entry if that isn't allowed, would take more than `share` of the available memory, or succeeds
-    only in part, and ValueError for a page size or node that isn't there; nothing is changed then.
+    only in part, and ValueError for a page size or node that isn't there. Nothing is changed then.
     """
 
     def __init__(
@@ -158,7 +158,7 @@ class GrownPool:
             ) from error
 
     def _grow(self, file: Path) -> None:
-        """Add what is missing and record it. Raises PoolError if not all of it could be had."""
+        """Add the missing pages and record them. Raises PoolError if not all could be had."""
         target_file = pool_folder(self.page_bytes, self.nid, root=self._root) / "nr_hugepages"
         places = (self.nid,) if self.nid is not None else pool_nids(self.page_bytes, root=self._root) or (None,)
         with _locked(self._state_dir):  # two runs that read and write in turn would take each other's pages
@@ -200,10 +200,10 @@ def restore_leftovers(*, root: Path = HOST, state_dir: Path | None = None) -> li
 
     Args:
         root: The root of the file system, for a copy of /sys.
-        state_dir: The folder of the records of runs; None is the usual one.
+        state_dir: The folder of the records of runs. None is the usual one.
 
     Returns:
-        What was done, a sentence each. Nothing to do gives an empty list.
+        The actions, a sentence each. Nothing to do gives an empty list.
 
     Raises:
         OSError: The pools can't be written.
@@ -243,7 +243,7 @@ def default_state_dir() -> Path:
 
 
 def guard(file: str, root: str, owner_pid: str) -> None:
-    """Be the guard process: wait until the run says that it is done, or ends; then restore what its record says."""
+    """Be the guard process: wait until the run says that it is done, or ends. Then restore by its record."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)  # they are for the run, which tells us when it is done
     poll = select.poll()
@@ -280,7 +280,7 @@ def _start_guard(undo: ExitStack, file: Path, root: Path) -> None:
 
 
 def _end_guard(process: subprocess.Popen[bytes]) -> None:
-    """Tell the guard that it may end: it restores what is still to be restored, and goes."""
+    """Tell the guard that it may end. It does the rest of the restoring, and goes."""
     try:
         process.communicate(b"done\n", timeout=GUARD_END_S)
     except subprocess.TimeoutExpired:
@@ -309,7 +309,7 @@ def _raise_on_signals(undo: ExitStack) -> None:
 
 
 def _restore(file: Path, root: Path) -> list[str]:
-    """Take away what a record says was added, and remove the record; return what was done. Raises OSError."""
+    """Take away the pages of a record, remove the record, and return the actions. Raises OSError."""
     if not file.exists():
         return []
     said = []
@@ -340,7 +340,7 @@ def _restore(file: Path, root: Path) -> list[str]:
 
 
 def _added(record: _Record, root: Path) -> tuple[tuple[int | None, int], ...]:
-    """Return how many pages each place has more than before we grew the pool, in all at most what we asked for."""
+    """Return how many pages each place has more than before we grew the pool, in all at most as many as we wanted."""
     added, n_left = [], record.n_planned
     for nid, n_before in record.pages:
         n_added = min(n_left, max(0, read_pool(record.page_bytes, nid, root=root).n_persistent - n_before))
@@ -357,7 +357,7 @@ def _write_record(file: Path, record: _Record) -> None:
 
 
 def _read_record(file: Path) -> _Record:
-    """Return a record. Raises FileNotFoundError; ValueError, TypeError, KeyError or AttributeError if it is none."""
+    """Return a record. Raises FileNotFoundError, or ValueError, TypeError, KeyError or AttributeError for a bad one."""
     fields = json.loads(file.read_text())
     pages = tuple((None if nid is None else int(nid), int(n)) for nid, n in fields.pop("pages"))
     record = _Record(**fields, pages=pages)
@@ -368,7 +368,7 @@ def _read_record(file: Path) -> _Record:
 
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
-    """Hold the lock of a folder of records; the end of the process releases it too."""
+    """Hold the lock of a folder of records. The end of the process releases it too."""
     number = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(number, fcntl.LOCK_EX)
@@ -382,7 +382,7 @@ def _boot_id() -> str:
 
 
 def _start_ticks(pid: int) -> int | None:
-    """Return when a process started, in clock ticks since boot; None if it has ended, also if not yet waited for."""
+    """Return when a process started, in clock ticks since boot, or None if it has ended (even if not waited for)."""
     try:
         # The name, second of the fields, is in parentheses and may itself have some (proc_pid_stat(5)).
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()

@@ -19,7 +19,7 @@ DEFAULT_SHARE = 0.5  # half is left to the rest of the host: its page cache, and
 
 
 class NotEnoughMemoryError(ValueError):
-    """What was asked for doesn't fit; the message says what would."""
+    """The wanted memory doesn't fit. The message names an amount that would."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class HugePagePool:
 
     @property
     def n_persistent(self) -> int:
-        """The pages that are set aside for good: what a write to nr_hugepages changes."""
+        """The pages that are set aside for good, as a write to nr_hugepages changes them."""
         return self.n_pages - self.n_surplus
 
 
@@ -80,7 +80,7 @@ def memory_limits(root: Path = HOST) -> tuple[MemoryLimit, ...]:
 
 
 def check_budget(needed_bytes: int, *, what: str, share: float = DEFAULT_SHARE, root: Path = HOST) -> None:
-    """Refuse what needs more than `share` of the available memory.
+    """Refuse a run that needs more than `share` of the available memory.
 
     Raises NotEnoughMemoryError, and ValueError for a share outside 0 to 1 or a negative size.
     """
@@ -99,7 +99,7 @@ def check_budget(needed_bytes: int, *, what: str, share: float = DEFAULT_SHARE, 
 
 
 def check_huge_pages(needed_bytes: int, page_bytes: int, nid: int | None = None, *, root: Path = HOST) -> None:
-    """Refuse what needs more huge pages than are free in the pool, or than a hugetlb cgroup lets this process have.
+    """Refuse a run that needs more huge pages than the pool has free or a hugetlb cgroup allows this process.
 
     Raises NotEnoughMemoryError, and ValueError for a page size or node that isn't there.
     """
@@ -177,7 +177,7 @@ def pool_folder(page_bytes: int, nid: int | None = None, *, root: Path = HOST) -
 
 
 def pool_nids(page_bytes: int, *, root: Path = HOST) -> tuple[int, ...]:
-    """Return the nodes that have a pool for this size, ascending; none where the kernel knows no nodes."""
+    """Return the nodes that have a pool for this size, ascending, or none where the kernel knows no nodes."""
     nodes = (root / "sys/devices/system/node").glob(f"node*/hugepages/hugepages-{page_bytes // KIB}kB")
     return tuple(sorted(int(folder.parent.parent.name.removeprefix("node")) for folder in nodes))
 
@@ -196,7 +196,7 @@ def read_fields(file: Path) -> dict[str, str]:
 
 
 def soft_limit(row: str, root: Path = HOST) -> int | None:
-    """Return a soft limit of /proc/self/limits, such as 'Max address space'; None if there is none."""
+    """Return a soft limit of /proc/self/limits, such as 'Max address space', or None if there is none."""
     for line in (root / "proc/self/limits").read_text().splitlines():
         if line.startswith(row):
             text = line[len(row) :].split()[0]
@@ -205,7 +205,7 @@ def soft_limit(row: str, root: Path = HOST) -> int | None:
 
 
 def _group_limits(root: Path) -> Iterator[MemoryLimit]:
-    """Yield what the memory cgroups leave, at each level up to the root of what can be seen."""
+    """Yield the rest of the memory cgroups' limits, at each level up to the visible root."""
     for group in _groups("memory", root):
         stat = _stat(group.folder / "memory.stat")
         words = f"memory cgroup {group.path}"
@@ -232,7 +232,7 @@ def _group_limits(root: Path) -> Iterator[MemoryLimit]:
 
 
 def _huge_page_group_limits(page_bytes: int, root: Path) -> Iterator[MemoryLimit]:
-    """Yield what the hugetlb cgroups leave of one page size; without such a controller, nothing."""
+    """Yield the rest of the hugetlb cgroups' limits for one page size, or nothing without such a controller."""
     # The kernel's names of the sizes, mm/hugetlb_cgroup.c: mem_fmt
     size = f"{page_bytes // GIB}GB" if page_bytes >= GIB else f"{page_bytes // MIB}MB"
     size = size if page_bytes >= MIB else f"{page_bytes // KIB}KB"
@@ -312,10 +312,10 @@ def _group_bytes(file: Path) -> int | None:
 
 
 def _count(file: Path) -> int:
-    """Return a count of a pool; 0 where nodes don't have such a file."""
+    """Return a count of a pool, or 0 where nodes don't have such a file."""
     return int(file.read_text()) if file.exists() else 0
 
 
 def _at_most(size_bytes: int) -> str:
-    """Return a size rounded down, so that what a message calls possible can be asked for."""
+    """Return a size rounded down, so that a size that a message calls possible works."""
     return f"{size_bytes // MIB} MiB" if size_bytes >= MIB else f"{size_bytes} B"

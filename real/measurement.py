@@ -58,7 +58,7 @@ def best_method(
 
     Args:
         machine: This host (`host_machine`).
-        method: The name of a method to take; None takes the best.
+        method: The name of a method to take. None takes the best.
         share: The largest share of the available memory that may be used, 0 to 1.
         allow_pool: Whether the pool of huge pages may be grown, which needs root.
 
@@ -66,7 +66,7 @@ def best_method(
         The method, and for each better one the reason why it can't be used.
 
     Raises:
-        NoMethodError: No method works; the message has the reason for each.
+        NoMethodError: No method works. The message has the reason for each.
         NotEnoughMemoryError: The memory is too small for any.
 
     Example:
@@ -94,8 +94,8 @@ def measure(
 
     Args:
         machine: This host (`host_machine`).
-        designs: What to run (`models.measured.designs`).
-        method: The name of the method of clearing; None takes the best.
+        designs: The designs to run (`models.measured.designs`).
+        method: The name of the method of clearing. None takes the best.
         share: The largest share of the available memory that may be used, 0 to 1.
         allow_pool: Whether the pool of huge pages may be grown, which needs root.
         seconds: No replication begins after this time, if there are enough.
@@ -106,7 +106,7 @@ def measure(
         The runs of each design, all of them as results, and the method.
 
     Raises:
-        InputError: The host can't run a case; the message says what to change.
+        InputError: The host can't run a case. The message names the change to make.
         NoMethodError: No method works.
         NotEnoughMemoryError: The memory is too small.
         OSError: Clearing failed.
@@ -127,7 +127,7 @@ def measure(
 
 
 def design_for(machine: Machine, design: Design, method: str, replications: int) -> Scenario:
-    """Return a design's cases for what a method's memory comes in."""
+    """Return a design's cases for the pages of a method's memory."""
     granularity = next(known.page_bytes for known in methods() if known.name == method)
     return design(machine, max(granularity, machine.base_page_bytes), replications)
 

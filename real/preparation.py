@@ -1,7 +1,7 @@
 """Memory made present, timed: by threads of this process, and by programs, interleaved in one go.
 
-What a run is about to take was in use until then, by this process: memory that lies free goes back to a hypervisor
-within seconds, and is then many times slower. So it is held, given back just before a run, and taken again after it.
+Memory that lies free goes back to a hypervisor within seconds, and is then many times slower. So this process holds the
+memory of a run, gives it back just before the run, and takes it again after it.
 """
 
 from __future__ import annotations
@@ -36,9 +36,8 @@ from real.zeroing import MappedArena, transparent_huge_page_bytes
 class Prepared:
     """Timed preparations of memory: the runs of each scenario, and the median start-up time of each program.
 
-    Columns of runs: case, replication, nthreads, time_s (without the start-up), cpu_s (within that time; NaN if not
-    known),
-    unstable.
+    Columns of runs: case, replication, nthreads, time_s (without the start-up), cpu_s (within that time, NaN if not
+    known), unstable.
 
     Example:
         >>> Prepared((), {"qemu_prealloc": 0.2}).startup_s
@@ -64,7 +63,7 @@ def measure_preparation(
     is not counted. Cases of `populate` run in threads of this process, others in their client's program.
 
     Args:
-        scenarios: What to run.
+        scenarios: The scenarios to run.
         programs: The program of each client (`find_programs`).
         share: The largest share of the available memory that may be used, 0 to 1.
         allow_pool: Whether the pool of huge pages may be grown meanwhile, which needs root.
@@ -186,7 +185,7 @@ def _held(size_bytes: int) -> Iterator[_Held]:
 
 
 def _pool_bytes(cases: Iterable[Case], programs: Mapping[str, Program]) -> dict[int, int]:
-    """Return what runs need at most of each pool of huge pages, by their size, in bytes."""
+    """Return the most that runs need of each pool of huge pages, by their size, in bytes."""
     needed: dict[int, int] = {}
     for case in cases:
         if case.task.client in programs and from_pool(case):
@@ -220,7 +219,7 @@ def _doubt(case: Case, timing: Timing) -> str:
 
 
 def _populate(case: Case) -> tuple[Timing, str]:
-    """Make fresh memory present by threads that are there already, a part each; a strided store of NumPy touches it."""
+    """Make fresh memory present by threads that exist already, a part each. A strided store of NumPy touches it."""
     task = case.task
     assert isinstance(task, Populate)
     base, threads = mmap.PAGESIZE, case.n_works

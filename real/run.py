@@ -38,7 +38,7 @@ def run_case(
     """Run one replication of a case (numbered from 0) on this host. Time is that of all tasks, from fork to join.
 
     The table of runs gets the method, waits for a CPU, page faults, steal time, and in `unstable` the reasons why the
-    run should not be trusted; empty if there are none. Raises MemoryError or OSError if clearing fails.
+    run should not be trusted (empty if there are none). Raises MemoryError or OSError if clearing fails.
     """
     record = Record(with_slices)
     streams = Streams(case.seed, replication)

@@ -55,7 +55,7 @@ def _number(name: str) -> int:
 
 
 def map_anonymous(size_bytes: int, *, align_bytes: int, huge_page_bytes: int | None = None) -> tuple[int, int, int]:
-    """Map private memory, without reserving it; return (its aligned address, the mapping's own address and size).
+    """Map private memory, without reserving it, and return (aligned address, mapping's address, mapping's size).
 
     With `huge_page_bytes`, of pages of the pool. Raises OSError (ENOMEM if the pool has too few pages).
     """
@@ -86,7 +86,7 @@ def populate(address: int, size_bytes: int) -> None:
 
 
 def discard(address: int, size_bytes: int) -> None:
-    """Give the pages back; the mapping stays, empty (MADV_DONTNEED)."""
+    """Give the pages back. The mapping stays, empty (MADV_DONTNEED)."""
     _call(_libc.madvise(address, size_bytes, _DONTNEED), "madvise(MADV_DONTNEED)")
 
 
@@ -170,7 +170,7 @@ def bind_memory(address: int, size_bytes: int, nid: int) -> None:
 
 
 def bind_thread_memory(nid: int | None) -> None:
-    """Have what this thread allocates come from one NUMA node only, or from anywhere again (set_mempolicy)."""
+    """Take the memory that this thread allocates from one NUMA node only, or from anywhere again (set_mempolicy)."""
     mode, mask, n_bits = (_MPOL_DEFAULT, None, 0) if nid is None else (_MPOL_BIND, _mask(nid), _MAX_NODES)
     _call(
         _libc.syscall(ctypes.c_long(_number("set_mempolicy")), ctypes.c_int(mode), mask, ctypes.c_ulong(n_bits)),
@@ -179,7 +179,7 @@ def bind_thread_memory(nid: int | None) -> None:
 
 
 def nodes_of(addresses: Sequence[int]) -> list[int | None]:
-    """Return the NUMA node of the page at each address; None where there is no page (move_pages)."""
+    """Return the NUMA node of the page at each address, or None where there is no page (move_pages)."""
     n = len(addresses)
     pages = (ctypes.c_void_p * n)(*addresses)
     status = (ctypes.c_int * n)()

@@ -1,7 +1,7 @@
 """Threads that run tasks as ktask's works do: the caller takes part, helpers wait to be queued, all take chunks.
 
-What decides (works, chunk size, next chunk, CPU) are the objects of `models` that decide in the simulation too; only
-the time is real. Helpers are threads that wait between tasks, like the workers of a workqueue.
+The objects of `models` that decide in the simulation (works, chunk size, next chunk, CPU) decide here too. Only the
+time is real. Helpers are threads that wait between tasks, like the workers of a workqueue.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _clock = time.perf_counter
 
 @dataclass
 class RealWorkerTotals(WorkerTotals):
-    """What only a real worker has. Times are in seconds."""
+    """The times that only a real worker has, in seconds."""
 
     cpu_s: float = 0.0  # the thread ran, within tasks
     cpu_wait_s: float = 0.0  # it was ready to run, and something else ran
@@ -132,10 +132,10 @@ class Workers:
     def begin_run(
         self, nid: int, record: Record, busy_cpus: Collection[int] = (), allowed: tuple[int, ...] | None = None
     ) -> None:
-        """Begin a run with the caller on a node; `busy_cpus` have background load.
+        """Begin a run with the caller on a node. `busy_cpus` have background load.
 
-        On a machine with one node the caller stays on one CPU, one of those `allowed` by their ids (None: all); else
-        the kernel puts it where it likes among them.
+        On a machine with one node the caller stays on one CPU, one of those `allowed` by their ids (None: all). Else
+        the kernel chooses among them.
         """
         self._placement = Placement(self._machine)
         for cpu_id in busy_cpus:
@@ -176,10 +176,10 @@ class Workers:
         ]
 
     def costs(self) -> dict[str, float]:
-        """Return what the machinery cost in the run, by kernel parameter, in seconds; nan where it can't be told.
+        """Return the costs of the machinery in the run, by kernel parameter, in seconds, or nan for unknown ones.
 
-        hold_s, overhead_s: means for a chunk, of the lock's holding and of all Python outside the clearing; setup_s,
-        start_s, wake_s: means for a task or helper; start_cv: coefficient of variation of start_s; chunk_cv: that of
+        hold_s, overhead_s: means for a chunk, of the lock's holding and of all Python outside the clearing. setup_s,
+        start_s, wake_s: means for a task or helper. start_cv: coefficient of variation of start_s. chunk_cv: that of
         the time of a chunk, of chunks of one size by one worker.
         """
         woken = [task.end_s - task.last_ended_s for task in self.tasks if task.slept]
@@ -210,9 +210,11 @@ class Workers:
         return self._caller_cpu
 
     def run_task(self, policy: Policy, entries: Sequence[NodeEntry], offset: int) -> None:
-        """Run one task over a part of the arena that begins at `offset`, in the caller's name; entries: base pages.
+        """Run one task over a part of the arena that begins at `offset`, in the caller's name.
 
-        Raises what a worker raised, after all have ended.
+        Entries are in base pages.
+
+        Raises a worker's exception, after all have ended.
         """
         unit = self._machine.base_page_bytes
         size = sum(entry.size for entry in entries)
@@ -250,7 +252,7 @@ class Workers:
         self._sum_up(task, self.tasks[-1])
 
     def _cancel(self, works: int) -> int:
-        """Take back the jobs of helpers that have not begun; return how many."""
+        """Take back the jobs of helpers that have not begun, and return how many."""
         return sum(self._go[index].acquire(blocking=False) for index in range(1, works))
 
     def _helper(self, index: int) -> None:
@@ -270,7 +272,7 @@ class Workers:
                     task.last_ended.release()
 
     def _work(self, task: _Task, index: int, cpu: Cpu) -> None:
-        """Take chunks until none is left (ktask_thread), and note what was done."""
+        """Take chunks until none is left (ktask_thread), and note each."""
         cpu_began_ns = time.thread_time_ns()
         try:
             if index and self._bound[index] != cpu.cpu_id:
@@ -396,7 +398,7 @@ def _mean(values: Sequence[float]) -> float:
 
 
 def _variation(values: Sequence[float]) -> float:
-    """Return the coefficient of variation of at least five values, else nan; robust, from the quartiles."""
+    """Return the robust coefficient of variation, from the quartiles, of at least five values, else nan."""
     if len(values) < 5:
         return math.nan
     low, middle, high = statistics.quantiles(values, n=4)

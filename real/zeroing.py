@@ -1,7 +1,7 @@
 """Ways of having memory cleared on this host: by the kernel, as ktask's clients do, or in user space.
 
-An `Arena` is the memory of a run. Its parts are cleared by any number of threads at once, without the interpreter lock;
-then all of it is given back, and can be cleared again. Nothing of it outlives the process: private mappings and
+An `Arena` is the memory of a run. Its parts are cleared by any number of threads at once, without the interpreter lock.
+Then all of it is given back, and can be cleared again. Nothing of it outlives the process: private mappings and
 anonymous files only.
 """
 
@@ -29,7 +29,7 @@ _LEAST_PAGES_IN_CHUNK = 8
 
 
 class Arena(ABC):
-    """Memory of a run, addressed from 0 to `size_bytes`; it comes in pages of `page_bytes`."""
+    """Memory of a run, addressed from 0 to `size_bytes`, in pages of `page_bytes`."""
 
     def __init__(self, size_bytes: int, page_bytes: int) -> None:
         self.size_bytes = size_bytes
@@ -53,7 +53,7 @@ class Arena(ABC):
 
     @abstractmethod
     def give_back(self, start: int, size_bytes: int) -> None:
-        """Give the pages of [start, start + size) back; none of them is cleared then. Files go whole."""
+        """Give the pages of [start, start + size) back, so that none of them is cleared. Files go whole."""
 
     @abstractmethod
     def cleared_bytes(self) -> int:
@@ -69,7 +69,7 @@ class Arena(ABC):
 
     @abstractmethod
     def nodes(self, starts: Sequence[int]) -> list[int | None]:
-        """Return the NUMA node of the page at each place; None where there is no page."""
+        """Return the NUMA node of the page at each place, or None where there is no page."""
 
     @abstractmethod
     def close(self) -> None:
@@ -80,7 +80,10 @@ class MappedArena(Arena):
     """Private memory that the kernel clears as it maps it, many pages a call (MADV_POPULATE_WRITE)."""
 
     def __init__(self, size_bytes: int, page_bytes: int, *, pool: bool = False) -> None:
-        """`pool`: pages of the huge-page pool; else transparent huge pages, or base pages if `page_bytes` is one."""
+        """Make private memory.
+
+        `pool` takes pages of the huge-page pool, else they are base or transparent huge pages.
+        """
         super().__init__(-(-size_bytes // page_bytes) * page_bytes, page_bytes)
         self._address, self._mapped_at, self._mapped_bytes = system_calls.map_anonymous(
             self.size_bytes, align_bytes=page_bytes, huge_page_bytes=page_bytes if pool else None
@@ -122,7 +125,7 @@ class MappedArena(Arena):
 
 
 class FilledArena(MappedArena):
-    """Memory that is there already and is set to zero in user space (memset). What is not cleared yet is not zero."""
+    """Memory that is there already and is set to zero in user space (memset). Its uncleared parts are not zero."""
 
     def __init__(self, size_bytes: int) -> None:
         huge = transparent_huge_page_bytes()
@@ -286,7 +289,7 @@ def methods() -> tuple[Method, ...]:
     """Return the methods of clearing that this kernel and processor may have, the nearest to ktask's clients first.
 
     Returns:
-        The methods; `choose` says which of them works here now.
+        The methods. `choose` finds the one that works here now.
 
     Example:
         >>> "memset" in [method.name for method in methods()]
@@ -390,7 +393,7 @@ def choose(
         The method, and for each better one the reason why it can't be used.
 
     Raises:
-        NoMethodError: No method works, or not the wanted one; the message has the reason for each.
+        NoMethodError: No method works, or not the wanted one. The message has the reason for each.
         NotEnoughMemoryError: The memory is too small for any.
 
     Example:

@@ -22,7 +22,7 @@ def find_programs(clients: Sequence[str]) -> dict[str, Program]:
         The program of each client, by its name.
 
     Raises:
-        NoProgramError: A program is not installed; the message says what to install.
+        NoProgramError: A program is not installed. The message names the package to install.
 
     Example:
         >>> find_programs([])

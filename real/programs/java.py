@@ -44,7 +44,7 @@ class JavaProgram(Program):
 
 
 def pretouch_s(lines: Sequence[str]) -> float | None:
-    """Return the time in which the heap was touched, by the lines of a log; None if they don't tell."""
+    """Return the time in which the heap was touched, by the lines of a log, or None if they don't have it."""
     stamped = [match for line in lines if (match := _STAMPED.match(line))]
     for first, following in itertools.pairwise(stamped):
         if _PRETOUCH.match(first[2]):

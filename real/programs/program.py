@@ -1,7 +1,7 @@
-"""What a program is that prepares its memory: how it is found, started, timed and ended.
+"""Programs that prepare their memory: how each is found, started, timed and ended.
 
 It is started with the options that `ktask-sim advise` prints for its client. Unless it is to have transparent huge
-pages it is forbidden them (prctl PR_SET_THP_DISABLE), whatever the host's setting and the program ask for.
+pages it is forbidden them (prctl PR_SET_THP_DISABLE), against the host's setting and the program's own wish.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class Program(ABC):
 
     @classmethod
     def find(cls) -> Self:
-        """Return the program as it is installed. Raises NoProgramError saying what to install."""
+        """Return the program as it is installed. Raises NoProgramError with the package to install."""
         found = shutil.which(cls.executable)
         if found is None:
             raise NoProgramError(f"{cls.client} needs {cls.executable}, which is not installed: {cls.install}")
@@ -85,14 +85,14 @@ class Program(ABC):
 
     @abstractmethod
     def timing(self, process: Running) -> tuple[float, float | None]:
-        """Return the time of a run, and the CPU time in it, as far as known; it has just been started."""
+        """Return the time of a run that has just been started, and the CPU time in it, as far as known."""
 
     def memory_bytes(self, case: Case) -> int:
-        """Return the memory that a run needs, all that the program has beside included, but what is in `pool_bytes`."""
+        """Return the memory that a run needs, with the program's own memory but without that in `pool_bytes`."""
         return _beside_bytes(case) + (0 if from_pool(case) else case.size_bytes)
 
     def pool_bytes(self, case: Case) -> int:
-        """Return what a run needs of the pool of huge pages: Java's tables and code are in such pages too."""
+        """Return the bytes that a run needs of the pool of huge pages. Java's tables and code are in such pages too."""
         return case.size_bytes + _beside_bytes(case) if from_pool(case) else 0
 
     def run(self, case: Case) -> Timing:
@@ -102,7 +102,7 @@ class Program(ABC):
         return Timing(time_s, cpu_s, process.n_faults)
 
     def startup(self, case: Case) -> Timing:
-        """Run a case with hardly any memory: what a start takes. Raises ProgramError."""
+        """Run a case with hardly any memory, to time a start. Raises ProgramError."""
         return self.run(_with_size(case, self.startup_bytes))
 
     @contextmanager
@@ -154,7 +154,7 @@ class Running:
         return time.clock_gettime((~self._process.pid << 3) | _CPU_CLOCK)
 
     def failure(self) -> ProgramError:
-        """Return the error for a program that has not done what it should, with what it said last."""
+        """Return the error for a program that failed, with its last lines."""
         self._process.kill()
         _, said = self._process.communicate()
         words = said.decode(errors="replace").strip().splitlines()
@@ -192,7 +192,7 @@ def from_pool(case: Case) -> bool:
 
 
 def _beside_bytes(case: Case) -> int:
-    """Return what a program has beside the memory that it prepares: an estimate, G1's tables being a 27th of it."""
+    """Return an estimate of a program's memory beside the memory that it prepares. G1's tables are a 27th of that."""
     return case.size_bytes // 16 + 256 * MIB
 
 

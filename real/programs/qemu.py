@@ -1,7 +1,7 @@
 """QEMU, started with its guest stopped: preallocation is over when the monitor greets.
 
 Its time is from its start to the greeting (https://www.qemu.org/docs/master/interop/qmp-spec.html), so it has the
-start-up in it; one with hardly any memory is timed apart. Emulation (TCG) will do: the guest never runs.
+start-up in it. A start with hardly any memory is timed apart. Emulation (TCG) will do: the guest never runs.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Other work beside the job, run as its loads say (`models.loads`), and what comes of it."""
+"""Other work beside the job, run as its loads say (`models.loads`), and its results."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Neighbour:
 
     @property
     def ended(self) -> Event:
-        """When all its threads have ended; for those that never do, at once."""
+        """Return the event at which all its threads have ended, or at once for loads that never end."""
         return AllOf(self._env, self._processes if self.load.is_finite else [])
 
     @property
@@ -67,33 +67,33 @@ class Neighbour:
 
     @property
     def time_s(self) -> float:
-        """From its start to the end of its last thread; NaN if it never ends."""
+        """Return the time from its start to the end of its last thread, or NaN if it never ends."""
         return max(self._ended_s) - (self._began_s or 0.0) if self._ended_s else math.nan
 
     @property
     def mean_time_s(self) -> float:
-        """From its start to the end of a thread, on average; NaN if it never ends."""
+        """Return the time from its start to the end of a thread, on average, or NaN if it never ends."""
         import numpy as np  # takes a while, which jobs without other work don't need
 
         return float(np.mean(self._ended_s)) - (self._began_s or 0.0) if self._ended_s else math.nan
 
     @property
     def progress(self) -> float:
-        """What all its threads have done so far."""
+        """Return the work that all its threads have done so far."""
         return math.fsum(
             done + amount - (thread.work_left() if amount else 0.0)
             for done, amount, thread in zip(self._done, self._at_work, self._threads, strict=True)
         )
 
     def response_s(self, begin_s: float, end_s: float) -> dict[int, float]:
-        """Return percentiles of the response time of requests that arrived in a stretch; NaN if there were none."""
+        """Return percentiles of the response time of requests that arrived in a stretch, or NaN if there were none."""
         times = [took_s for arrived_s, took_s in self._answered if begin_s <= arrived_s < end_s]
         import numpy as np
 
         return {p: float(np.percentile(times, p)) if times else math.nan for p in PERCENTILES}
 
     def has_answered(self, end_s: float) -> bool:
-        """Whether all requests that arrived before a time have been answered; they are taken in their order."""
+        """Return whether all requests that arrived before a time are answered. They are taken in their order."""
         return min(self._open.values(), default=0.0) >= end_s
 
     def _run(self, number: int, steps: Iterator[LoadStep]) -> Generator[Event, Any, None]:

@@ -31,7 +31,7 @@ class _Domain:
 
 
 class Balancing:
-    """All domains of a machine; `fill` gives an idle CPU a thread, `move` takes one to another CPU."""
+    """All domains of a machine. `fill` gives an idle CPU a thread, and `move` takes one to another CPU."""
 
     def __init__(
         self,
@@ -73,7 +73,7 @@ class Balancing:
                 domain.busy_at_s = max(domain.busy_at_s, self._env.now + self._busy_interval_s(domain))
 
     def _of(self, allowed: tuple[int, ...] | None) -> dict[int, list[_Domain]]:
-        """Return the domains of CPUs that a thread may use, by CPU; or, where masks don't count, those of all CPUs."""
+        """Return the domains of CPUs that a thread may use, by CPU, or those of all CPUs where masks don't count."""
         if not self._of_masks:
             allowed = None
         found = self._by_mask.get(allowed)
@@ -114,7 +114,7 @@ class Balancing:
         return interval_s * (0.75 + self._random.random() / 2)
 
     def _balance(self, queues: Sequence[RunQueue]) -> bool:
-        """Let one thread move from the CPU with most load to one with less than the mean; return whether one did."""
+        """Let one thread move from the CPU with most load to one with less than the mean. Return whether one did."""
         crowded = [queue for queue in queues if queue.ready]
         if not crowded:
             return False

@@ -1,8 +1,8 @@
 """The contention engine: flows through shared resources, weighted max-min fair, driven by SimPy.
 
-A *flow* is an amount of work that passes through every resource on its *route* at one rate. A *resource* has a
-capacity (see `models.machine.capacity`), of which a route uses `usage` units for each unit of work. Rates are weighted
-max-min fair under a cap for each flow (progressive filling; Bertsekas and Gallager, Data Networks, 6.5.2).
+A *flow* is an amount of work that passes through every resource on its *route* at one rate. A *resource* has a capacity
+(see `models.machine.capacity`), of which a route uses `usage` units for each unit of work. Rates are weighted max-min
+fair under a cap for each flow (progressive filling, Bertsekas and Gallager, Data Networks, 6.5.2).
 
 Why it is fast. Flows with the same binding resources, cap and weight have the same rate at all times: they form a
 class, with one virtual clock (work done by each flow of the class so far), one heap of finish marks and one deadline.
@@ -90,7 +90,7 @@ class Resource:
 
     @property
     def granted(self) -> float:
-        """The share that the curve leaves now of what the flows would take alone, at most 1; 1 for a flat curve."""
+        """Return the share of the load that the curve leaves now, at most 1 (1 for a flat curve)."""
         if not self._pinned or not self._active:
             return 1.0
         uses = [(cls, usage) for cls in self._active for q, usage in cls.uses if q is self]
@@ -100,7 +100,7 @@ class Resource:
 
 
 class Route:
-    """What a flow passes through, how fast it could go alone and its weight. Made by `FlowNetwork.route`."""
+    """The resources that a flow passes through, its greatest rate and its weight. Made by `FlowNetwork.route`."""
 
     __slots__ = ("_ceiling", "_class", "_flows", "_folds", "_kind", "_slack", "_started", "cap", "uses", "weight")
 
@@ -133,7 +133,7 @@ class Route:
 
     @property
     def rate(self) -> float:
-        """Work per second of each flow on this route now; 0 if it has none."""
+        """Return the work per second of each flow on this route now, or 0 if it has none."""
         return self._class.rate if self._flows else 0.0
 
     def _usage(self, resource: Resource) -> float:
@@ -143,7 +143,7 @@ class Route:
 class Flow(Event):
     """An amount of work under way on a route: an event that is processed when the work is done (as a Timeout is).
 
-    `left` is what was still to be done where it was stopped before.
+    `left` is the rest of the work, if it was stopped before its end.
     """
 
     _ok = True
@@ -291,7 +291,7 @@ class FlowNetwork:
         return found
 
     def start(self, route: Route, work: float) -> Flow:
-        """Start `work` units (> 0) on `route`; yield the returned event to wait for their end.
+        """Start `work` units (> 0) on `route`. Yield the returned event to wait for their end.
 
         Raises ValueError for work that is not positive and finite.
         """
@@ -343,7 +343,7 @@ class FlowNetwork:
         return max(0.0, flow.mark - cls.clock - cls.rate * (self.env.now - cls.since))
 
     def stop(self, route: Route, flow: Flow) -> None:
-        """End a flow on a route before its work is done; `flow.left` says what is left. Who waits for it goes on now.
+        """End a flow on a route before its work is done. `flow.left` is the rest. Processes that wait for it go on now.
 
         Raises ValueError for a flow that has ended.
         """
@@ -363,7 +363,7 @@ class FlowNetwork:
     # -- population of the classes
 
     def _demand(self, route: Route) -> None:
-        """Count a new flow on the resources of its route that are not tight; some may become so."""
+        """Count a new flow on the resources of its route that are not tight. Some may become tight."""
         for resource, demand in route._slack:
             resource._demand += demand
             if resource._demand > resource._limit:
@@ -390,7 +390,7 @@ class FlowNetwork:
     # -- folded resources
 
     def _join(self, route: Route) -> None:
-        """Count a new flow on the folded resources of its route; ceilings may fall."""
+        """Count a new flow on the folded resources of its route. Ceilings may fall."""
         changed = False
         for resource, demand in route._folds:
             on = resource._on
@@ -402,7 +402,7 @@ class FlowNetwork:
             self._refold(route)
 
     def _part(self, route: Route) -> None:
-        """Take a flow that has ended off the folded resources of its route; ceilings may rise."""
+        """Take a flow that has ended off the folded resources of its route. Ceilings may rise."""
         changed = False
         for resource, demand in route._folds:
             changed = changed or resource._binds
@@ -421,7 +421,7 @@ class FlowNetwork:
         """Give the flows on the folded resources of a route their ceilings, or unfold those whose flows are not alike.
 
         Where all flows on a resource are alike, in their cap, weight and all else that may hold them up, they get the
-        same rate, so that it is to each what a cap is: an equal share.
+        same rate. So the resource acts on each as a cap: an equal share.
         """
         resources = [resource for resource, _ in route._folds]
         for resource in resources:
@@ -477,7 +477,7 @@ class FlowNetwork:
 
     @staticmethod
     def _split(route: Route) -> None:
-        """Note which resources of a route are folded, and what its flows are like apart from those."""
+        """Note which resources of a route are folded, and the other limits of its flows."""
         route._folds = tuple((q, route.cap * usage) for q, usage in route.uses if q._folded)
         others = tuple((q._index, usage) for q, usage in route.uses if not q._folded)
         route._kind = (route.cap, route.weight, others, tuple(demand for _, demand in route._folds))
@@ -548,7 +548,7 @@ class FlowNetwork:
                     resource._n_flows += n_flows
 
     def _move(self, route: Route) -> int:
-        """Take the flows of a route to the class that it has now; return how many it has."""
+        """Take the flows of a route to the class that it has now, and return how many it has."""
         old = route._class
         self._classify(route)
         new = route._class
@@ -570,7 +570,7 @@ class FlowNetwork:
         return n_flows
 
     def _leave_entries(self, cls: _FlowClass, n_entries: int) -> None:
-        """Count entries of a class's heap whose flows have left it; they are taken out when they come to the top."""
+        """Count entries of a class's heap whose flows have left it. They are taken out when they come to the top."""
         cls.stale += n_entries
         if cls.stale > 64 and 2 * cls.stale > len(cls.heap):
             left = {entry[2]: entry for entry in cls.heap if _is_valid(cls, entry)}
@@ -694,7 +694,7 @@ class FlowNetwork:
 
     @staticmethod
     def _fill(classes: Sequence[_FlowClass]) -> list[float]:
-        """Progressive filling: raise all rates in proportion to weight until a cap or a capacity stops some; repeat."""
+        """Raise all rates in proportion to weight until a cap or capacity stops some, and repeat."""
         if len(classes) == 1:
             only = classes[0]
             rate = only.top

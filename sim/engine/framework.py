@@ -27,7 +27,7 @@ from sim.engine.threads import Thread
 
 
 class TaskLock:
-    """The lock of a task, given in the order of arrival; who had to wait gets it a hand-over later."""
+    """The lock of a task, given in the order of arrival. A waiter gets it a hand-over later."""
 
     def __init__(self, env: Environment, hold_s: float, handover_s: float) -> None:
         self._env = env
@@ -36,7 +36,7 @@ class TaskLock:
         self._free_at = 0.0
 
     def pass_through(self) -> tuple[float, float]:
-        """Queue for the lock; return (seconds until it is given back, seconds of them waited for others)."""
+        """Queue for the lock. Return (seconds until it is given back, seconds of them waited for others)."""
         now = self._env.now
         wait_s = self._free_at - now
         wait_s = wait_s + self._handover_s if wait_s > 0.0 else 0.0
@@ -45,7 +45,7 @@ class TaskLock:
 
 
 class _Running:
-    """One task under way; `helper_nids` are the nodes on which its helpers are queued (None: anywhere)."""
+    """One task under way. `helper_nids` are the nodes on which its helpers are queued (None: anywhere)."""
 
     def __init__(
         self,
@@ -120,7 +120,7 @@ class Framework:
         self._noise = _lognormal(rates.chunk_noise)
 
     def run_steps(self, caller: Thread, steps: Iterable[Step]) -> ProcessGenerator:
-        """Do what a caller does, step by step until a task returns an error; its CPU is free at the end."""
+        """Do a caller's steps until a task returns an error. Its CPU is free at the end."""
         for step in steps:
             if isinstance(step, Task):
                 done = yield from self.run(caller, step)
@@ -137,7 +137,7 @@ class Framework:
         caller.sleep()
 
     def run(self, caller: Thread, task: Task) -> Generator[Event, Any, bool]:
-        """Run one task (ktask_run_numa, padata_do_multithreaded) in the caller's name; return False for an error."""
+        """Run one task (ktask_run_numa, padata_do_multithreaded) in the caller's name. Return False for an error."""
         env, kernel, record, entries = self._env, self._kernel, self._record, task.entries
         size = sum(entry.size for entry in entries)
         if not size:
@@ -282,7 +282,7 @@ class Framework:
         return chosen, running.queue.take(chosen, index, cpu.nid)
 
     def _moves(self, running: _Running, index: int, entry: int, chosen: int, cpu: Cpu) -> bool:
-        """Whether a work that goes on at another entry changes nodes; the caller, a user thread, never does."""
+        """Return whether a work that goes on at another entry changes nodes. The caller, a user thread, never does."""
         nid = running.nids[chosen]
         if not index or chosen == entry or self._kernel.migration == "none":
             return False
@@ -291,7 +291,7 @@ class Framework:
         return nid != cpu.nid and nid in self._machine.cpu_nids
 
     def _queue_again(self, running: _Running, index: int, wanted: int | None) -> Generator[Event, Any, int | None]:
-        """Queue a helper's work again for data of another node, and wait for a worker; return the node it is on."""
+        """Queue a helper's work again for data of another node, wait for a worker, and return its node."""
         slip = self._kernel.as_posted and self._kernel.asks_old_node
         nid = self._policy.move_helper(running.helper_nids[index - 1], wanted, asks_old=slip)
         running.helper_nids[index - 1] = nid
@@ -302,7 +302,7 @@ class Framework:
         return nid
 
     def _do_chunk(self, running: _Running, index: int, thread: Thread, chunk: Chunk) -> Generator[Event, Any, int]:
-        """Do the client's work on a chunk; return its size, or how far it came if it failed."""
+        """Do the client's work on a chunk. Return its size, or the part before its failure."""
         env, hardware, task, stream = self._env, self._hardware, running.task, running.stream
         unit = self._policy.unit_bytes
         nid = running.nids[chunk.entry]
@@ -348,7 +348,7 @@ class Framework:
     def _undo(self, running: _Running, caller: Thread) -> ProcessGenerator:
         """After an error: the caller alone undoes all chunks that were done, where the version does that.
 
-        What a failed chunk did is undone by the client's own function, at no cost here.
+        The client's own function undoes the part of a failed chunk, at no cost here.
         """
         if not self._kernel.undo or not running.task.undo_bytes_per_s or not running.handed_out:
             return
@@ -359,7 +359,7 @@ class Framework:
         self._note("undo", running, 0, caller.cpu, began_s)
 
     def _first_entry(self, running: _Running, index: int, cpu: Cpu) -> int:
-        """Return the entry that a work begins with: its number's; or its node's, else one of no node or the first."""
+        """Return the entry of a work's number, or of its node, or one of no node, or the first."""
         if self._kernel.first_entry == "number":
             return index % len(running.nids)
         return next((running.nids.index(nid) for nid in (cpu.nid, None) if nid in running.nids), 0)

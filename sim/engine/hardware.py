@@ -1,10 +1,10 @@
 """A machine in simulation: its resources in the contention engine, and which CPU runs how many threads.
 
-The resources that a clearing stream passes through, and what it uses of each for a byte cleared (design and figures
-in MODEL.md): the hardware thread (the time the byte takes alone), the core (the time it takes with local memory; the
-threads of a core together do `core_throughput` of one), the last-level cache, the memory of the node (`clear_traffic`
-bytes), and on the way to a remote node each link: the line read comes one way, the line written goes the other. Other
-streams likewise, with what their client says of them; the locks they take are one resource (`models.memory.locks`).
+A clearing stream uses these resources for each byte cleared (design and figures in MODEL.md): the hardware thread (the
+time the byte takes alone), the core (the time it takes with local memory, where the threads of a core together do
+`core_throughput` of one), the last-level cache, the memory of the node (`clear_traffic` bytes), and on the way to a
+remote node each link: the line read comes one way, the line written goes the other. Other streams do likewise, with
+their client's figures. The locks that they take are one resource (`models.memory.locks`).
 """
 
 from __future__ import annotations
@@ -117,7 +117,7 @@ class Hardware:
         return found
 
     def spin_route(self, cpu: Cpu) -> Route:
-        """Return the route of a thread that computes on `cpu`, and uses no memory; its work is in seconds."""
+        """Return the route of a thread that computes on `cpu` and uses no memory. Its work is in seconds."""
         route = self._spin_routes.get(cpu.cpu_id)
         if route is None:
             uses = [(resource, 1.0) for resource in self._places_of(cpu)]
@@ -126,7 +126,7 @@ class Hardware:
         return route
 
     def served(self) -> dict[str, tuple[float, float]]:
-        """Return what each resource has done so far, and its capacity: CPUs, then cores, then all others, in order."""
+        """Return the work of each resource so far, and its capacity: CPUs, then cores, then all others, in order."""
         cpus = [self._cpu[cpu.cpu_id] for cpu in self.machine.cpus if cpu.cpu_id in self._cpu]
         cores = [core for _, core in sorted(self._core.items())]
         own = {*cpus, *cores}
@@ -135,7 +135,7 @@ class Hardware:
         return {q.name: (done[q], q.capacity) for q in (*cpus, *cores, *others)}
 
     def _places_of(self, cpu: Cpu) -> list[Resource]:
-        """Return a CPU, and its core if that has several, as resources; made here, as few of a wide machine are used.
+        """Return a CPU, and its core if that has several, as resources. They are made at their first use.
 
         Where other work comes and goes their flows are of many kinds, and a core is as often full as not.
         """

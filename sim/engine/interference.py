@@ -1,4 +1,4 @@
-"""What the job and other work cost each other: each beside the other against each alone, with the same luck."""
+"""The mutual cost of the job and other work: each beside the other against each alone, with the same luck."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from sim.engine.simulation import Simulation, finish
 def interference(both: Simulation) -> dict[str, Any]:
     """Return the columns of a run with other work: for the job `slowdown`, its time over that on the idle machine.
 
-    For each other work, by its name: `NAME_slowdown`. With an amount of work also NAME_time_s, to the end of its last
-    thread, NAME_mean_s, of all its threads, and NAME_alone_s, without all else; for a service NAME_p50_s, NAME_p95_s
-    and NAME_p99_s, the response times of the requests that arrive while the job runs. The slowdown is that of
-    NAME_time_s, of the 99th percentile for a service, and for the rest that of its progress while the job runs; NaN for
-    one that has done nothing by then: it has not begun, or never had a CPU.
+    Each other work has `NAME_slowdown`, by its name. One with an amount of work also has NAME_time_s, to the end of its
+    last thread, NAME_mean_s, of all its threads, and NAME_alone_s, without all else. For a service there are
+    NAME_p50_s, NAME_p95_s and NAME_p99_s, the response times of the requests that arrive while the job runs. The
+    slowdown is that of NAME_time_s, of the 99th percentile for a service, and for the rest that of its progress while
+    the job runs. It is NaN for one without progress by then, which has not begun or never had a CPU.
     """
     case = both.case
     idle = Simulation(replace(case, background={}), both.replication)
@@ -48,7 +48,7 @@ def interference(both: Simulation) -> dict[str, Any]:
 
 
 def _alone(case: Case, name: str, both: Simulation) -> tuple[Neighbour, float]:
-    """Simulate one of the other works without all else; return it, and its progress in the time of the job."""
+    """Simulate one of the other works alone, and return it with its progress in the time of the job."""
     env = Environment()
     hardware, streams = Hardware(env, case.machine), Streams(case.seed, both.replication)
     scheduler = Scheduler.of(case, hardware, streams)

@@ -1,8 +1,8 @@
 """A group's quota of CPU time (cpu.max): so much in each period, for all its threads together.
 
-It is counted exactly; the kernel hands it out in slices of 5 ms to each CPU (sched_cfs_bandwidth_slice_us), which lets
-a group run over or stay under by up to one for each. What others did for a group may be charged to it afterwards: a
-debt that the next periods pay off, in which it waits (padata RFC of 2022).
+It is counted exactly. The kernel hands it out in slices of 5 ms to each CPU (sched_cfs_bandwidth_slice_us), which lets
+a group run over or stay under by up to one for each. The work of others for a group may be charged to it afterwards. It
+is a debt that the next periods pay off while the group waits (padata RFC of 2022).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ _TIE = 1e-12  # relative: times this close to the end of a period are there
 
 
 class Quota:
-    """What is left of a period. `on_empty` is called when it is used up, `on_refill` when there is some again."""
+    """The rest of a period. `on_empty` is called when it is used up, `on_refill` when there is some again."""
 
     def __init__(
         self,

@@ -9,10 +9,10 @@ from sim.engine.simulation import Simulation
 
 
 def run_case(case: Case, replication: int, *, with_slices: bool = False) -> RunResult:
-    """Simulate one replication of a case (numbered from 0); with `with_slices`, keep who did what when.
+    """Simulate one replication of a case (numbered from 0). With `with_slices`, keep its trace.
 
-    Where there is other work, the job and each of that are simulated alone too, and `extra` has what they cost each
-    other (`sim.engine.interference`).
+    Where there is other work, the job and each other work are simulated alone too, and `extra` has their mutual cost
+    (`sim.engine.interference`).
     """
     simulation = Simulation(case, replication, with_slices=with_slices)
     return simulation.result(interference(simulation) if case.background else {})

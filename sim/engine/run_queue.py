@@ -1,7 +1,7 @@
 """The threads that want one CPU, and which of them has it next: EEVDF (kernel/sched/fair.c, Linux 6.18).
 
 Virtual runtimes are seconds of CPU time at nice 0. The mean is that of all threads on the queue by weight, which grows
-by 1 / (their weights) for each second of the CPU; a thread behind it is owed time.
+by 1 / (their weights) for each second of the CPU. A thread behind it is owed time.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class RunQueue:
         return own + sum(thread.weight for thread in self.waiting if not thread.is_throttled)
 
     def account(self, now: float) -> None:
-        """Bring the time of the thread that runs up to now (update_curr); a slice that ended is renewed at ticks."""
+        """Bring the time of the thread that runs up to now (update_curr). A slice that ended is renewed at ticks."""
         current = self.current
         if current is None or current.since_s == now:
             return
@@ -90,7 +90,7 @@ class RunQueue:
         thread.deadline = thread.vruntime + (slice_v if deadline_in is None else deadline_in)
 
     def leave(self, thread: Thread, *, asleep: bool) -> None:
-        """Note what a thread that goes is behind the mean; what one that falls asleep is ahead melts from now on."""
+        """Note the lag of a thread that goes. The lead of a thread that falls asleep melts from now on."""
         weight, mean = self._mean()
         thread.lag, thread.ahead = 0.0, None
         if not weight:
@@ -106,7 +106,7 @@ class RunQueue:
             thread.lag = lag
 
     def reweigh(self, thread: Thread, weight: int) -> None:
-        """Give a thread of the queue another weight: what it is owed stays as much CPU time (reweight_entity)."""
+        """Give a thread of the queue another weight. It is owed as much CPU time as before (reweight_entity)."""
         ratio = thread.weight / weight
         deadline_in = (thread.deadline - thread.vruntime) * ratio
         others = [other for other in self._members() if other is not thread]
@@ -120,7 +120,7 @@ class RunQueue:
     # -- who is next
 
     def choose(self) -> Thread | None:
-        """Return the thread that should have the CPU now (pick_eevdf), the one that has it included; None if none."""
+        """Return the thread that should have the CPU now (pick_eevdf), which may be the one that has it, or None."""
         members = self._members()
         if not members:
             return None
@@ -136,7 +136,7 @@ class RunQueue:
         return current if current is not None and current.deadline < best.deadline - _TIE else best
 
     def next_tick_s(self, now: float) -> float | None:
-        """Return the tick at which another thread may have its turn; None if nobody waits."""
+        """Return the tick at which another thread may have its turn, or None if nobody waits."""
         current, ready = self.current, self.ready
         if current is None or not ready:
             return None

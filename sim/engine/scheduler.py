@@ -2,16 +2,16 @@
 
 A CPU runs one thread at a time, and which one is EEVDF's choice (kernel/sched/fair.c of Linux 6.18). Each thread has a
 virtual runtime, CPU time over its weight. One that is not ahead of the mean of all that want the CPU, by weight, is
-eligible; of those the one with the earliest deadline goes on, its virtual runtime at the start of its slice plus a
-slice over its weight. That is asked at each tick (`time_slice`) and at wake-ups. That a thread keeps the CPU for its
-slice (RUN_TO_PARITY) is left out: waits measured are those without it. CFS, before 6.6, gives the same shares and
-chooses a little otherwise.
+eligible. Of those the one with the earliest deadline goes on. The deadline is the virtual runtime at the start of its
+slice plus a slice over its weight. The choice is made at each tick (`time_slice`) and at wake-ups. RUN_TO_PARITY, by
+which a thread keeps the CPU for its slice, is left out: measured waits are those without it. CFS, before 6.6, gives the
+same shares and chooses a little otherwise.
 
-What a thread is behind the mean when it falls asleep (its lag) it has when it wakes, up to two slices or a tick. What
-it is ahead melts while the others run (the delayed dequeue). A woken thread takes the CPU at once if it is the one that
-EEVDF would choose: one that is owed time, or one whose deadline is no later than that of a thread whose slice has
-ended. Else it waits for the next tick. Groups with a quota are throttled when it is used up, until the next period
-(`sim.engine.quota`).
+A thread that falls asleep behind the mean has that lag again when it wakes, up to two slices or a tick. The lead of a
+thread ahead of the mean melts while the others run (the delayed dequeue). A woken thread takes the CPU at once if it is
+the one that EEVDF would choose: one that is owed time, or one whose deadline is no later than that of a thread whose
+slice has ended. Else it waits for the next tick. Groups with a quota are throttled when it is used up, until the next
+period (`sim.engine.quota`).
 
 A woken thread goes to an idle core of its node, its previous one first, then an idle hardware thread, then the least
 loaded (`models.machine.placement`). A CPU that falls idle pulls a waiting thread that may run there, from its own
@@ -21,12 +21,11 @@ runs before them (active balance; cache_nice_tries + 2).
 Balancing in a domain (the CPUs of a cache, of a node, all) is tried every n ms for idle CPUs and `busy_factor` times
 less often for others, n being its CPUs, give or take a half (sd_init, kernel/sched/topology.c: min_interval). One
 thread moves from the CPU with most load to one with less than the mean, if its weight, halved for each time that it
-could not be done before, is no more than what is out of balance (detach_tasks). Of a domain those CPUs count that the
-threads may use (`balance_masks`): CPUs of a mask are balanced like a machine of their own, which the kernel gets by
-other means (idle CPUs that pull, group_imbalance, active balance). After a group was throttled its CPUs are balanced
-half as often, and failures are counted anew: they were found idle and balanced meanwhile (load_balance doubles
-balance_interval and clears nr_balance_failed). Nothing is tried while nobody waits. Left out: cache-hot threads, and
-groups' own weights.
+could not be done before, is no more than the imbalance (detach_tasks). Of a domain those CPUs count that the threads
+may use (`balance_masks`): CPUs of a mask are balanced like a machine of their own, which the kernel gets by other means
+(idle CPUs that pull, group_imbalance, active balance). After a group was throttled its CPUs are balanced half as often,
+and failures are counted anew: they were found idle and balanced meanwhile (load_balance doubles balance_interval and
+clears nr_balance_failed). Nothing is tried while nobody waits. Left out: cache-hot threads, and groups' own weights.
 """
 
 from __future__ import annotations
@@ -105,7 +104,7 @@ class Scheduler:
         return Thread(self, self._hardware, allowed, bound=bound, nice=nice, quota=quota, of_job=of_job)
 
     def charge(self, group: str | None, thread: Thread) -> None:
-        """Take the CPU time that a thread has had off what a group may use."""
+        """Take the CPU time of a thread off the rest of its group's quota."""
         if group in self._quotas:
             self._quotas[group].charge(thread.ran_s)
 
@@ -200,7 +199,7 @@ class Scheduler:
             thread.quota.begin()
 
     def _end(self, queue: RunQueue) -> Thread:
-        """Take the thread that runs off the CPU; its time is accounted for."""
+        """Take the thread that runs off the CPU, and account for its time."""
         thread = queue.current
         assert thread is not None
         queue.current = None

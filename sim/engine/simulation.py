@@ -87,7 +87,7 @@ class Simulation:
         return {"energy_j": energy.total_j, "energy_added_j": energy.added_j}
 
     def result(self, extra: Mapping[str, Any]) -> RunResult:
-        """Return what the run gave, with further columns."""
+        """Return the results of the run, with further columns."""
         record = self.record
         return RunResult(
             time_s=self.time_s,
@@ -103,9 +103,9 @@ class Simulation:
 
 
 def finish(env: Environment, neighbours: Sequence[Neighbour], until_s: float) -> None:
-    """Let other work go on after the job: what has an amount of work to its end, services to the job's requests.
+    """Let other work go on after the job: amounts of work to their end, services to the job's requests.
 
-    What has not begun by then is not waited for: each starts in its order, when nothing else is left to do.
+    Work that has not begun by then is not waited for. Each starts in its order, when nothing else is left to do.
     """
     late = sorted((each for each in neighbours if not each.has_begun), key=lambda each: each.load.start)
     finite = [neighbour for neighbour in neighbours if neighbour.load.is_finite]
@@ -121,7 +121,7 @@ def finish(env: Environment, neighbours: Sequence[Neighbour], until_s: float) ->
 
 
 def _shares(record: Record, n_callers: int, time_s: float) -> dict[str, Any]:
-    """Return what of a run is the kernel's tasks, where its one caller has more to do than to call them.
+    """Return the share of the kernel's tasks in a run whose one caller has more to do than to call them.
 
     `speedup_limit` is by how much the run would be sooner if its tasks took no time: Amdahl's limit, with one thread.
     """
@@ -132,5 +132,5 @@ def _shares(record: Record, n_callers: int, time_s: float) -> dict[str, Any]:
 
 
 def _failures(record: Record) -> dict[str, Any]:
-    """Return how many chunks of a run failed, and how long its callers undid what had been done."""
+    """Return how many chunks of a run failed, and how long its callers took to undo finished parts."""
     return {"n_failed": record.n_failed, "undo_s": record.alone_s.get("undo", 0.0)} if record.n_failed else {}

@@ -1,4 +1,4 @@
-"""Threads of a simulation: what they do while they have a CPU, which the scheduler gives and takes."""
+"""Threads of a simulation: their work while they have a CPU, which the scheduler gives and takes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from sim.engine.quota import Quota
 
 
 class Cpus(Protocol):
-    """What puts threads on CPUs."""
+    """The scheduler's side: it puts threads on CPUs."""
 
     def wake(self, thread: Thread, nid: int | None, previous: Cpu | None) -> None: ...
 
@@ -27,8 +27,8 @@ class Cpus(Protocol):
 class Thread:
     """A thread, asleep at first. Made by `sim.engine.scheduler.Scheduler.thread`.
 
-    `allowed` are the ids of the CPUs that it may use (None: all); one that is `bound` stays on the node on which it
-    woke up, one that is `pinned` on its CPU.
+    `allowed` are the ids of the CPUs that it may use (None: all). A thread that is `bound` stays on the node on which
+    it woke up. One that is `pinned` stays on its CPU.
     """
 
     cpu: Cpu  # that it is on, or was before it fell asleep
@@ -99,20 +99,20 @@ class Thread:
             yield self._turn
 
     def start(self, route: Route, work: float) -> Flow:
-        """Start work on the CPU that it has. After the event `left` says what is left, if it lost the CPU."""
+        """Start work on the CPU that it has. After the event `left` has the rest, if it lost the CPU."""
         self._work = work
         flow = self.hardware.network.start(route, work)
         self._flow = (route, flow)
         return flow
 
     def left(self, flow: Flow) -> float:
-        """Return what is left of work that has ended, or was stopped."""
+        """Return the rest of work that has ended or was stopped."""
         self._flow = None
         self._work = flow.left
         return flow.left
 
     def run(self, route_on: Callable[[Cpu], Route], work: float) -> Generator[Event, Any, None]:
-        """Do work while it has a CPU; each time it is on another one, over the route from there."""
+        """Do work while it has a CPU. Each time it is on another one, the work goes over the route from there."""
         self._work = work
         while self._work > 0.0:
             yield from self.on_cpu()
@@ -121,7 +121,7 @@ class Thread:
             self.left(flow)
 
     def work_left(self) -> float:
-        """Return what is left of the work that it does just now, 0 if none."""
+        """Return the rest of its present work, 0 if none."""
         return self._work if self._flow is None else self.hardware.network.work_left(*self._flow)
 
     # -- for the scheduler
@@ -133,6 +133,6 @@ class Thread:
             turn.succeed()
 
     def halt(self) -> None:
-        """Stop what it does: it has no CPU."""
+        """Stop its work, because it has no CPU."""
         if self._flow is not None:
             self.hardware.network.stop(*self._flow)

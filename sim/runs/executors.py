@@ -66,7 +66,7 @@ class Executor(Protocol):
         ...
 
     def next_done(self) -> tuple[Key, RunResult]:
-        """Wait for a run. Raises what the run raised, LostWorkersError or SchedulerError."""
+        """Wait for a run. Raises the run's own exception, LostWorkersError or SchedulerError."""
         ...
 
 
@@ -103,9 +103,9 @@ def make_runs(
     Args:
         executor: Where they are made.
         cases: The cases, by number.
-        take: Returns the next run to make; None if there is none, or none before others are done.
+        take: Returns the next run to make, or None if there is none, or none before others are done.
         on_done: Is told each run as it is done, in any order.
-        with_slices: Whether a run keeps who did what when.
+        with_slices: Whether a run keeps its trace.
     """
     n_in_flight = 0
     while True:
@@ -123,7 +123,7 @@ _Run = tuple[int, int, bool]  # number of its case in the batch, replication, wi
 
 
 def _run_batch(cases: Sequence[Case], runs: Sequence[_Run]) -> tuple[list[RunResult], float]:
-    """Make some runs, in another process; return them and the seconds that they took."""
+    """Make some runs in another process, and return them with the seconds that they took."""
     began = time.perf_counter()
     results = [run_case(cases[number], i, with_slices=with_slices) for number, i, with_slices in runs]
     return results, time.perf_counter() - began
@@ -177,7 +177,10 @@ class _Batches:
 
 @contextmanager
 def local(jobs: int) -> Iterator[Executor]:
-    """Make runs in `jobs` processes; one is this process itself. Raises LostWorkersError as `processes` does."""
+    """Make runs in `jobs` processes, of which one is this process itself.
+
+    Raises LostWorkersError as `processes` does.
+    """
     if jobs == 1:
         yield Here()
         return
@@ -276,7 +279,7 @@ def cluster(address: str) -> Iterator[Executor]:
 
 
 def _quietened() -> dict[str, int]:
-    """Keep Dask and asyncio from printing tracebacks when a connection is lost; return the levels they had."""
+    """Keep Dask and asyncio from printing tracebacks when a connection is lost. Return the levels they had."""
     of = ("distributed", "asyncio", "tornado")
     names = {*of, *(name for name in logging.root.manager.loggerDict if name.partition(".")[0] in of)}
     levels = {name: logging.getLogger(name).level for name in sorted(names)}
@@ -343,7 +346,7 @@ def _put(done: SimpleQueue[tuple[list[Key], Any]], keys: list[Key], future: Any)
 def _run_there(
     cases: Sequence[Case], runs: Sequence[_Run], versions: Mapping[str, str]
 ) -> tuple[list[RunResult], float]:
-    """Make runs on a worker of a cluster. Raises SchedulerError if what they are made with has other versions."""
+    """Make runs on a worker of a cluster. Raises SchedulerError if its software has other versions."""
     found = _versions()
     for name, wanted in versions.items():
         if found[name] != wanted:
@@ -352,7 +355,7 @@ def _run_there(
 
 
 def _versions() -> dict[str, str]:
-    """Return what the figures of a run depend on besides its case, for people to read."""
+    """Return the versions on which a run's figures depend besides its case, for people to read."""
     code = code_identity()
     return {
         "Python": platform.python_version(),

@@ -39,7 +39,7 @@ def load(path: str | Path) -> Scenario:
         The scenario, with a case for each combination of its values.
 
     Raises:
-        InputError: The file has problems; the error has all of them, each with its place.
+        InputError: The file has problems. The error has all of them, each with its place.
         OSError: The file can't be read.
 
     Example:
@@ -64,12 +64,12 @@ def run(
     a notebook or a script) all run in this process.
 
     Args:
-        scenario: What to run (`load`).
+        scenario: The scenario to run (`load`).
         jobs: How many processes share the work.
-        traces: Whether replication 0 of each case keeps who did what when.
+        traces: Whether replication 0 of each case keeps its trace.
         on_done: Called after each run.
-        executor: Makes the runs in processes that are there already (`sim.runs.executors`); then `jobs` has no effect.
-        progress: Show a progress bar with this text beside it; runs count there by their chunks.
+        executor: Makes the runs in processes that exist already (`sim.runs.executors`). Then `jobs` has no effect.
+        progress: Show a progress bar with this text beside it. Runs count there by their chunks.
 
     Returns:
         Tidy tables: `summary`, `runs`, `workers`, `resources`, with traces also `traces` and `loads`.
@@ -121,12 +121,13 @@ def trace(scenario: Scenario, case: int = 0, replication: int = 0) -> pd.DataFra
     """Return the trace of one run: a row for each stretch of a worker's time.
 
     Args:
-        scenario: What to run.
+        scenario: The scenario to run.
         case: The number of the case, from 0.
         replication: The number of the replication, from 0.
 
     Returns:
-        Columns: kind (chunk; lock: wait and hold; queued: a helper that has not started; asleep: the caller), task,
+        Columns: kind (chunk, lock for wait and hold, queued for a helper that has not started, asleep for the caller),
+            task,
         worker (0
         is the caller), cpu, memory_node, start_bytes and size_bytes within the task, begin_s, end_s.
 

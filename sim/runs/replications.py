@@ -12,7 +12,7 @@ Key = tuple[int, int]  # number of the case, replication
 
 
 class RunningMean:
-    """The mean of values that are added one by one; the same values in the same order give the same bits."""
+    """The mean of values that are added one by one. The same values in the same order give the same bits."""
 
     def __init__(self, values: Iterable[float] = ()) -> None:
         self.n = 0
@@ -29,7 +29,7 @@ class RunningMean:
         self._squares += step * (value - self.mean)
 
     def half_width(self) -> float:
-        """Return half the width of the 95 % confidence interval of the mean (Student t); NaN for less than 2 values."""
+        """Return half the width of the 95 % confidence interval of the mean (Student t), NaN for under 2 values."""
         if self.n < 2:
             return math.nan
         from scipy.special import stdtrit  # takes a while, which other commands don't need
@@ -100,7 +100,7 @@ class CaseRuns:
 
 
 class Replications:
-    """The runs of all cases: `add` what is known, `take` what is to be made, those of the costliest cases first."""
+    """The runs of all cases: `add` known runs, `take` runs to be made, those of the costliest cases first."""
 
     def __init__(self, least: Sequence[int], costs: Sequence[float], *, ci: float | None, most: int) -> None:
         self.cases = [CaseRuns(n, most, ci) for n in least]
@@ -123,7 +123,7 @@ class Replications:
             heapq.heappush(self._ready, self._order[number])
 
     def take(self) -> Key | None:
-        """Return the next run to make; None if there is none before others are known, or at all."""
+        """Return the next run to make, or None if there is none before others are known, or at all."""
         while self._ready:
             number = self._ready[0][1]
             replication = self.cases[number].take()

@@ -1,9 +1,9 @@
 """The runs of a sweep as they come, in one SQLite file of its folder.
 
-Runs are committed at once, those that come quickly several at a time, so that whatever kills the sweep, the file has
-all but those of the last fifth of a second. It has a write-ahead log while a sweep is at it (`runs.sqlite-wal`), which
-the next one takes over. A lock on `runs.lock` keeps a second one out. Each run has a checksum, so that one that was
-changed later is found.
+Runs are committed at once, those that come quickly several at a time, so that a sweep that is killed loses only the
+runs of the last fifth of a second. It has a write-ahead log while a sweep is at it (`runs.sqlite-wal`), which the next
+one takes over. A lock on `runs.lock` keeps a second one out. Each run has a checksum, so that one that was changed
+later is found.
 """
 
 from __future__ import annotations
@@ -40,10 +40,10 @@ _WAY_OUT = "give another folder (-o), or remove this one to start again"
 
 
 class RunStore:
-    """The runs stored in a folder, of what `identity` (plain data) says; made if the folder is new or empty.
+    """The runs of `identity` (plain data) that are stored in a folder, made if the folder is new or empty.
 
-    Raises FolderTakenError if the folder has something else, runs of another identity, or another sweep at work;
-    OSError if it can't be written.
+    Raises FolderTakenError if the folder has something else, runs of another identity, or another sweep at work. Raises
+        OSError if it can't be written.
     """
 
     def __init__(self, folder: Path, identity: Mapping[str, Any]) -> None:
@@ -133,7 +133,7 @@ class RunStore:
             self.commit()
 
     def commit(self) -> None:
-        """Make sure that all runs added so far stay, whatever happens. Raises OSError if they can't be written."""
+        """Make sure that all runs added so far stay, even after a crash. Raises OSError if they can't be written."""
         if self._db.in_transaction:
             with self._checked():
                 self._db.execute("COMMIT")
@@ -212,7 +212,7 @@ _WORKER = struct.Struct("<3q6d")  # a WorkerTotals
 
 
 def _checksum(row: tuple[int, int, int, float, bytes]) -> bytes:
-    """Return what tells a row from any other: 8 bytes of BLAKE2 over all its columns."""
+    """Return the mark of a row: 8 bytes of BLAKE2 over all its columns."""
     *numbers, content = row
     return hashlib.blake2b(struct.pack("<3qd", *numbers) + content, digest_size=8).digest()
 
@@ -245,7 +245,7 @@ def _encoded(result: RunResult) -> bytes:
 
 
 def _decoded(time_s: float, content: bytes) -> RunResult:
-    """Return a run from what is stored of it. Raises ValueError or struct.error for anything else."""
+    """Return a run from its stored form. Raises ValueError or struct.error for anything else."""
     cpu_s, imbalance, n_tasks, n_chunks, n_workers, n_resources, n_names = _HEAD.unpack_from(content)
     at = _HEAD.size
     shares_at = at + n_workers * _WORKER.size

@@ -40,7 +40,7 @@ def sweep(
     other processes can't import (of a notebook or a script), `jobs` is taken as 1.
 
     Args:
-        scenario: What to run.
+        scenario: The scenario to run.
         folder: Where runs and results are stored.
         jobs: How many processes share the work.
         scheduler: The address of a Dask scheduler whose cluster makes the runs, such as tcp://host:8786.
@@ -111,7 +111,7 @@ def _check_options(scenario: Scenario, jobs: int, ci: float | None, max_replicat
 
 
 def digest(cases: Iterable[Case]) -> str:
-    """Return what tells cases apart that a scenario's file doesn't, such as a user's own rules."""
+    """Return the differences of cases that a scenario's file doesn't have, such as a user's own rules."""
     found = hashlib.sha256()
     for case in cases:
         others = (*case.background.values(), *case.groups.values())
@@ -153,7 +153,7 @@ def _with_intervals(results: Results) -> Results:
 
 
 def _write(results: Results, folder: Path) -> None:
-    """Write the result files beside the runs; provenance.json last, so that it is there only if all are."""
+    """Write the result files beside the runs, provenance.json last, so that it exists only if all others do."""
     scratch = folder / ".new"
     shutil.rmtree(scratch, ignore_errors=True)
     scratch.mkdir()
