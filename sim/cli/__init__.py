@@ -1,4 +1,4 @@
-"""The command line. Tables go to stdout, messages and progress to stderr; status 2 is bad input, 1 a failed run.
+"""The command line. Tables go to stdout, messages and progress to stderr. Status 2 is bad input, 1 a failed run.
 
 The only place that knows both the simulation and the real backend.
 """
@@ -76,7 +76,7 @@ def cli() -> None:
 
 
 def _lost() -> type[Exception]:
-    """Return the error of runs that were lost; asked for only when something has failed."""
+    """Return the error of runs that were lost, to be asked for only when something has failed."""
     from sim.runs.executors import LostWorkersError
 
     return LostWorkersError
@@ -89,7 +89,7 @@ def _asks_for_client(error: click.ClickException) -> bool:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command line; the exit status is 0, 2 for bad input, 1 for a run that failed."""
+    """Run the command line. The exit status is 0, 2 for bad input, 1 for a run that failed."""
     try:
         status = cli.main(list(arguments) if arguments is not None else None, standalone_mode=False)
     except InputError as error:

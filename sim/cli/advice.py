@@ -113,7 +113,7 @@ def advise(
 
 
 def _more(texts: Sequence[str]) -> dict[str, Any]:
-    """Return the values of texts such as share=true by key. Raises UsageError, or InputError for what is no YAML."""
+    """Return the values of texts such as share=true by key. Raises UsageError, or InputError for bad YAML."""
     found: dict[str, Any] = {}
     for text in texts:
         key, sign, value = (part.strip() for part in text.partition("="))
@@ -145,7 +145,7 @@ def _cpus(text: str) -> int:
 
 
 def _others(document: Located, beside: Path | None) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
-    """Return the background and the groups of a file, whatever else it has. Raises InputError."""
+    """Return the background and the groups of a file, and ignore its other keys. Raises InputError."""
     if beside is None:
         return {}, {}
     check = Checker(document, str(beside))

@@ -1,4 +1,4 @@
-"""The command on traces of real kernels: what a boot decided, beside what the simulation decides."""
+"""The command on traces of real kernels: a boot's decisions beside the simulation's."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def _with_rates(topology: Topology, name: str) -> Machine:
 
 
 def _measured(rows: pd.DataFrame) -> str:
-    """Return the times of a text as a table; a row for each node, and one for huge pages."""
+    """Return the times of a text as a table: a row for each node, and one for huge pages."""
     shown = []
     for _, row in rows.iterrows():
         numbers = [1e3 * row["time_s"], row["rate_gib_s"], 1e3 * row["start_s"], 1e3 * row["last_start_s"]]

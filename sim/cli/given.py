@@ -29,7 +29,7 @@ _WHOLE = ("cpus",)  # keys whose value is a list of CPUs as it stands: 0-3,8
 
 
 def scenario_arguments(command: F) -> F:
-    """Add what every command on a scenario takes: SCENARIO, PATH=VALUE ..., and --set FILE."""
+    """Add the arguments of every command on a scenario: SCENARIO, PATH=VALUE ..., and --set FILE."""
     for option in (
         click.option("--set", "set_file", type=click.Path(path_type=Path), metavar="FILE",
                      help="Values in place of the scenario's: a YAML file with those of its keys that differ."),
@@ -43,9 +43,9 @@ def scenario_arguments(command: F) -> F:
 def read_scenario(name: str, values: Sequence[str] = (), set_file: Path | None = None) -> Scenario:
     """Return a scenario with other values: a path or shipped name, `PATH=VALUE` texts, and a file of values.
 
-    A value is YAML; commas make a list, and 1-16 the whole numbers from 1 to 16, but for a list of CPUs. What stands at
-    the prompt goes before what stands in the file. Raises InputError with all that is wrong, each at its place, and
-    UsageError for a text without `=`.
+    A value is YAML. Commas make a list, and 1-16 the whole numbers from 1 to 16, but for a list of CPUs. Values at the
+    prompt go before values in the file. Raises InputError with all problems, each at its place, and UsageError for a
+    text without `=`.
     """
     try:
         path = find_scenario_file(name)
@@ -72,7 +72,7 @@ def stem_of(name: str) -> str:
 
 
 def _of_file(path: Path) -> Iterator[tuple[str, Located]]:
-    """Yield the values of a file by their path; a list is one value. Raises InputError."""
+    """Yield the values of a file by their path. A list is one value. Raises InputError."""
     document = read(path)
     if not isinstance(document.value, dict):
         message = "allowed is a mapping with keys of a scenario, such as `task: {size: 8GiB}`"

@@ -1,4 +1,4 @@
-"""Commands on real machines: what one is, runs on this one, calibration and validation."""
+"""Commands on real machines: description, runs on this host, calibration and validation."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def real_backend() -> ModuleType:
 
 @contextmanager
 def refused() -> Iterator[None]:
-    """Turn what a host can't do into an error message that says what to change."""
+    """Turn the missing abilities of a host into an error message that names the change to make."""
     real = real_backend()
     try:
         yield
@@ -325,7 +325,7 @@ def _measure(
     usage: dict[str, Any],
     seconds: float,
 ) -> Any:
-    """Measure designs with a progress bar, and say how; return the real.Measurement."""
+    """Measure designs with a progress bar, print the method, and return the real.Measurement."""
     click.echo(str(real.best_method(machine, **usage)), err=True)
     with tqdm(desc="measuring", unit=" runs", bar_format=COUNT, disable=None, leave=False) as progress:
         return real.measure(machine, *designs, **usage, seconds=seconds, on_done=progress.update)
@@ -339,7 +339,7 @@ def _document(real: ModuleType, calibration: Calibration, measurement: Any) -> d
 
 
 def stability(runs: pd.DataFrame, results: Results) -> str:
-    """Return how many runs were disturbed, and by what."""
+    """Return how many runs were disturbed, and the causes."""
     unstable = runs[runs["unstable"] != ""]
     lines = [f"{len(runs)} runs, {len(unstable)} of them unstable (column `unstable`)"]
     reasons = unstable["unstable"].str.replace(r"\d+(\.\d+)?", "N", regex=True).str.split("; ").explode()
@@ -365,7 +365,7 @@ def _other_methods(real: ModuleType, machine: Machine, usage: dict[str, Any]) ->
 
 
 def _reason(error: Exception) -> str:
-    """Return the first part of a message, without the name of what it is about."""
+    """Return the first part of a message, without the name of its subject."""
     return str(error).partition("can't be used: ")[2].partition("; ")[0] or str(error).partition("; ")[0]
 
 

@@ -1,4 +1,4 @@
-"""How many processes may be asked for, and what is said of long runs before they start."""
+"""The allowed numbers of processes, and the notes on long runs before they start."""
 
 from __future__ import annotations
 

@@ -64,7 +64,7 @@ def plot(
 
 
 def _window(kind: str | None, begin: str | None, end: str | None) -> tuple[float, float | None]:
-    """Return the window of a timeline in seconds. Raises UsageError for what is no time, or means nothing here."""
+    """Return the window of a timeline in seconds. Raises UsageError for texts that are not a time, or useless here."""
     if (begin or end) and kind not in (None, "timeline"):
         raise click.UsageError("--from and --to are of timeline")
     found: list[float | None] = []
@@ -84,7 +84,7 @@ def _file_name(kind: str, case: int) -> str:
 
 
 def read_folder(folder: Path) -> Results:
-    """Return the results in a folder. Raises UsageError with what is wrong if there are none."""
+    """Return the results in a folder. Raises UsageError with the problem if there are none."""
     if not folder.is_dir():
         raise click.UsageError(f"{folder} is {'a file' if folder.exists() else 'not there'}; give a result folder")
     if (folder / RECORD).exists():

@@ -36,10 +36,10 @@ def validate_programs(
 ) -> Validation:
     """Time programs on this host, print them against the simulation, and write tables and a figure to a folder.
 
-    With `allow_pool` in the smallest huge pages of hugetlbfs as well.
-    Page faults of our own are measured among the programs' runs: to fit the machine to them, or, if it is `calibrated`,
-    to tell the host's drift. Raises UsageError where a program is missing, or huge pages, or what the machine's file
-    says of page faults, and what `refused` catches.
+    With `allow_pool` in the smallest huge pages of hugetlbfs as well. Page faults of our own are measured among the
+    programs' runs: to fit the machine to them, or, if it is `calibrated`, to tell the host's drift. Raises UsageError
+    where a program, huge pages or the machine file's page faults are missing, and for the errors that `refused`
+    catches.
     """
     try:
         programs = real.find_programs(clients)
@@ -87,7 +87,7 @@ def measure_page_faults(
     allow_pool: bool = False,
     seconds: float,
 ) -> tuple[Scenario, Any]:
-    """Measure what pages cost, by threads of our own, interleaved with designs of programs; return real.Prepared."""
+    """Measure the costs of pages, by threads of our own, interleaved with designs of programs. Return real.Prepared."""
     own = page_fault_design(machine, _MOST_REPLICATIONS, thp=has_thp(real))
     with tqdm(desc="page faults", unit=" runs", bar_format=COUNT, disable=None, leave=False) as progress:
         prepared = real.measure_preparation(

@@ -145,9 +145,9 @@ def fit_to_table(
     notes: Sequence[str] = (),
     resolution: str | None = None,
 ) -> int:
-    """Fit a machine file to a CSV of measurements, print what was found, predict what was held out; return the status.
+    """Fit a machine file to a CSV of measurements, print the fit, predict the held-out rows, and return the status.
 
-    Raises UsageError for what can't be used, InputError for a machine file.
+    Raises UsageError for bad measurements, InputError for a machine file.
     """
     output = output or Path(f"{measurements.stem}-fitted.yaml")
     table = output.with_suffix(".csv")

@@ -1,4 +1,4 @@
-"""Commands on what comes with the program: scenarios and notebooks to copy, completion for a shell."""
+"""Commands on the files of the program: scenarios and notebooks to copy, completion for a shell."""
 
 from __future__ import annotations
 

@@ -89,13 +89,13 @@ def _refuse_idle_options(ci: float | None, jobs: int | None, scheduler: str | No
 
 
 def go_on(folder: Path) -> str:
-    """Return what is kept of a stopped sweep or search."""
+    """Return the kept part of a stopped sweep or search."""
     return f"the runs that were done are in {folder / FILE}, and the same command goes on"
 
 
 @contextmanager
 def progress(name: str) -> Iterator[Callable[[int, int], None]]:
-    """Show a bar; give what moves it, told how many runs there are, and how many there will be."""
+    """Show a bar. Yield the function that moves it, by the number of runs and the number expected."""
     form = "{desc}: {percentage:3.0f}% |{bar}| {n_fmt}/{total_fmt} runs, {remaining} left"
     with tqdm(desc=name, total=0, bar_format=form, disable=None, leave=False) as bar:
 
@@ -110,7 +110,7 @@ def progress(name: str) -> Iterator[Callable[[int, int], None]]:
 
 @contextmanager
 def stoppable(folder: Path) -> Iterator[None]:
-    """On Ctrl-C or SIGTERM, stop at once, say what is kept, and exit with the status that a shell gives for it."""
+    """On Ctrl-C or SIGTERM, stop at once, say which runs are kept, and exit with a shell's status for it."""
     status = 128 + signal.SIGINT
 
     def terminate(number: int, _frame: FrameType | None) -> None:

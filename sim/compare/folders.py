@@ -1,4 +1,4 @@
-"""Two results side by side: what differed in what was run, and by how much the cases differ."""
+"""Two results side by side: the differences of their scenarios and machines, and of their cases."""
 
 from __future__ import annotations
 
@@ -26,7 +26,8 @@ class Comparison:
     * ``scenario``, ``machines``, ``versions``: (path, A's value, B's value) of all that differs.
     * ``cases``: a row for each pair of cases: case (its name), case_a and case_b (numbers), n_workers_a, n_workers_b,
       time_a_s, time_b_s (means), difference_pct (of B from A, in percent of A), half_width_pct (half the 95 %
-      confidence interval of that; empty for one run), paired (whether both had the same random numbers) and verdict.
+          confidence interval of that, empty for one run), paired (whether both had the same random numbers) and
+          verdict.
     * ``alone_a``, ``alone_b``: names of the cases that have no partner.
     """
 
@@ -39,18 +40,18 @@ class Comparison:
 
 
 def compare_results(a: Results, b: Results) -> Comparison:
-    """Return what differs between two results, in what was run and in what came out.
+    """Return the differences between two results, in their inputs and their outcomes.
 
-    Cases are partners if they agree in all columns that say what a case is, but for those in which each of the two
-    results has one value only. Replications of the same number and seed had the same random numbers: they are paired,
-    and the interval is that of the mean of their differences (Student t). Else it is that of two independent means.
+    Cases are partners if they agree in all columns that describe a case, but for those in which each of the two results
+    has one value only. Replications of the same number and seed had the same random numbers: they are paired, and the
+    interval is that of the mean of their differences (Student t). Else it is that of two independent means.
 
     Args:
         a: the results that are compared with.
         b: the results whose cases are slower or faster than those of `a`.
 
     Returns:
-        What differs in scenario, machines and versions, and a row for each pair of cases.
+        The differences in scenario, machines and versions, and a row for each pair of cases.
 
     Raises:
         ValueError: no case of A has a partner in B.
@@ -102,7 +103,7 @@ def _by_key(summary: pd.DataFrame, on: list[str]) -> dict[tuple[str, ...], list[
 
 
 def _partners(ours: list[int], theirs: list[int]) -> list[tuple[int, int]]:
-    """Return pairs of cases of one key: with one case on a side, that is everybody's partner; else as they come."""
+    """Return pairs of cases of one key. One case on a side is everybody's partner, else they pair in order."""
     if len(ours) > 1 and len(theirs) > 1 and len(ours) != len(theirs):
         return []
     n = max(len(ours), len(theirs)) if ours and theirs else 0
@@ -116,7 +117,7 @@ def _names(summary: pd.DataFrame, on: list[str]) -> list[str]:
 
 
 def _machines(a: Results, b: Results) -> list[Difference]:
-    """Return what differs between machines of the same name, and which machines only one has."""
+    """Return the differences between machines of the same name, and the machines that only one has."""
     ours, theirs = ({str(each["name"]): each for each in results.machines} for results in (a, b))
     found: list[Difference] = [
         (name, "there" if name in ours else None, "there" if name in theirs else None)
@@ -161,7 +162,7 @@ def _row(a: Results, b: Results, i: int, j: int, name: str, paired: bool) -> dic
 
 
 def describe_comparison(comparison: Comparison, name_a: str, name_b: str) -> str:
-    """Return a comparison as a person reads it: what differed first, then the cases, then those without a partner."""
+    """Return a comparison for a person: the differences first, then the cases, then those without a partner."""
     lines = [f"A: {name_a}", f"B: {name_b}", ""]
     for head, found in (
         ("scenario", comparison.scenario),

@@ -34,10 +34,8 @@ class Validation:
 
     ``cells`` has nthreads, chunk_bytes, size_bytes, background, measured_s (median of stable runs), measured_spread and
     predicted_spread (standard deviation over runs, as a share), predicted_s, error_pct, noise_pct (standard error of
-    the
-    measured median, in per cent of it), verdict and reason. ``drift_pct`` is how far the cases of the calibration are
-    from
-    what the machine's file says, measured in the same go; None if they were not measured.
+    the measured median, in per cent of it), verdict and reason. ``drift_pct`` is how far the cases of the calibration
+    are from the machine's file, measured in the same go, or None if they were not measured.
 
     Example:
         >>> validation.cells[["nthreads", "error_pct", "verdict"]]  # doctest: +SKIP
@@ -48,13 +46,13 @@ class Validation:
 
     @property
     def mean_error_pct(self) -> float:
-        """Mean absolute error over the cases that are not undecided; nan if there is none."""
+        """Return the mean absolute error over the cases that are not undecided, or nan if there is none."""
         decided = self.cells[self.cells["verdict"] != UNDECIDED]
         return float(decided["error_pct"].abs().mean())
 
     @property
     def worst_error_pct(self) -> float:
-        """Greatest absolute error over the cases that are not undecided; nan if there is none."""
+        """Return the greatest absolute error over the cases that are not undecided, or nan if there is none."""
         decided = self.cells[self.cells["verdict"] != UNDECIDED]
         return float(decided["error_pct"].abs().max())
 
@@ -66,7 +64,7 @@ class Validation:
 
     @property
     def model_error_pct(self) -> float:
-        """Root mean square of the errors of the decided cases, less what the noise of the host makes of it."""
+        """Return the root mean square of the errors of the decided cases, less the part of the host's noise."""
         decided = self.cells[self.cells["verdict"] != UNDECIDED]
         if not len(decided):
             return math.nan
@@ -124,7 +122,7 @@ def validate(
 
 
 def disturbance(cells: pd.DataFrame) -> str:
-    """Return why the host can't be trusted by what its runs say; '' if it can."""
+    """Return why the host can't be trusted by its runs, or '' if it can."""
     unstable = int(cells["n_unstable"].sum())
     return "most runs were disturbed" if unstable > _MOST_DISTURBED * cells["n_runs"].sum() else ""
 
@@ -166,7 +164,7 @@ def _identity(cases: Sequence[Case]) -> dict[str, list[object]]:
 
 
 def beside(case: Case) -> str:
-    """Return the loads that run beside a case, in a word; "none" if there are none."""
+    """Return the loads that run beside a case, in a word, or "none" if there are none."""
     return " and ".join(load.load for load in case.background.values()) or "none"
 
 

@@ -1,6 +1,6 @@
-"""What a traced kernel decided, beside what the simulation decides for the same tasks on the same machine.
+"""A traced kernel's decisions beside the simulation's, for the same tasks on the same machine.
 
-What a kernel decides has to be the same: tasks, threads, chunks. What is left to chance has limits: who takes which
+A kernel's decisions have to be the same: tasks, threads, chunks. The results of chance have limits: who takes which
 chunk, and how many sections boot needed beside the first. Times are the trace's own and the simulation's.
 """
 
@@ -49,7 +49,10 @@ class Decisions:
 
 @dataclass(frozen=True)
 class KernelComparison:
-    """A trace beside the simulation. `rows` has the columns of _COLUMNS; `remarks` say what could not be compared."""
+    """A trace beside the simulation.
+
+    `rows` has the columns of _COLUMNS; `remarks` list the parts that could not be compared.
+    """
 
     trace: KernelTrace
     machine: Machine
@@ -68,9 +71,9 @@ class KernelComparison:
 def compare_trace(trace: KernelTrace, machine: Machine, seed: int = 1, version: str | None = None) -> KernelComparison:
     """Simulate the tasks of a trace on its machine, and say where the two differ.
 
-    Parameters: the trace; the machine that it was made on, with its rates as far as they are known; the simulation's
-    random seed; the rules (`kernel.version`), by default those of the release that the text tells. Returns both sides
-    and a table of their decisions. Raises TraceError if the trace has no tasks.
+    Parameters: the trace, the machine that it was made on (with its rates as far as they are known), the simulation's
+    random seed, and the rules (`kernel.version`), by default those of the release in the text. Returns both sides and a
+    table of their decisions. Raises TraceError if the trace has no tasks.
     """
     version = version or version_of(trace)
     if not trace.tasks:
@@ -124,7 +127,7 @@ def _kernel(version: str, trace: KernelTrace, client: str, **values: object) -> 
 def _struct_pages(
     trace: KernelTrace, machine: Machine, version: str, tasks: Sequence[TracedTask], seed: int, remarks: list[str]
 ) -> tuple[list[tuple[TracedTask, Decisions]], list[tuple[object, ...]]]:
-    """Simulate struct page initialisation of all nodes at once; return the tasks with theirs, and rows of the jobs."""
+    """Simulate struct page initialisation of all nodes at once. Return the tasks with theirs, and rows of the jobs."""
     kernel = _kernel(version, trace, "deferred_struct_page_init")
     memory = trace.memory or _memory_of(machine, remarks)
     by_node: dict[int, list[TracedTask]] = {}
@@ -202,7 +205,7 @@ def _jobs(
 def _seen_jobs(
     kernel: Kernel, machine: Machine, nid: int, whole: Sequence[Span], seen: Sequence[TracedTask]
 ) -> list[Span]:
-    """Return jobs of whole sections, one after the other, with as many chunks as were seen; fewer if there are none."""
+    """Return jobs of whole sections, one after the other, with as many chunks as were seen, or fewer."""
     jobs: list[Span] = []
     if not whole:
         return jobs
@@ -261,7 +264,7 @@ def _huge_pages(trace: KernelTrace, machine: Machine, version: str, task: Traced
 
 
 def _n_pages(trace: KernelTrace, task: TracedTask) -> int:
-    """Return the pages of a task of huge pages: as the options ask for, or what is left of them in a further round."""
+    """Return the pages of a task of huge pages: those of the options, or the rest of them in a further round."""
     asked = trace.huge_pages().get("2M")
     start = min((chunk.start for chunk in task.chunks if chunk.start is not None), default=0)
     told = sum(chunk.size or 0 for chunk in task.chunks)
@@ -304,7 +307,7 @@ def _with_memory(machine: Machine, nids: Iterable[int]) -> Machine:
 
 
 def _simulated(job: str, nid: int | None, slices: Sequence[Slice], unit: int, offset: int = 0) -> Decisions:
-    """Return the decisions of a simulated task; starts are moved up by `offset` units."""
+    """Return the decisions of a simulated task. Starts are moved up by `offset` units."""
     slices = _whole_chunks([item for item in slices if item.kind != "alone"])
     begin_s = min((item.begin_s for item in slices), default=0.0)
     found = sorted((item for item in slices if item.kind == "chunk"), key=lambda item: item.start_bytes or 0)
@@ -433,7 +436,7 @@ def _sums(kernel: Sequence[Decisions], simulated: Sequence[Decisions]) -> Iterat
 
 
 def describe_comparison(comparison: KernelComparison) -> str:
-    """Return the comparison in words: the table, the times, what differs, and what could not be compared."""
+    """Return the comparison in words: the table, the times, the differences, and the parts that were not compared."""
     trace = comparison.trace
     version = "unknown" if trace.version is None else ".".join(map(str, trace.version))
     lines = [
@@ -471,9 +474,9 @@ def _times(kernel: Decisions, simulated: Decisions) -> list[tuple[float, float]]
 
 
 def timelines(comparison: KernelComparison) -> dict[str, pd.DataFrame]:
-    """Return what the kernel and what the simulation did when, as `sim.figures.timeline.plot_timelines` takes it.
+    """Return the traces of kernel and simulation, as `sim.figures.timeline.plot_timelines` takes them.
 
-    Jobs come one after the other, without what boot did in between; tasks of a job are where they were.
+    Jobs come one after the other, without the rest of boot in between. Tasks of a job keep their times.
     """
     sides = {"the kernel, as traced": comparison.kernel, "simulated": comparison.simulated}
     return {name: _timeline(decisions) for name, decisions in sides.items()}

@@ -26,7 +26,7 @@ WITHIN = 0.03  # of the least time measured: as good as the best
 
 @dataclass(frozen=True)
 class Recommendation:
-    """What advice is worth for one job: the row that it recommends, the one measured to be best (of the cells)."""
+    """The value of advice for one job: the recommended row, and the one measured to be best (of the cells)."""
 
     client: str
     pages: str
@@ -61,7 +61,7 @@ def compare_programs(
 
 
 def choices(cells: pd.DataFrame) -> Iterator[Recommendation]:
-    """Yield what the advice among the measured cells is worth, for each program and kind of pages."""
+    """Yield the value of the advice among the measured cells, for each program and kind of pages."""
     for (client, pages), own in cells.groupby(["client", "pages"], sort=False):
         table = own.rename(columns={"nthreads": "threads", "predicted_mean_s": "time_s"})  # a mean, as in advise
         if "unstable" in own:
@@ -115,7 +115,7 @@ def _name(case: Case) -> str:
 
 
 def describe_programs(validation: Validation) -> str:
-    """Return the comparison, and what advice is worth, as a table and a few lines for a person."""
+    """Return the comparison, and the value of advice, as a table and a few lines for a person."""
     cells = validation.cells
     rows = [
         {

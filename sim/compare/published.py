@@ -25,8 +25,8 @@ _BAR_PCT, _SECOND_BAR_PCT = 5.0, 10.0  # mean error of predicted cells
 class TableResult:
     """The simulation against one published table.
 
-    `cells` has the table's rows with `predicted_s`, `predicted_stdev_s`, `error_pct`, `fitted`; none where no case can
-    be made of the table. Errors are means and maxima over predicted cells, in per cent.
+    `cells` has the table's rows with `predicted_s`, `predicted_stdev_s`, `error_pct`, `fitted`. There are none where no
+    case can be made of the table. Errors are means and maxima over predicted cells, in per cent.
     """
 
     measured: Measurements
@@ -39,17 +39,17 @@ class TableResult:
 
     @property
     def mean_error_pct(self) -> float:
-        """Mean absolute error of the predicted cells; NaN for none."""
+        """Return the mean absolute error of the predicted cells, or NaN for none."""
         return float(self.predicted["error_pct"].abs().mean()) if len(self.predicted) else float("nan")
 
     @property
     def worst_error_pct(self) -> float:
-        """Largest absolute error of the predicted cells; NaN for none."""
+        """Return the largest absolute error of the predicted cells, or NaN for none."""
         return float(self.predicted["error_pct"].abs().max()) if len(self.predicted) else float("nan")
 
     @property
     def spread_pct(self) -> float:
-        """Mean spread of the measurements, as the source states it; NaN if it does not."""
+        """Return the mean spread of the measurements, as the source states it, or NaN if it does not."""
         return float(100 * spread_of(self.cells).mean()) if len(self.cells) else float("nan")
 
     @property
@@ -77,7 +77,7 @@ class TableResult:
         return wrong, of_all
 
     def _others(self) -> list[str]:
-        """Return the columns that tell rows apart besides the number of threads and what was measured."""
+        """Return the columns that tell rows apart besides the number of threads and the measurements."""
         if "nthreads" not in self.cells:
             return ["machine"]
         return ["machine", *(name for name in _TOLD[1:] if name in self.cells and name != "kernel")]
@@ -89,7 +89,7 @@ def compare(
     """Simulate published tables, and compare.
 
     Args:
-        names: The names of tables; none takes all of them.
+        names: The names of tables. None takes all of them.
         jobs: How many processes share the work.
         on_table: Called with the name of each table before it is simulated.
 
@@ -97,7 +97,7 @@ def compare(
         A result for each table: its cells with measured and predicted seconds, errors and a verdict.
 
     Raises:
-        ValueError: A table is not known; the message has the names there are.
+        ValueError: A table is not known. The message has the known names.
 
     Example:
         >>> (result,) = compare_published(["vfio_pin_xeon_8160"])  # doctest: +SKIP
@@ -202,7 +202,7 @@ def describe_published(results: Sequence[TableResult], *, style: str = "simple")
 
 
 def published_section(results: Sequence[TableResult]) -> str:
-    """Return the comparison as Markdown: the summary, and what to know of each table."""
+    """Return the comparison as Markdown: the summary, and the remarks on each table."""
     lines = [describe_published(results, style="github"), ""]
     for result in results:
         measured = result.measured
@@ -222,7 +222,7 @@ def _doubts(measured: Measurements) -> list[str]:
 
 
 def describe_table(result: TableResult) -> str:
-    """Return the cells of one table, and what to know of it."""
+    """Return the cells of one table, and the remarks on it."""
     measured = result.measured
     parts = [describe_cells(result)] if len(result.cells) else []
     parts += _doubts(measured)
@@ -234,7 +234,7 @@ def describe_table(result: TableResult) -> str:
 
 
 def describe_cells(result: TableResult, *, style: str = "simple") -> str:
-    """Return the cells of one table: what varies, measured and predicted seconds, and the error."""
+    """Return the cells of one table: the columns that vary, measured and predicted seconds, and the error."""
     cells = result.cells
     known = _varying(cells)
     rows = [
@@ -251,7 +251,7 @@ def describe_cells(result: TableResult, *, style: str = "simple") -> str:
 
 
 def remarks(result: TableResult) -> list[str]:
-    """Return what to know of a table, a text each: rows left out or not counted, figures fitted, its notes."""
+    """Return the remarks on a table, a text each: rows left out or not counted, figures fitted, its notes."""
     measured = result.measured
     found = [f"{text[:1].upper()}{text[1:].rstrip('.')}." for text in _doubts(measured)]
     if measured.parameters:
@@ -287,7 +287,7 @@ def _varying(cells: pd.DataFrame) -> list[str]:
 
 
 def cell_names(cells: pd.DataFrame) -> list[str]:
-    """Return a name for each cell: what tells it apart from the others."""
+    """Return a name for each cell, by the values that tell it apart from the others."""
     words = {"nthreads": "{} thread{s}", "size_gib": "{} GiB"}
     return [
         ", ".join(

@@ -1,4 +1,4 @@
-"""The simulation against what people told in public: by which factor each report is missed."""
+"""The simulation against public reports: the factor by which each is missed."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def describe_reports(results: Sequence[ReportResult], *, style: str = "simple") 
 
 
 def reports_section(results: Sequence[ReportResult]) -> str:
-    """Return the reports as Markdown: how many are within their bars, the table, and what each miss points to."""
+    """Return the reports as Markdown: how many are within their bars, the table, and the likely cause of each miss."""
     open_ = [result for result in results if result.report.seen is None]
     within = sum(result.is_within for result in open_)
     factors = sorted(abs(math.log(factor)) for result in open_ for factor in result.factors)

@@ -1,8 +1,8 @@
-"""The transfer study: each published table predicted with no row of it, from what is known without it.
+"""The transfer study: each published table predicted with no row of it, from other knowledge.
 
 A figure that was fitted to the table falls back on other tables of the machine, on machines of its kind, or on priors
 (models.files.without says in which order). No cell is fitted then, so all count, but those that contradict others of
-their table. What this measures is what a user gets for a job and a machine that nobody has published.
+their table. This measures the error that a user gets for a job and a machine that nobody has published.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _REPLICATIONS = 3  # of a case at most: the errors here are larger than the spre
 
 @dataclass(frozen=True)
 class Transfer:
-    """A table predicted without itself; `fallbacks` by machine are the figures that something else stood for."""
+    """A table predicted without itself. `fallbacks` by machine are the figures that were replaced."""
 
     result: TableResult
     fallbacks: Mapping[str, tuple[Fallback, ...]]
@@ -53,7 +53,7 @@ def transfer(
 
 
 def is_of_the_work(measured: Measurements) -> bool:
-    """Return whether what was fitted to a table is the work and not a machine: then no other table can tell it."""
+    """Return whether the fit to a table found the work and not a machine. Then no other table can tell it."""
     return any(figure.startswith(_OF_THE_WORK) for figure in measured.parameters)
 
 
@@ -138,7 +138,7 @@ def _met(is_met: bool) -> str:
 
 
 def transfer_section(found: Sequence[Transfer]) -> str:
-    """Return the study as Markdown: the tables, and what stood for which figure."""
+    """Return the study as Markdown: the tables, and the replacement of each figure."""
     lines = [*textwrap.wrap(verdict(transfer_summary(found)), 118), ""]
     lines += [describe_transfer(found, style="github").partition("\n\n")[0], ""]
     for each in found:
@@ -153,7 +153,7 @@ def transfer_section(found: Sequence[Transfer]) -> str:
 
 
 def words_of_fallback(fallback: Fallback) -> str:
-    """Return what stands for a figure, and why."""
+    """Return the replacement of a figure, and the reason."""
     if fallback.value is None:
         return f"`{fallback.figure}` {DEFAULT}"
     value = fallback.value

@@ -1,4 +1,4 @@
-"""Energy against threads: of the whole machine, and what the job adds to it."""
+"""Energy against threads: of the whole machine, and of the job's addition."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _MOST_PANELS = 12
 
 
 def plot_energy(results: Results, path: str | Path | None = None) -> Figure:
-    """Draw the energy of a run over its threads: of the machine in all, and what the job adds; the time beside it.
+    """Draw the energy of a run over its threads: of the whole machine and of the job's addition, with the time.
 
     Cases that differ in something else than threads are panels of their own. Bars are one standard deviation over the
     replications. The least of each is filled. Returns the figure, and writes it to `path` if given. Raises ValueError

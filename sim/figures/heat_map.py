@@ -35,9 +35,9 @@ def plot_heat_map(
 
     Args:
         results: Results whose cases differ in two columns or more.
-        x: The column across; None takes threads.
-        y: The column upwards; None takes the size or number of chunks, and else what varies.
-        path: Where to write the figure; the ending says the format. None does not write it.
+        x: The column across. None takes threads.
+        y: The column upwards. None takes the size or number of chunks, or else a column that varies.
+        path: Where to write the figure. The ending gives the format. None does not write it.
 
     Returns:
         The figure.

@@ -1,4 +1,4 @@
-"""What the job and other work cost each other: the job's time against the slowdown of each other work."""
+"""The mutual cost of the job and other work: the job's time against the slowdown of each other work."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def plot_interference(results: Results, path: str | Path | None = None) -> Figur
 
     Args:
         results: Results of cases with other work (`background:`).
-        path: Where to write the figure; the ending says the format. None does not write it.
+        path: Where to write the figure. The ending gives the format. None does not write it.
 
     Returns:
         The figure.

@@ -28,7 +28,7 @@ Window = tuple[float, float | None]  # seconds from and to; None is the default 
 
 
 def draw(kind: str, results: Results, *, case: int = 0, window: Window = (0.0, None)) -> Figure:
-    """Return the figure of a kind; `case` and `window` are for those of one case. Raises ValueError for none."""
+    """Return the figure of a kind. `case` and `window` are for those of one case. Raises ValueError for none."""
     if kind == "timeline":
         trace = _of_case(results.traces, case)
         return plot_timeline(
@@ -40,7 +40,7 @@ def draw(kind: str, results: Results, *, case: int = 0, window: Window = (0.0, N
 
 
 def best_kind(results: Results) -> str:
-    """Return the kind that fits what was asked: interference beside other work, energy where there is any, or speedup.
+    """Return the kind that fits the results: interference beside other work, energy where there is any, or speedup.
 
     Where runs are compared with published times, it is speedup, which shows both.
     """

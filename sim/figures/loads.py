@@ -20,8 +20,8 @@ def plot_loads(
 
     Args:
         loads: The table `loads` of traced results, for one case.
-        title: What stands above the figure.
-        path: Where to write the figure; the ending says the format. None does not write it.
+        title: The text above the figure.
+        path: Where to write the figure. The ending gives the format. None does not write it.
 
     Returns:
         The figure.
@@ -74,7 +74,7 @@ def _order(resource: str) -> tuple[bool, list[int]]:
 
 
 def resource_name(resource: str) -> str:
-    """Return 'memory of node 4' for memory4; any other name as it is."""
+    """Return 'memory of node 4' for memory4, and any other name as it is."""
     for pattern, words in _NAMES:
         if pattern.fullmatch(resource):
             return pattern.sub(words, resource)

@@ -29,7 +29,7 @@ def axis_label(column: str) -> str:
 
 
 def amount(value: object) -> float:
-    """Return the number that a value of a table is: sizes in bytes, times in seconds; NaN for a word."""
+    """Return the number of a value in a table: sizes in bytes, times in seconds, and NaN for a word."""
     if isinstance(value, (bool, type(None))):
         return float("nan")
     if not isinstance(value, str):
@@ -64,7 +64,7 @@ def decimals(least: float) -> int:
 
 
 def case_name(columns: Sequence[str], values: Iterable[object]) -> str:
-    """Return 'xeon, 16 threads, 100 GiB, min_chunk 1 MiB': what is left to its default is left out."""
+    """Return 'xeon, 16 threads, 100 GiB, min_chunk 1 MiB', without the columns that have their defaults."""
     parts = []
     for column, value in zip(columns, values, strict=True):
         text = word(column, value)
@@ -80,7 +80,7 @@ def case_name(columns: Sequence[str], values: Iterable[object]) -> str:
 
 
 def case_names(summary: pd.DataFrame, columns: Sequence[str]) -> list[str]:
-    """Return the name of each case by these of its columns; where fewer threads worked than were allowed, with both."""
+    """Return the name of each case by these columns, with both numbers where fewer threads worked than allowed."""
     names = [case_name(columns, values) for values in summary[list(columns)].itertuples(index=False, name=None)]
     if "nthreads" not in columns or "n_workers" not in summary:
         return names

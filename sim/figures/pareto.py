@@ -1,4 +1,4 @@
-"""Time against cost: what each case takes of both, and which cases nothing beats in both."""
+"""Time against cost: both for each case, and the cases that nothing beats in both."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ def plot_pareto(
 
     Args:
         points: A row for each point.
-        x: The column across; less is better.
-        y: The column upwards; less is better.
+        x: The column across. Less is better.
+        y: The column upwards. Less is better.
         label: The column whose text names the points of the front.
-        highlight: A column of true and false; rows with true have a name and a colour of their own.
-        by: A column; rows that differ in it are not compared, but panels of their own.
-        title: What stands above the figure.
-        path: Where to write the figure; the ending says the format. None does not write it.
+        highlight: A column of true and false. Rows with true have a name and a colour of their own.
+        by: A column. Rows that differ in it are not compared, but panels of their own.
+        title: The text above the figure.
+        path: Where to write the figure. The ending gives the format. None does not write it.
 
     Returns:
         The figure.

@@ -39,8 +39,8 @@ def plot_regret(results: Results, *, over: Sequence[str] | None = None, path: st
 
     Args:
         results: Results with several policies.
-        over: The columns that say what a situation is; None takes machine, task, size and other work.
-        path: Where to write the figure; the ending says the format. None does not write it.
+        over: The columns that describe a situation. None takes machine, task, size and other work.
+        path: Where to write the figure. The ending gives the format. None does not write it.
 
     Returns:
         The figure.

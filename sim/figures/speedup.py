@@ -28,13 +28,12 @@ def plot_speedup(results: Results, path: str | Path | None = None) -> Figure:
     """Draw throughput, speed-up and efficiency against threads, simulated or measured, and published.
 
     There is a column of panels for each size. Cases that differ in something else than threads and size are lines of
-    their
-    own; of more than eight the best have a colour, the rest are grey. Efficiency is speed-up for each thread at work.
-    Bars are one standard deviation over replications.
+    their own. Of more than eight the best have a colour, the rest are grey. Efficiency is speed-up for each thread at
+    work. Bars are one standard deviation over replications.
 
     Args:
         results: Results with several numbers of threads.
-        path: Where to write the figure; the ending says the format. None does not write it.
+        path: Where to write the figure. The ending gives the format. None does not write it.
 
     Returns:
         The figure.
@@ -143,7 +142,7 @@ def _best(groups: list[tuple[str, pd.DataFrame]], summary: pd.DataFrame) -> list
 
 
 def _values(cells: pd.DataFrame) -> tuple[pd.Series, pd.Series, pd.Series]:
-    """Return throughput, speed-up and efficiency; that is for each thread at work."""
+    """Return throughput, speed-up and efficiency (speed-up for each thread at work)."""
     return (
         cells["size_gib"] / cells["time_s"],
         cells["speedup"],

@@ -1,4 +1,4 @@
-"""What all figures look like. Colours are the colour-blind safe set of Okabe and Ito (2008)."""
+"""The common style of all figures. Colours are the colour-blind safe set of Okabe and Ito (2008)."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def set_title(figure: Figure, text: str) -> None:
 
 
 def width_inches(names: Iterable[str]) -> float:
-    """Return how wide the longest of some names is in small text; 0 where there is none."""
+    """Return how wide the longest of some names is in small text, or 0 where there is none."""
     return _SMALL_INCHES * max((len(name) for name in names), default=0)
 
 
@@ -47,7 +47,7 @@ _HOVERS: WeakKeyDictionary[Figure, list[Point]] = WeakKeyDictionary()
 
 
 def hover(axis: Axes, xs: Iterable[float], ys: Iterable[float], texts: Iterable[str]) -> None:
-    """Say what stands at the points of an axis, for figures that are looked at with a pointer (`svg`)."""
+    """Write the values at the points of an axis, for figures that are looked at with a pointer (`svg`)."""
     figure = axis.get_figure(root=True)
     assert figure is not None
     points = zip(xs, ys, texts, strict=True)

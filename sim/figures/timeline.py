@@ -52,8 +52,8 @@ def plot_timeline(
         node_of: The node of each CPU. With it, chunks are coloured by where their memory is.
         begin_s: The beginning of the window in seconds.
         end_s: Its end. None shows the first tasks, up to a few hundred chunks.
-        title: What stands above the figure.
-        path: Where to write the figure; the ending says the format. None does not write it.
+        title: The text above the figure.
+        path: Where to write the figure. The ending gives the format. None does not write it.
 
     Returns:
         The figure.
@@ -96,7 +96,7 @@ def plot_timelines(
 ) -> Figure:
     """Draw several traces of the same job one above the other, each from its beginning to its end.
 
-    Parameters: what is above each, and its trace, as for `plot_timeline`; rows are the CPUs of all. Returns the figure,
+    Parameters: the title and the trace of each, as for `plot_timeline`. Rows are the CPUs of all. Returns the figure,
     and writes it to `path` if given. Raises ValueError where there is nothing to draw.
     """
     slices = {name: placed(trace) for name, trace in traces.items()}
@@ -133,7 +133,7 @@ def _draw_all(
 
 
 def _legend(figure: Figure, slices: pd.DataFrame) -> None:
-    """Say what bars, waits and lines are, of those that are there."""
+    """Explain the bars, waits and lines that the figure has."""
     chunks = slices[slices["kind"] == "chunk"]
     there = set(zip(chunks["place"], chunks["worker"] == 0, strict=True))
     patches = [
@@ -160,7 +160,7 @@ def _places(slices: pd.DataFrame, node_of: Mapping[int, int] | None) -> list[str
 
 
 def placed(trace: pd.DataFrame) -> pd.DataFrame:
-    """Return the slices with a CPU for each wait: queued, where the helper starts; asleep, where the caller was.
+    """Return the slices with a CPU for each wait: the helper's start CPU if queued, the caller's last if asleep.
 
     Helpers that never started are left out.
     """
@@ -177,7 +177,7 @@ def _first_tasks_s(slices: pd.DataFrame) -> float:
 
 
 def _draw(axis: Axes, slices: pd.DataFrame, row: int, factor: float) -> None:
-    """Draw the row of a CPU: chunks in colours in turn, and what was waited for."""
+    """Draw the row of a CPU: chunks in colours in turn, and the waits."""
     for kind, own in slices.groupby("kind"):
         bars = list(zip(factor * own["begin_s"], factor * (own["end_s"] - own["begin_s"]), strict=True))
         if kind == "chunk":

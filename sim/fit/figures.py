@@ -1,7 +1,7 @@
 """Figures that can be fitted, by name: those of a machine file, and those of a scenario (kernel, task, other work).
 
-A name is a path of numbers: `rates.clear_rate`, `pages.pin_rate`, `links.bandwidth`, `workers.chunk_time` of a
-machine file; `kernel.stray_block`, `task.cpu_time`, `background.NAME.rate` of a scenario.
+A name is a path of numbers: `rates.clear_rate`, `pages.pin_rate`, `links.bandwidth`, `workers.chunk_time` of a machine
+file, or `kernel.stray_block`, `task.cpu_time`, `background.NAME.rate` of a scenario.
 """
 
 from __future__ import annotations
@@ -41,7 +41,8 @@ class Figure:
 
     Attributes:
         name: its path, such as rates.clear_rate.
-        value: what it was, in SI units (bytes, seconds). Of an `additive` figure, which was 0: its standard deviation.
+        value: its value before, in SI units (bytes, seconds). Of an `additive` figure, which was 0: its standard
+            deviation.
         prior: standard deviation of x, which is ln(value / before), or value / `value` if `additive`.
         unit: of the value.
         low: least value that a file may have.
@@ -61,7 +62,7 @@ class Figure:
     given: bool = True
 
     def at(self, x: float) -> float:
-        """Return the value at x, within what a file may have."""
+        """Return the value at x, within the limits of a file."""
         value = self.value * x if self.additive else self.value * math.exp(x)
         return min(self.high, max(self.low, value))
 
@@ -78,9 +79,9 @@ class Figure:
         return 0.0 if self.additive else self.value
 
     def at_a_limit(self, value: float) -> bool:
-        """Return whether a value is at a limit of what a file may have, where that is no answer like any other.
+        """Return whether a value is at a limit of a file's range that is not a usual answer.
 
-        A cost of 0 is one, and so is a share of 1.
+        A cost of 0 and a share of 1 are usual answers.
         """
         near = 1.01
         at_high = math.isfinite(self.high) and value * near >= self.high and self.high != 1.0
@@ -141,7 +142,7 @@ def put(machine: Machine, name: str, value: float) -> Machine:
 
     Args:
         machine: the machine.
-        name: path of the figure; `rates.clear_rate` takes the rate of the serial loop along.
+        name: path of the figure. `rates.clear_rate` takes the rate of the serial loop along.
         value: in SI units.
 
     >>> from models.files.machine import load_machine
@@ -205,8 +206,8 @@ def _updated(model: Any, keys: Sequence[str], value: float) -> Any:
 def names_for(case: Case) -> list[str]:
     """Return the figures of a machine file that times of a case's client on it mostly depend on.
 
-    Of hardware only what the client's work itself goes through; links, and what the file has no figure of, are fitted
-    when they are named.
+    Of hardware these are only the parts that the client's work itself goes through. Links, and figures that the file
+    lacks, are fitted when they are named.
 
     Args:
         case: one of the cases that were measured.
@@ -253,17 +254,17 @@ def _is_number(value: Any) -> bool:
 
 
 def figure_of(case: Case, name: str) -> Figure:
-    """Return a figure by its name, with what is known of it before a fit.
+    """Return a figure by its name, with its prior before a fit.
 
     Args:
-        case: a case that has it: on the machine, with the kernel, task and other work that it is of.
+        case: a case that has it: on its machine, with its kernel, task and other work.
         name: its path.
 
     Returns:
-        The figure. A cost that is 0 so far has a scale of 1 s, or 1; `scaled` finds one that fits a table.
+        The figure. A cost that is 0 so far has a scale of 1 s, or 1. `scaled` finds one that fits a table.
 
     Raises:
-        ValueError: there is no such figure, or it is none that can be fitted; the message says which there are.
+        ValueError: there is no such figure, or it can't be fitted. The message lists those that can.
 
     >>> from models.measured.measurements import load_measurements
     >>> case = load_measurements("vfio_pin_xeon_8160").scenario.cases[0]
@@ -309,7 +310,7 @@ def _is_figure(field: FieldInfo) -> bool:
 
 
 def _unit(field: FieldInfo) -> Unit | None:
-    """Return the unit of a field; None for a size."""
+    """Return the unit of a field, or None for a size."""
     if Size.__metadata__[0] in field.metadata:  # type: ignore[attr-defined]
         return None
     if Time.__metadata__[0] in field.metadata:  # type: ignore[attr-defined]
@@ -418,11 +419,11 @@ def _of_scenario(case: Case, rest: str, part: str) -> Figure | str:
 
 
 def scaled(figure: Figure, effect: Callable[[float], float]) -> Figure:
-    """Return an additive figure with a scale at which it adds about a quarter to the row that it is most felt in.
+    """Return an additive figure with a scale at which it adds about a quarter to the row that feels it most.
 
     Args:
         figure: the figure.
-        effect: what a value adds to the time of the row that it is most felt in, as a share of the measured time.
+        effect: maps a value to the time that it adds to the row that feels it most, as a share of the measured time.
     """
     if not figure.additive:
         return figure

@@ -1,4 +1,4 @@
-"""How figures are fitted to times: the likelihood, the priors, the search and what is then known.
+"""The fit of figures to times: the likelihood, the priors, the search and the posterior.
 
 Times are compared on a logarithmic scale. A row misses the model by the spread of its measurement and by the model's
 own error, which is *estimated* beside the figures: it has a prior (MODEL_ERROR), so that a few rows that fit by luck
@@ -46,7 +46,7 @@ class Rows:
     """Measured times.
 
     Attributes:
-        log_times: shape (n,), natural logarithms of seconds; of a row that is `below`, of the time that it is below.
+        log_times: shape (n,), natural logarithms of seconds. A row that is `below` has the time that it is below.
         spread: shape (n,), standard deviation of the measurement of each, as a share of the time.
         below: shape (n,), True for rows of which it is only known that they took less.
     """
@@ -62,12 +62,12 @@ class Rows:
 
 @dataclass(frozen=True)
 class Prior:
-    """What is known before the rows: of each figure, on its scale x, and of the model's own error.
+    """The prior of each figure, on its scale x, and of the model's own error.
 
     Attributes:
         widths: shape (k,), standard deviation of each x around 0.
-        low: shape (k,), least x; -inf for none.
-        high: shape (k,), greatest x; inf for none.
+        low: shape (k,), least x, or -inf for none.
+        high: shape (k,), greatest x, or inf for none.
         model_error: median of the model's own error, as a share of a time.
         model_error_spread: standard deviation of its logarithm.
     """
@@ -81,7 +81,7 @@ class Prior:
 
 @dataclass(frozen=True)
 class Posterior:
-    """What rows say of figures.
+    """The posterior of figures, from the rows.
 
     Attributes:
         x: shape (k,), the most likely figures.
@@ -190,9 +190,8 @@ class _Search:
     def _other_starts(self, bases: Sequence[Vector], tried: set[tuple[float, ...]]) -> list[Vector]:
         """Return places with one figure moved far from where a search began or ended, not yet tried.
 
-        For each figure the place that is nearest to the rows; of these the best, and the best place with two of these
-        figures moved. What was known of a figure before does not count here, it does in what a search from there
-        comes to.
+        For each figure it finds the place that is nearest to the rows. It returns the best of these, and the best place
+        with two of these figures moved. The priors don't count here. They do count in a search from there.
         """
         moved: dict[int, tuple[float, Vector]] = {}
         for base in bases:
@@ -228,7 +227,7 @@ class _Search:
         return self.predict(x, self.chosen) - self.rows.log_times
 
     def score(self, x: Vector, error: float) -> float:
-        """Return the logarithm of the posterior's density, without what is the same everywhere."""
+        """Return the logarithm of the posterior's density, up to a constant."""
         return self._score(x, self.misses(x), error)
 
     def _score(self, x: Vector, misses: Vector, error: float) -> float:
@@ -238,7 +237,7 @@ class _Search:
         return float(-0.5 * (residuals @ residuals + of_error) - np.log(sigma[~self.below]).sum())
 
     def _of_rows(self, misses: Vector, sigma: Vector) -> Vector:
-        """Return residuals whose squares are -2 ln(likelihood); of a row below a time, of the chance to be there."""
+        """Return residuals whose squares are -2 ln(likelihood). A row below a time has the chance to be there."""
         residuals = misses / sigma
         for i in np.flatnonzero(self.below):
             residuals[i] = math.sqrt(max(0.0, -2.0 * _log_normal_cdf(-residuals[i])))

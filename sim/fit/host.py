@@ -1,6 +1,7 @@
 """Fitting a machine's rates to measured runs: the simulation itself is the model that is fitted.
 
-Only measurements go in (the tables of `real.run`, or of a simulation that stands in for a host); no Linux here.
+Only measurements go in (the tables of `real.run`, or of a simulation that stands in for a host). There is no Linux
+here.
 """
 
 from __future__ import annotations
@@ -49,7 +50,7 @@ class CalibrationError(ValueError):
 
 @dataclass(frozen=True)
 class Parameter:
-    """A figure of a machine file, and what the measurements say of it."""
+    """A figure of a machine file, and its value by the measurements."""
 
     name: str  # its key in the file: rates.clear_rate
     value: float  # in SI units; bytes
@@ -88,7 +89,7 @@ class Calibration:
 
     @property
     def failure(self) -> str:
-        """Why the calibration failed, in words; '' if it did not: the host was disturbed, or another one meanwhile."""
+        """Return in words why the calibration failed (the host was disturbed or changed), or '' if it did not."""
         if not len(self.cells):
             return ""
         errors = self.cells["error_pct"].abs()
@@ -103,7 +104,7 @@ class Calibration:
         return "; ".join(reasons)
 
     def remedy(self, seconds: float) -> str:
-        """Return what to do about a failure of a calibration that took so many seconds."""
+        """Return the next step after a failure of a calibration that took so many seconds."""
         longer = min(_MOST_SECONDS, seconds * max(2.0, self.n_runs / max(1, self.n_runs - self.n_unstable)))
         return (
             "Stop what else runs on this host, or wait until it is quieter, and calibrate again for longer: --seconds "
@@ -118,12 +119,12 @@ class Calibration:
         raise KeyError(name)
 
     def least_chunk_bytes(self, share: float = 0.01) -> float:
-        """Return the chunk size from which on what a chunk costs beside clearing is below a share of its time."""
+        """Return the chunk size from which on a chunk's costs beside clearing are below a share of its time."""
         costs_s = self.parameter("workers.chunk_time").value + self.parameter("workers.lock_hold_time").value
         return costs_s / share * self.parameter("rates.clear_rate").value
 
     def document(self, document: Mapping[str, Any], source: str) -> dict[str, Any]:
-        """Return a machine file's data with the parameters in place; `source` says where the measurements are from."""
+        """Return a machine file's data with the parameters in place. `source` says where the measurements are from."""
         if self.failure:
             source = f"{source}; of a calibration that failed ({self.failure})"
         changed = {**document, "rates": dict(document["rates"]), "workers": {}}
@@ -187,7 +188,8 @@ def calibrate(scenario: Scenario, runs: pd.DataFrame, machine: Machine) -> Calib
 def measured_cells(scenario: Scenario, runs: pd.DataFrame) -> pd.DataFrame:
     """Return a row for each case: its median time, the standard error of that and the spread of runs, as shares of it.
 
-    Of stable runs, if there are at least three; else of all, with `unstable` true. Raises CalibrationError for no runs.
+    Stable runs are taken if there are at least three, else all runs, with `unstable` true. Raises CalibrationError for
+    no runs.
     """
     rows = []
     for number in range(len(scenario.cases)):
@@ -323,7 +325,7 @@ class _Fit:
         self._result, self._errors_found = best.result, best.stderrs
 
     def _minimise(self, free: Sequence[_Free], base: Machine) -> _Found:
-        """Fit; fix what the data do not determine at its default, one at a time, the least determined first."""
+        """Fit, and fix undetermined parameters at their defaults, one at a time, the least determined first."""
         import lmfit  # takes half a second, which other commands don't need
 
         free = list(free)
@@ -362,10 +364,10 @@ class _Fit:
     def _errors(self, result: lmfit.minimizer.MinimizerResult, free: Sequence[_Free], base: Machine) -> Vector:
         """Return the standard error of each parameter, on the scale of the fit.
 
-        From the Jacobian, as lmfit's, which has none at all where one parameter changes nothing; the very wide prior
-        gives that one a very large error, and leaves the others theirs. Where the model is off by more than the noise
-        of the measurements, that counts as noise. A block of runs that is slow as a whole moves all cases, and is no
-        noise that the number of cases makes smaller: so the error is at least what blocks make of it.
+        It comes from the Jacobian, as in lmfit, which gives no errors where one parameter changes nothing. Here a very
+        wide prior gives that parameter a very large error, and the others keep theirs. Where the model is off by more
+        than the noise of the measurements, that counts as noise. A block of runs that is slow as a whole moves all
+        cases, and more cases don't make that noise smaller. So the error is at least that of the blocks.
         """
         found = self._residuals(result.params, free, base)
         slopes = []
@@ -387,7 +389,7 @@ class _Fit:
         return np.asarray((predicted - self._log_times) / self._stderrs, dtype=float)
 
     def parameters(self) -> list[Parameter]:
-        """Return what was found, and what was not."""
+        """Return the parameters that were found, and those that were not."""
         found = []
         for number, free in enumerate(self._free):
             entry = self._result.params[f"p{number}"]
@@ -427,7 +429,7 @@ class _Fit:
 
 
 def _poorness(found: lmfit.Parameter, free: _Free, stderr: float) -> float:
-    """Return the standard error of a parameter on a log scale; inf if it runs into a bound."""
+    """Return the standard error of a parameter on a log scale, or inf if it runs into a bound."""
     if free.low == 0.0:  # a cost: 0 is an answer like any other
         return 0.0 if stderr < 20.0 else math.inf
     if min(found.value - found.min, found.max - found.value) < 1e-3 and not free.name.startswith("rates.remote"):
@@ -436,7 +438,7 @@ def _poorness(found: lmfit.Parameter, free: _Free, stderr: float) -> float:
 
 
 def _deviations(cells: pd.DataFrame, runs: pd.DataFrame) -> Vector:
-    """Return how far each run is from the median of its case, as a share: a row for each replication; 0 if not run."""
+    """Return how far each run is from its case's median, as a share: a row for each replication, 0 if not run."""
     stable = runs[runs["unstable"] == ""] if "unstable" in runs else runs
     stable = stable if len(stable) else runs
     medians = cells.set_index("case")["time_s"]
@@ -509,9 +511,9 @@ def _from(free: _Free, value: float) -> float:
 
 
 def _worker_costs(stable: pd.DataFrame, runs: pd.DataFrame, scenario: Scenario) -> list[Parameter]:
-    """Return what the threads' machinery costs, as their clocks tell: medians over runs of each run's mean.
+    """Return the costs of the threads' machinery, by their clocks: medians over runs of each run's mean.
 
-    Each is judged by the stable runs that tell it, where there are enough; else by all runs, which is said.
+    Each is judged by its stable runs, where there are enough, or else by all runs, with a remark.
     """
     found = []
     for name, column, what in (
@@ -575,7 +577,7 @@ def _spread(values: np.ndarray[Any, np.dtype[np.float64]]) -> float:
 
 
 def _stderr(values: np.ndarray[Any, np.dtype[np.float64]]) -> float:
-    """Return the standard error of the median; 0 of nothing."""
+    """Return the standard error of the median, which is 0 of nothing."""
     return 0.0 if not len(values) else _BOOST * _spread(values) / math.sqrt(len(values))
 
 

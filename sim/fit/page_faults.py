@@ -1,7 +1,7 @@
-"""What a page costs on a host, beside its clearing: from runs that populate memory and touch it page by page.
+"""The costs of a page on a host, beside its clearing: from runs that populate memory and touch it page by page.
 
-Only runs of threads of our own go in, none of a program's. With one thread the costs are differences between runs; what
-several threads cost each other, at the zone's lock and at the line that every fault takes, is found by simulating them.
+Only runs of threads of our own go in, none of a program's. With one thread the costs are differences between runs. The
+mutual cost of several threads, at the zone's lock and at the line that every fault takes, is found by simulating them.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def machine_by_page_faults(
 ) -> tuple[Machine, tuple[Parameter, ...]]:
     """Return a machine whose rates of clearing are fitted to the same runs as well, and all that was found.
 
-    The rate of one thread and the memory bandwidth are those of transparent huge pages that are populated; where there
+    The rate of one thread and the memory bandwidth are those of transparent huge pages that are populated. Where there
     are none, both stay as they were. Raises CalibrationError for a case without runs.
     """
     found = _times(scenario, runs, machine)
@@ -133,7 +133,7 @@ class _Fit:
         self._parameters: list[Parameter] = []
 
     def parameters(self) -> tuple[Parameter, ...]:
-        """Return what the runs tell, costs of one thread first: those of locks build on them."""
+        """Return the costs that the runs show, those of one thread first, because those of locks build on them."""
         base, rate = self._machine.base_page_bytes, self._machine.rates.clear_bytes_per_s
         populated_s, error_s = self._page_s(False, True)
         touched_s, touched_error_s = self._page_s(False, False)
@@ -169,7 +169,7 @@ class _Fit:
         self._parameters.append(Parameter(PAGE_FAULTS + name, self._costs[name], stderr, f"measured: {what}"))
 
     def _add_lock(self, lock: str, populated: bool, what: str) -> None:
-        """Find by what factor a lock's transfer and hand-over differ from the estimates, with several threads."""
+        """Find the factor of a lock's transfer and hand-over over their estimates, with several threads."""
         from scipy.optimize import brentq  # takes long to import, and other commands don't need it
 
         case, time_s, error_s = self._found[False, populated, True]

@@ -33,8 +33,8 @@ class Fitted:
     """A figure after the fit.
 
     Attributes:
-        figure: what it was before.
-        value: what was found, in SI units.
+        figure: the figure before.
+        value: the fitted value, in SI units.
         stderr: its standard error, likewise.
         unsure: that error over the one before.
     """
@@ -51,7 +51,7 @@ class Fitted:
 
     @property
     def at_limit(self) -> bool:
-        """Whether it ended at a limit of what a file may have."""
+        """Return whether it ended at a limit of a file's range."""
         return self.figure.at_a_limit(self.value)
 
     @property
@@ -61,7 +61,7 @@ class Fitted:
 
     @property
     def seen(self) -> bool:
-        """Whether the data say anything of it; if not, it stays as it was."""
+        """Return whether the data determine it. If not, it stays as it was."""
         return self.unsure <= SEEN
 
     @property
@@ -82,9 +82,9 @@ class TableFit:
 
     Attributes:
         machine: with the figures that the rows say something of.
-        figures: what was found.
-        cells: the table's rows, with `predicted_s`, `error_pct`; `low_s` and `high_s`, between which a measurement of
-            the row lies with a probability of 95 %, `low50_s` and `high50_s` with one of 50 %; for fitted rows
+        figures: the fitted figures.
+        cells: the table's rows, with `predicted_s`, `error_pct`, `low_s` and `high_s`, between which a measurement of
+            the row lies with a probability of 95 %, `low50_s` and `high50_s` with one of 50 %, and for fitted rows
             `left_out_s` and `left_out_error_pct`, of the prediction by the other rows.
         model_error: the model's own error, as a share of a time, as the rows tell it.
         verdict: whether the model describes the table.
@@ -104,11 +104,11 @@ def figures_of(measured: Measurements, client: str | None = None, names: Sequenc
 
     Args:
         measured: the table.
-        client: of a machine file's `clients:`; by default that of the table.
-        names: paths of figures; by default all of the machine file that the client may depend on.
+        client: of a machine file's `clients:`, by default that of the table.
+        names: paths of figures, by default all of the machine file that the client may depend on.
 
     Returns:
-        The figures, with what is known of each before the fit.
+        The figures, with their priors.
 
     Raises:
         ValueError: a name is none that can be fitted, or no case can be made of the table.
@@ -150,13 +150,13 @@ def fit_table(
 
     Args:
         measured: the table, with the rows that are `fitted`.
-        figures: what is fitted (`figures_of`).
+        figures: the figures to fit (`figures_of`).
         jobs: processes.
         model_error: median of the model's own error before a row is seen, as a share of a time.
         model_error_spread: standard deviation of its logarithm.
 
     Returns:
-        The machine, what is known of each figure, and each row's prediction.
+        The machine, the posterior of each figure, and each row's prediction.
 
     Raises:
         ValueError: no row is to be fitted.
@@ -199,7 +199,7 @@ def fit_table(
 
 
 def _spreads(rows: pd.DataFrame) -> Vector:
-    """Return the spread of each row's measurement as a share, with what its resolution adds."""
+    """Return the spread of each row's measurement as a share, with the spread from its resolution."""
     spread = spread_of(rows).fillna(_LEAST_SPREAD).clip(lower=_LEAST_SPREAD).to_numpy(float)
     if "resolution_s" in rows:
         rounded = rows["resolution_s"].fillna(0.0).to_numpy(float) / rows["time_s"].to_numpy(float) / math.sqrt(12)
@@ -208,7 +208,7 @@ def _spreads(rows: pd.DataFrame) -> Vector:
 
 
 def values_at(figures: Sequence[Figure], x: Vector) -> dict[str, float]:
-    """Return the values of figures at x, by name; some move in proportion to others."""
+    """Return the values of figures at x, by name. Some move in proportion to others."""
     values = {figure.name: figure.at(float(at)) for figure, at in zip(figures, x, strict=True)}
     before = {figure.name: figure.value for figure in figures}
     for figure in figures:
@@ -218,7 +218,7 @@ def values_at(figures: Sequence[Figure], x: Vector) -> dict[str, float]:
 
 
 def machine_with(machine: Machine, values: Mapping[str, float]) -> Machine:
-    """Return a machine with figures of its file in place; those of a scenario are left out."""
+    """Return a machine with figures of its file in place. Those of a scenario are left out."""
     for name, value in values.items():
         if name.partition(".")[0] in ("rates", "pages", "clients", "links", "workers"):
             machine = put(machine, name, value)
@@ -266,7 +266,7 @@ def _put_where_it_is(case: Case, name: str, value: float) -> Case:
 
 
 def _quiet(case: Case) -> Case:
-    """Return a case without noise: what is left of chance is where a caller starts and is pulled to."""
+    """Return a case without noise. The start node of a caller and its pulls stay random."""
     rates = replace(case.machine.rates, chunk_noise=0.0, run_noise=0.0)
     kernel = case.kernel.model_copy(update={"start_latency_cv": 0.0})
     return replace(case, machine=replace(case.machine, rates=rates), kernel=kernel)
@@ -337,11 +337,11 @@ def fitted_document(document: Mapping[str, Any], fitted: TableFit, source: str) 
 
     Args:
         document: the data of the file that the fit began with.
-        fitted: what was found.
+        fitted: the fitted figures.
         source: the table's name.
 
     Returns:
-        The data. Figures that the table says nothing of are as they were; those of a scenario are in no machine file.
+        The data. Figures that the table doesn't determine are as they were. Those of a scenario are in no machine file.
     """
     changed = {key: dict(value) if isinstance(value, Mapping) else value for key, value in document.items()}
     changed["rates"] = dict(document["rates"])

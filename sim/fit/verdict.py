@@ -1,4 +1,4 @@
-"""The verdict of a fit: whether the model describes a table, and if not, what of the rows it lacks."""
+"""The verdict of a fit: whether the model describes a table, and if not, the rows that it misses."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Verdict:
     Attributes:
         kind: DESCRIBES, WITHIN (10 %), BUT_FOR (a few rows), UNDECIDED or NOT.
         words: in a few words.
-        details: the worst rows, and what would explain them.
+        details: the worst rows, and their possible causes.
     """
 
     kind: str
@@ -94,7 +94,7 @@ def judge(cells: pd.DataFrame, model_error: float) -> Verdict:
 
 
 def _rows(rows: pd.DataFrame) -> str:
-    """Return rows in words: what tells them apart, and by how much they are off."""
+    """Return rows in words: the values that tell them apart, and their errors."""
     known = [name for name in rows.columns if name in _TOLD or "." in str(name)]
     parts = []
     for _, row in rows.iterrows():
@@ -111,7 +111,7 @@ def _plain(value: object) -> str:
 
 
 def _explanations(own: pd.DataFrame, bar: float, model_error: float) -> Iterator[str]:
-    """Yield what the misses look like."""
+    """Yield the patterns of the misses."""
     misses = -np.log1p(own["error_pct"].to_numpy(float) / 100)  # positive: slower than the model
     measured, predicted = own["time_s"], own["predicted_s"]
     if len(own) >= _LEAST_ROWS and measured.corr(predicted, method="spearman") < 0.3:

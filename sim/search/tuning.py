@@ -1,8 +1,9 @@
 """Tuning: a search for the policies that nothing beats, and how far each shipped preset is from the best of them.
 
-Optuna's sampler (TPE; Bergstra et al., NeurIPS 2011; for several objectives Ozaki et al., JAIR 73, 2022) proposes
+Optuna's sampler (TPE, Bergstra et al., NeurIPS 2011, and for several objectives Ozaki et al., JAIR 73, 2022) proposes
 policies in batches of a fixed size. A batch follows from the scenario's seed, its number and the batches before it, so
-neither the number of jobs nor a stop changes what is tried, and a call for more trials goes on as one for all would.
+neither the number of jobs nor a stop changes the policies that are tried, and a call for more trials goes on as one for
+all would.
 """
 
 from __future__ import annotations
@@ -112,7 +113,7 @@ def tune(
     Args:
         scenario: A scenario whose lists, under `kernel:`, span the policies.
         folder: Where runs and results are stored.
-        objectives: What is to be small: time, cpu_seconds, imbalance, energy.
+        objectives: The measures to minimise: time, cpu_seconds, imbalance, energy.
         trials: The search ends when so many policies were tried in all, those of earlier calls included.
         jobs: How many processes share the work.
         on_done: Called at the start and after each run with the number of runs made, and the number expected in all.
@@ -335,7 +336,7 @@ class _Runs:
             self.measures[number] = self._measure(number)
 
     def values(self, number: int, objectives: Sequence[str]) -> list[float]:
-        """Return what is to be least, of a case whose runs are made."""
+        """Return the objectives of a case whose runs are made."""
         return [self.measures[number][OBJECTIVES[name]] for name in objectives]
 
     def _measure(self, number: int) -> dict[str, float]:
@@ -364,7 +365,7 @@ class _Runs:
 
 
 class _Space:
-    """The policies that a scenario spans, numbered as its cases, and what is to be tried of them."""
+    """The policies that a scenario spans, numbered as its cases, and those that are to be tried."""
 
     def __init__(self, cases: Sequence[Case]) -> None:
         import optuna
@@ -382,7 +383,7 @@ class _Space:
         return self._numbers[tuple(parameters[name] for name in self._distributions)]
 
     def trial(self, number: int, values: Sequence[float]) -> optuna.trial.FrozenTrial:
-        """Return a policy that was tried, and what it gave."""
+        """Return a policy that was tried, with its results."""
         import optuna
 
         return optuna.trial.create_trial(
@@ -390,7 +391,7 @@ class _Space:
         )
 
     def next_batch(self, tried: Sequence[int], n_trials: int, values: Callable[[int], Sequence[float]]) -> list[int]:
-        """Return what is to be tried next, nothing twice: all that is left in order, if so many are wanted."""
+        """Return the next policies to try, none of them twice. If fewer are left, return all in order."""
         n_left = n_trials - len(tried)
         others = [number for number in range(len(self._points)) if number not in set(tried)]
         if len(others) <= n_left:

@@ -1,1 +1,1 @@
-"""What people look at: descriptions in words, figures, pages."""
+"""Output for people: descriptions in words, figures, pages."""

@@ -21,7 +21,7 @@ def advice_form(machine: Machine | None = None, *, jobs: int = 1) -> Any:
         jobs: the processes to simulate with.
 
     Returns:
-        The form; its parts are the attributes `client`, `memory`, `pages`, `smp`, `machine`, `ask` and `answer`.
+        The form. Its parts are the attributes `client`, `memory`, `pages`, `smp`, `machine`, `ask` and `answer`.
 
     >>> form = advice_form()
     >>> form.client.value

@@ -23,7 +23,7 @@ from models.text.units import format_rate, format_size, format_time
 
 
 def describe_scenario(scenario: Scenario) -> str:
-    """Return what a scenario simulates."""
+    """Describe the simulation of a scenario in words."""
     cases = scenario.cases
     n_runs = sum(case.replications for case in cases)
     parts = [
@@ -45,7 +45,7 @@ def describe_scenario(scenario: Scenario) -> str:
 
 
 def describe_machine(machine: Machine, *, with_sources: bool = False) -> str:
-    """Return what a machine is: topology, distances, calibrated rates, and on request the source of each figure."""
+    """Describe a machine: topology, distances, calibrated rates, and on request the source of each figure."""
     rates = machine.rates
     sockets = {node.socket_id for node in machine.nodes}
     cores = {cpu.core_id for cpu in machine.cpus}
@@ -96,7 +96,7 @@ def describe_machine(machine: Machine, *, with_sources: bool = False) -> str:
 
 
 def _power(power: Power) -> str:
-    """Return what a machine takes, without figures that its file leaves out."""
+    """Return the power of a machine, without figures that its file leaves out."""
     more = {
         "for each core with a busy thread": f"{power.core_busy_w:.3g} W",
         "for each further busy thread of a core": power.thread_busy_w and f"{power.thread_busy_w:.3g} W",
@@ -108,7 +108,7 @@ def _power(power: Power) -> str:
 
 
 def describe_policies() -> str:
-    """Return the presets, and every rule of the decisions with what it does and its source."""
+    """Return the presets, and every rule of the decisions with its description and its source."""
     parts = ("works", "chunks", "helper_node", "next_entry", "end", "priority", "helper_group")
     presets = [
         {"policy": name, **{part: rules[part] for part in parts}, "node_share": rules.get("node_share", "")}
@@ -140,7 +140,7 @@ _LONGEST = 24  # characters of a value that says what a case is, where a table m
 
 
 def describe_results(results: Results, width: int | None = None) -> str:
-    """Return the summary as a person reads it: rounded, with units in the heads, what never varies above it.
+    """Return the summary as a person reads it: rounded, with units in the heads, and constant columns above it.
 
     With `width`, a number of characters, the table is made to fit: long values are shortened, then the measures at the
     right are left out, and named below it.
@@ -204,7 +204,7 @@ def _table(shown: pd.DataFrame) -> str:
 
 
 def _three_digits(value: float) -> str:
-    """Return a figure of three digits, as its sources support no more; '' for none."""
+    """Return a figure of three digits, as its sources support no more, or '' for none."""
     if pd.isna(value):
         return ""
     return f"{float(f'{value:.3g}'):,.0f}" if abs(value) >= 100 else f"{value:.3g}"
@@ -214,7 +214,7 @@ _ALWAYS = ("threads", "size", "time", "speed-up", "published", "error")  # how h
 
 
 def _fit(shown: pd.DataFrame, width: int, keep: Sequence[str]) -> list[str]:
-    """Shorten long values of a table in place, and take columns off it from the right until it fits; return those."""
+    """Shorten long values of a table in place, take columns off from the right until it fits, and return those."""
 
     def is_too_wide() -> bool:
         return max(len(line) for line in _table(shown).splitlines()) > width
@@ -251,7 +251,7 @@ def _notes(summary: pd.DataFrame) -> list[str]:
 
 
 def _head(column: str) -> str:
-    """Return the head of a column that says what a case is; of other work and cgroups it has two lines."""
+    """Return the head of a column that describes a case. Other work and cgroups have two lines."""
     part, _, rest = column.partition("_")
     return rest.replace("_", "\n", 1) if part in ("background", "groups") else column
 
@@ -264,7 +264,7 @@ def _choice(value: object) -> object:
 
 
 def _interference(summary: pd.DataFrame) -> dict[str, list[str]]:
-    """Return the columns of what the job and other work cost each other: heads of two lines keep the table narrow."""
+    """Return the columns of the mutual cost of job and other work. Heads of two lines keep the table narrow."""
     columns = {}
     if "slowdown" in summary:
         columns["job\nslowdown"] = _rounded(summary["slowdown"])
@@ -294,7 +294,7 @@ def _task(case: Case) -> str:
 
 
 def _beside(cases: Sequence[Case]) -> str:
-    """Return what runs beside the job, and the cgroups, each way in which the cases have them once."""
+    """Return the other work and the cgroups, each combination that the cases have once."""
     loads = [(name, load) for case in cases for name, load in case.background.items()]
     rows = [
         (name, load.words(), load.n_threads, load.nice, load.group or "the root", format_time(load.start))

@@ -17,7 +17,8 @@ _STYLES = {FASTER: (BLUE, "o"), SLOWER: (VERMILION, "X"), ALIKE: (GREY, "s"), UN
 def plot_difference(comparison: Comparison, *, title: str = "B from A", path: str | Path | None = None) -> Figure:
     """Draw how much longer each case takes in B than in A, with the 95 % confidence interval.
 
-    Parameters: what `sim.compare.folders.compare_results` returns; a title; a path to write to. Returns the figure.
+    Parameters: the result of `sim.compare.folders.compare_results`, a title, and a path to write to. Returns the
+    figure.
     """
     from matplotlib.figure import Figure
 

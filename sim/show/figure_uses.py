@@ -22,7 +22,7 @@ _OF_CLEARING = ("rates.clear_rate", "rates.serial_clear_rate")
 
 @dataclass(frozen=True)
 class FigureUse:
-    """A figure by its path in a machine file; `fitted` has its tables by machine, one each."""
+    """A figure by its path in a machine file. `fitted` has its tables by machine, one each."""
 
     figure: str
     stage: str
@@ -73,7 +73,7 @@ def _costs() -> Iterator[tuple[str, type[Group]]]:
 
 
 def _stage(figure: str) -> str:
-    """Return the stage of a page's life that a figure belongs to, or what else it is of."""
+    """Return the stage of a page's life that a figure belongs to, or its other part."""
     part, _, name = figure.partition(".")
     if part == "pages":
         return stage_of(name)
@@ -104,7 +104,7 @@ def _last(use: FigureUse) -> str:
 
 
 def twice_fitted() -> list[str]:
-    """Return figures that a machine's file says were fitted to more than one table, in words; none should be."""
+    """Return figures that a machine's file fits to more than one table, in words. There should be none."""
     return [
         f"{use.figure} on {machine}: {', '.join(tables)}"
         for use in figure_uses()

@@ -21,7 +21,7 @@ def plot_validation(validation: Validation, path: str | Path | None = None) -> F
 
     Args:
         validation: A comparison with runs of this host (`validate`).
-        path: Where to write the figure; the ending says the format. None does not write it.
+        path: Where to write the figure. The ending gives the format. None does not write it.
 
     Returns:
         The figure.

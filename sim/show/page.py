@@ -95,8 +95,8 @@ def table(
 ) -> Html:
     """Return a table that sorts by each column, and filters if it is long.
 
-    Parameters: a name of its own on the page; values by head, numbers being sorted as such; for some heads how values
-    are written. None and NaN are empty.
+    Parameters: a name of its own on the page, values by head (numbers are sorted as numbers), and for some heads the
+    format of values. None and NaN are empty.
     """
     shown = shown or {}
     rows = list(zip(*columns.values(), strict=True))
@@ -160,7 +160,7 @@ def preformatted(text: str) -> Html:
 
 
 def page(title: str, intro: Html, sections: Sequence[tuple[str, Iterable[Html]]]) -> str:
-    """Return a page: its title, what comes first, contents with a link to each section, and the sections."""
+    """Return a page: its title, its opening part, contents with a link to each section, and the sections."""
     contents = "".join(f"<li>{link(name, name)}</li>" for name, _ in sections)
     body = "".join(
         f'<section id="{anchor(name)}"><h2>{html.escape(name)}</h2>{"".join(parts)}</section>'

@@ -1,4 +1,4 @@
-"""The figures of a page's life as a table: which jobs use each, what it is, and which tables it was fitted to."""
+"""The figures of a page's life as a table: the jobs that use each, its meaning, and the tables of its fit."""
 
 from __future__ import annotations
 

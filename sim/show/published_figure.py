@@ -22,7 +22,7 @@ def plot_table(result: TableResult, path: str | Path | None = None) -> Figure:
 
     Args:
         result: A table that was simulated (`compare_published`).
-        path: Where to write the figure; the ending says the format. None does not write it.
+        path: Where to write the figure. The ending gives the format. None does not write it.
 
     Returns:
         The figure.

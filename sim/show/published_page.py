@@ -12,7 +12,7 @@ _KINDS = {AGREES: "good", NEARLY: "fair", DIFFERS: "bad"}
 
 
 def published_html(results: Sequence[TableResult]) -> str:
-    """Return the page: the verdicts, then each table with its figure, its cells, and what to know of it."""
+    """Return the page: the verdicts, then each table with its figure, its cells, and its remarks."""
     sections = [("Verdicts", _verdicts(results))]
     sections += [(result.measured.name, list(_table(result))) for result in results]
     counts = {kind: sum(result.verdict == kind for result in results) for kind in _KINDS}

@@ -1,4 +1,4 @@
-"""A result folder as one HTML page that needs nothing else: the table, its figures, what was run, and with what."""
+"""A result folder as one HTML page that needs nothing else: the table, its figures, its scenario and versions."""
 
 from __future__ import annotations
 

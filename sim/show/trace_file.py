@@ -1,9 +1,9 @@
-"""Traces as a file for the viewers of Perfetto and Chrome: who did what when, of one result or of several in one file.
+"""Traces as a file for the viewers of Perfetto and Chrome: each thread's work over time, of one or more results.
 
 The format is the Trace Event Format in JSON (object form), in its documented phases alone: X (a slice with a duration),
 C (a counter), M (names of processes and threads). Each case is two processes, its workers and its CPUs, each of them a
-thread of that. Slices of a thread don't overlap, as the format asks: what would is put on a further thread. Perfetto
-colours slices by their name, so a chunk is named for where its memory is; Chrome takes `cname`.
+thread of that. Slices of a thread don't overlap, as the format asks. A slice that would overlap goes on a further
+thread. Perfetto colours slices by their name, so a chunk is named for the place of its memory. Chrome takes `cname`.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ Event = dict[str, Any]
 
 
 def write_trace(path: Path, parts: Iterable[tuple[str, Results]], *, most: int | None = None) -> int:
-    """Write the traces of results to a file for ui.perfetto.dev or chrome://tracing; return how many cases it has.
+    """Write the traces of results to a file for ui.perfetto.dev or chrome://tracing. Return how many cases it has.
 
-    Parameters: pairs of a name, such as `simulated` or a folder's, and results with traces; with `most`, cases are left
+    Parameters: pairs of a name, such as `simulated` or a folder's, and results with traces. With `most`, cases are left
     out from where the file would have more events. Raises ValueError for results without traces.
     """
     events: list[Event] = []
@@ -75,7 +75,7 @@ def trace_events(
 ) -> list[Event]:
     """Return the events of the trace of one case: process `first_pid` has its workers, the next one its CPUs.
 
-    Parameters: `trace` as `sim.trace` returns it; the node of each CPU; the table `loads` of the case, whose
+    Parameters: `trace` as `sim.trace` returns it, the node of each CPU, and the table `loads` of the case, whose
     utilisation becomes counters in percent. Times become microseconds.
     """
     slices = list(_slices(trace, node_of))

@@ -32,10 +32,10 @@ class Advice:
       starts in
       which the last thread begins in time, and late, where these differ), low_s and high_s (the interval), cpu_s
       (mean),
-      limit (what keeps it from being faster), and note (recommended, default, one thread).
+      limit (the reason why it is not faster), and note (recommended, default, one thread).
     * ``recommended``, ``default``, ``single``: rows of it.
     * ``sentences``: the advice in words, the answer first.
-    * ``option``: what to paste.
+    * ``option``: the text to paste.
     * ``unsure``: the figures that are not measured on this machine.
 
     Example:
@@ -88,10 +88,10 @@ def advise(
         cpus: The CPUs of the job's container, a quota as of docker run --cpus.
         cpuset: The CPUs that it may use, such as "0-15".
         nice: Its nice level.
-        kernel: The version of the kernel, for a job of the kernel's.
+        kernel: The version of the kernel, for a job of the kernel.
         task: More of the memory, keys of a scenario's task: {"share": True}, {"memory_node": 0}.
         seed: The seed of the runs.
-        jobs: How many processes share the work; the advice is the same for any number.
+        jobs: How many processes share the work. The advice is the same for any number.
         on_done: Called with the number of runs made, and the number planned by now.
 
     Returns:

@@ -1,4 +1,4 @@
-"""A candidate: a number of threads and a chunk, and what its runs say of it."""
+"""A candidate: a number of threads and a chunk, and the results of its runs."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class Outcome:
         return fmean(result.time_s for result in self.results)
 
     def interval(self) -> tuple[float, float]:
-        """Return the shortest and the longest time, each further off by what the unsure figures may make of it.
+        """Return the shortest and the longest time, each widened by the doubt of the unsure figures.
 
         One more run ends between those of n with the probability (n - 1) / (n + 1), whatever the distribution. Doubts
         are independent of the spread and of each other, so they add up as squares, on each side by itself.
@@ -66,7 +66,7 @@ class Outcome:
 
 @dataclass(frozen=True, eq=False)
 class Candidate:
-    """A number of threads and a chunk, and what became of it in each way to start (`starts_of`)."""
+    """A number of threads and a chunk, and its results in each way to start (`starts_of`)."""
 
     case: Case
     threads: int
@@ -93,7 +93,7 @@ class Candidate:
         return self.mean(lambda run: run.utilisation.get(resource, 0.0) * run.time_s) / self.time_s
 
     def slowdown(self, load: str) -> float | None:
-        """Return the mean slowdown of other work, by its name; None if in no run it does anything beside the job."""
+        """Return the mean slowdown of other work, by name, or None if it does nothing beside the job in any run."""
         runs = [(each.share, run.extra[f"{load}_slowdown"]) for each in self.outcomes for run in each.results]
         known = [(share, slowdown) for share, slowdown in runs if not math.isnan(slowdown)]
         return (

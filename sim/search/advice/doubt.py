@@ -15,7 +15,7 @@ _SOURCES = ("not measured", "an assumption", "assumption")
 
 
 def unsure_figures(case: Case) -> dict[str, str]:
-    """Return the figures that are not measured on a case's machine, in words, by what has to be changed."""
+    """Return the figures that are not measured on a case's machine, in words, by the paths to change."""
     sources = case.machine.sources
     figures = {
         name: words
@@ -30,7 +30,7 @@ def unsure_figures(case: Case) -> dict[str, str]:
 
 
 def varied(case: Case, unsure: Iterable[str]) -> dict[tuple[str, float], Case]:
-    """Return the case with each unsure figure lower and higher, one at a time; what goes with it in proportion."""
+    """Return the case with each unsure figure lower and higher, one at a time. Related figures move in proportion."""
     found = {}
     for name, factor in itertools.product(unsure, SIDES):
         machine, rates = case.machine, case.machine.rates

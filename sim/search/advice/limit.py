@@ -1,4 +1,4 @@
-"""What limits a case: each kind of resource is taken away in turn, and what threads wait for is counted."""
+"""The limit of a case: each kind of resource is taken away in turn, and the waits of threads are counted."""
 
 from __future__ import annotations
 
@@ -41,11 +41,11 @@ def relaxed(case: Case) -> dict[str, Case]:
 
 
 def limit_of(result: RunResult, without: Mapping[str, float], threads: int) -> str:
-    """Return what keeps a run with so many threads from being faster.
+    """Return the reason why a run with this many threads is not faster.
 
-    `without` has its time without the limit of each kind of resource (memory, link, cache, core). Of those, and of what
-    threads wait for, the one that costs most of the time is named, if that is much; else it is the number of threads.
-    Locks come last: what a thread waits for in them grows with all else that makes it slow.
+    `without` has its time without the limit of each kind of resource (memory, link, cache, core). Of those, and of the
+    waits of threads, the one that costs most of the time is named, if that is much. Else it is the number of threads.
+    Locks come last, because a thread's wait in them grows with all else that makes it slow.
     """
     costs = {kind: 1.0 - other_s / result.time_s for kind, other_s in without.items()}
     costs |= {
@@ -60,7 +60,7 @@ def limit_of(result: RunResult, without: Mapping[str, float], threads: int) -> s
 
 
 def _named(kind: str, utilisation: Mapping[str, float]) -> str:
-    """Return the busiest resources of a kind, or what threads wait for, in words."""
+    """Return the busiest resources of a kind, or the waits of threads, in words."""
     prefix = "locks of " if kind == _LOCKS else kind
     used = {name.removeprefix(prefix): share for name, share in utilisation.items() if name.startswith(prefix)}
     busiest = [name for name, share in used.items() if share >= _ALIKE * max(used.values())]

@@ -1,4 +1,4 @@
-"""What is asked: a job of a client, on a machine of which some CPUs are left to others."""
+"""A request: a job of a client, on a machine of which some CPUs are left to others."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _CONTAINER = "container"  # the cgroup of the job
 
 @dataclass(frozen=True)
 class Request:
-    """A job, as it was asked for; sizes are texts as in a file."""
+    """A job, as it was asked for. Sizes are texts as in a file."""
 
     client: str
     size: str
@@ -64,7 +64,7 @@ class Request:
         return self.kernel is None and self.client != BOOT and not hasattr(CLIENTS[self.client], "framework")
 
     def check(self) -> None:
-        """Find what is wrong with the request before anything runs. Raises InputError."""
+        """Find the problems of the request before anything runs. Raises InputError."""
         sized = [name for name, kind in CLIENTS.items() if "size" in kind.model_fields]
         n_cpus = len(self.machine.cpus)
         problems = []
@@ -96,7 +96,7 @@ class Request:
             raise InputError(Problem(SOURCE, 0, 0, *problem) for problem in problems)
 
     def _page_problems(self) -> Iterator[tuple[str, str]]:
-        """Yield what no page can be; what is no size at all is found where a case is made."""
+        """Yield a problem for a page size that is not a power of two. Other texts are checked where a case is made."""
         with suppress(ValueError):
             size_bytes = parse_size(self.page_size)
             if size_bytes & (size_bytes - 1):
@@ -109,7 +109,7 @@ class Request:
         return name
 
     def case(self, threads: int | None = None, chunk_bytes: int | None = None) -> Case:
-        """Return the job with so many threads and such chunks; None is the default. Raises InputError."""
+        """Return the job with this number of threads and these chunks. None is the default. Raises InputError."""
         is_contained = self.cpus is not None or self.cpuset is not None
         task = {
             "client": self.client,

@@ -1,4 +1,4 @@
-"""The runs of an advice: what is simulated for a case, where a long one is cut short, and who makes it."""
+"""The runs of an advice: those of each case, where a long one is cut short, and who makes them."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Parts:
 
 
 def on_line(first: RunResult, second: RunResult, factor: float) -> RunResult:
-    """Return a result whose sums over time are a + (b - a) * `factor` of two others; with 0.5 it is their mean."""
+    """Return a result whose sums over time are a + (b - a) * `factor` of two others. With 0.5 it is their mean."""
 
     def at(a: float, b: float) -> float:
         return a + (b - a) * factor
@@ -62,7 +62,7 @@ def parts_of(case: Case) -> Parts:
     """Return the runs to make for a case.
 
     A long one is cut short where the rest is more of the same: chunks of one size, with the memory of nodes cut down
-    alike; or tasks that are all alike, where each node has room for all of them.
+    alike, or tasks that are all alike, where each node has room for all of them.
     """
     machine, size_bytes, threads = case.machine, case.size_bytes, case.n_works
     least_bytes = min((node.memory_bytes for node in machine.nodes if node.memory_bytes), default=0)
@@ -84,7 +84,7 @@ def parts_of(case: Case) -> Parts:
 
 
 def _shortened(case: Case, size_bytes: int, *, scaled: bool) -> Case:
-    """Return a case with a smaller job; `scaled`: on a machine whose nodes have less memory in proportion."""
+    """Return a case with a smaller job. With `scaled` its nodes have less memory in proportion."""
     task = case.task.model_copy(update={"size": size_bytes})
     if not scaled:
         return replace(case, task=task)

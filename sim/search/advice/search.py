@@ -28,7 +28,7 @@ _What = str | tuple[str, float]  # a limit taken away, or an unsure figure and i
 
 @dataclass(frozen=True)
 class Findings:
-    """What a search found. `candidates` go by threads and chunk; best, default and single are among them."""
+    """The result of a search. `candidates` go by threads and chunk. Best, default and single are among them."""
 
     request: Request
     candidates: tuple[Candidate, ...]
@@ -62,7 +62,7 @@ class Search:
         self._skipped: set[int] = set()
 
     def findings(self) -> Findings:
-        """Try what there is to try, and return what was found. Raises InputError for a job that hardly gets on."""
+        """Try all candidates, and return the result. Raises InputError for a job that hardly gets on."""
         self._check_progress()
         self._try([self._default, *self._thread_cases(None)])
         if has_chunk(self._default):
@@ -106,7 +106,7 @@ class Search:
                 yield case
 
     def _try_chunks(self) -> None:
-        """Try other chunks with the threads that are best so far; all threads again if one is better by far."""
+        """Try other chunks with the threads that are best so far. If one is better by far, try all threads with it."""
         before = self._best()
         self._try([self._request.case(before.threads, size) for size in other_chunks(before.case)])
         best = self._best()
@@ -131,8 +131,8 @@ class Search:
     def _candidates(self, cases: Sequence[Case]) -> list[Candidate]:
         """Make the runs of cases, in each way to start.
 
-        Times are of runs with noise. What limits a case, and what a doubtful figure would change, follow from single
-        runs without.
+        Times are of runs with noise. The limit of a case, and the effect of a doubtful figure, follow from single runs
+        without noise.
         """
         starts = [(number, share, start) for number, case in enumerate(cases) for share, start in starts_of(case)]
         noisy = self._runs.make([start for _, _, start in starts])

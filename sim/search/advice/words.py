@@ -1,4 +1,4 @@
-"""The words of an advice: what to do, why, how sure it is, and what to paste."""
+"""The words of an advice: the recommendation, its reason, its certainty, and the text to paste."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _BOOT_OPTION = ("padata-6.15", "padata-6.18")  # versions with hugepage_alloc_th
 
 
 def title(found: Findings) -> str:
-    """Return what it is about."""
+    """Return the title: the job and the machine."""
     machine = found.request.machine
     return f"{found.request.client}, {format_size(found.best.case.size_bytes)}, on {machine.name}: {machine.title}"
 
@@ -58,7 +58,7 @@ def sentences(found: Findings) -> Iterator[str]:
 
 
 def option(best: Candidate) -> str:
-    """Return what to paste: a program's option, or the part of a scenario."""
+    """Return the text to paste: a program's option, or the part of a scenario."""
     chunk_bytes = best.chunk_bytes if has_chunk(best.case) else None
     if isinstance(best.case.task, Advised):
         return best.case.task.advice_options(best.threads, chunk_bytes, best.case.machine, best.case.kernel)
@@ -120,7 +120,7 @@ def _more(found: Findings) -> str:
 
 
 def _neighbours(found: Findings) -> str:
-    """Say what others feel of it."""
+    """Say how much others are slowed down."""
     machine, alone, background = found.request.machine, found.alone, found.best.case.background
     names = [name for name in machine.bandwidths if name.startswith("memory")]
     used = {name: alone.utilisation(name) for name in names}
@@ -139,7 +139,7 @@ def _neighbours(found: Findings) -> str:
 
 
 def _felt(best: Candidate, name: str) -> str:
-    """Say what other work feels of the job."""
+    """Say how much other work is slowed down by the job."""
     load, slowdown = best.case.background[name], best.slowdown(name)
     if slowdown is None:
         return "does nothing meanwhile"
