@@ -64,7 +64,10 @@ def judge(cells: pd.DataFrame, model_error: float) -> Verdict:
     stated = spread_of(own).mean() * 100
     bar = max(_BAR, 0.0 if math.isnan(stated) else float(stated))
     second = max(_SECOND_BAR, bar)
-    told = f"rows left out are off by {left_out.mean():.1f} % in the mean, {left_out.max():.1f} % at worst"
+    told = (
+        f"fitted rows are off by {errors.mean():.1f} % in the mean, each predicted by the others by "
+        f"{left_out.mean():.1f} %, {left_out.max():.1f} % at worst"
+    )
     if errors.mean() <= second and len(own) < _LEAST_ROWS:
         return Verdict(
             UNDECIDED, f"fits {len(own)} row{'s' * (len(own) > 1)}, too few to tell whether it describes them"

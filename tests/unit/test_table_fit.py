@@ -463,7 +463,7 @@ def test_a_table_of_the_model_is_described(tmp_path: Path, machine: Machine) -> 
     fit = fit_table(measured, figures_of(measured))
     assert fit.verdict.kind == "describes"
     assert fit.verdict.exit_status == 0
-    assert describe_fit(fit, measured).startswith("The model describes the table: rows left out are off by")
+    assert describe_fit(fit, measured).startswith("The model describes the table: fitted rows are off by")
 
 
 WRONG = {
