@@ -11,10 +11,11 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from models.clients import CLIENTS
 from models.clients.clear_gigantic_page import ClearGigantic
 from models.clients.hugetlbfs_fallocate import HugetlbfsFallocate, HugetlbfsFallocateCosts
 from models.files.machine import load_machine
-from models.kernels import KtaskV1
+from models.kernels import VERSIONS, KtaskV1
 from models.machine import Machine, Rates
 from models.results.run import RunResult, WorkerTotals
 from models.scenario.case import Case
@@ -22,6 +23,7 @@ from models.text.problems import InputError
 from models.text.units import GIB, MIB
 from sim.engine.run import run_case
 from sim.search.advice import Advice, advise, describe_advice, limit_of, parts_of, recommend, thread_counts
+from sim.search.advice.doubt import doubts_of, varied
 
 
 def machine_with(clients: Mapping[str, Mapping[str, float]] | None = None, **rates: float) -> Machine:
@@ -404,3 +406,26 @@ def test_a_name_is_never_broken() -> None:
         name = "x" * length + "-on-the-right-bank"
         named = replace(advice, sentences=(f"Not measured on {'a long machine ' * 5}{name}.",))
         assert name in describe_advice(named)
+
+
+def test_a_figure_of_a_family_is_in_doubt_by_the_width_that_its_source_says() -> None:
+    """Rates of an imported topology are guesses: each is varied by its own width, and the costs of a page too."""
+    machine = load_machine("xeon-platinum-8160-2s")
+    sources = {
+        **machine.sources,
+        "rates.clear_rate": "guessed, not measured, of the family any, within 40%: an assumption",
+        "rates.memory_bandwidth": "derived, not measured, of the family any: of others",
+        "pages.base_page": "guessed, not measured, of the family any, within 40%: an assumption",
+    }
+    guessed = replace(machine, sources=sources, pages={"base_page": 1e-6}, clients={})
+    task = CLIENTS["jvm_pretouch"].model_validate({"client": "jvm_pretouch", "size": "1GiB"})
+    case = Case(guessed, task, VERSIONS["jvm"](), 1, 1)
+    found = doubts_of(case)
+    assert {name: doubt.share for name, doubt in found.items()} == {
+        "clear_rate": 0.4,
+        "memory_bandwidth": 0.3,
+        "costs": 0.5,
+    }
+    slower = varied(case, found)["clear_rate", 0].machine.rates.clear_bytes_per_s
+    assert slower == pytest.approx(0.6 * machine.rates.clear_bytes_per_s)
+    assert doubts_of(replace(case, machine=replace(guessed, sources={}))) == {}

@@ -141,7 +141,7 @@ def advise(
         single=rows["one thread"],
         sentences=tuple(sentences(found)),
         option=option(found.best),
-        unsure=tuple(found.unsure.values()),
+        unsure=tuple(each.words for each in found.unsure.values()),
     )
 
 

@@ -13,7 +13,7 @@ from models.text.problems import InputError, Problem
 from models.text.units import format_time
 from sim.search.advice.candidate import CHUNK_WITHIN, Candidate, Outcome, recommend, starts_of
 from sim.search.advice.chunk import count_chunks, first_chunk, has_chunk, other_chunks
-from sim.search.advice.doubt import SIDES, unsure_figures, varied
+from sim.search.advice.doubt import Doubt, doubts_of, varied
 from sim.search.advice.limit import limit_of, relaxed
 from sim.search.advice.request import SOURCE, Request
 from sim.search.advice.runs import Runs, on_line, parts_of
@@ -23,7 +23,7 @@ _MOST_WORK = 1_000_000  # chunks times threads of a run: with more, an advice ta
 
 _AS_IS = "as is"  # names a case among its variants
 _Key = tuple[int, int]  # threads, bytes of the first chunk
-_What = str | tuple[str, float]  # a limit taken away, or an unsure figure and its factor
+_What = str | tuple[str, int]  # a limit taken away, or an unsure figure and its side
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Findings:
     default: Candidate
     single: Candidate
     skipped: tuple[int, ...]  # numbers of threads that take too long to simulate
-    unsure: Mapping[str, str]  # figures that are not measured, in words
+    unsure: Mapping[str, Doubt]  # figures that are not measured
     alone: Candidate  # the best one without other work beside it
 
 
@@ -58,7 +58,7 @@ class Search:
         self._runs = runs
         self._found: dict[_Key, Candidate] = {}
         self._default = request.case()
-        self._unsure = unsure_figures(self._default)
+        self._unsure = doubts_of(self._default)
         self._skipped: set[int] = set()
 
     def findings(self) -> Findings:
@@ -150,7 +150,7 @@ class Search:
         return candidates
 
 
-def _variants(case: Case, unsure: Iterable[str]) -> dict[_What, Case]:
+def _variants(case: Case, unsure: Mapping[str, Doubt]) -> dict[_What, Case]:
     """Return a case as it is, without a limit each, and with an unsure figure changed each."""
     return {_AS_IS: case} | relaxed(case) | varied(case, unsure)
 
@@ -158,8 +158,7 @@ def _variants(case: Case, unsure: Iterable[str]) -> dict[_What, Case]:
 def _ratios(quiet: Mapping[_What, RunResult], unsure: Iterable[str]) -> dict[str, tuple[float, float]]:
     """Return the time with each unsure figure lower, and higher, relative to that as it is."""
     as_is_s = quiet[_AS_IS].time_s
-    lower, higher = SIDES
-    return {name: (quiet[name, lower].time_s / as_is_s, quiet[name, higher].time_s / as_is_s) for name in unsure}
+    return {name: (quiet[name, 0].time_s / as_is_s, quiet[name, 1].time_s / as_is_s) for name in unsure}
 
 
 def _key(case: Case) -> _Key:

@@ -14,7 +14,6 @@ from models.loads import Service
 from models.text.units import format_size, format_time
 from sim.search.advice.candidate import CHUNK_WITHIN, THREADS_WITHIN, Candidate, recommend
 from sim.search.advice.chunk import has_chunk
-from sim.search.advice.doubt import UNSURE
 from sim.search.advice.limit import NO_LIMIT
 from sim.search.advice.request import BOOT, PROGRAM
 from sim.search.advice.runs import REPLICATIONS
@@ -160,10 +159,11 @@ def _doubt(found: Findings) -> str:
         counts.add(candidates[row].threads)
     threads = f"{min(counts)} to {max(counts)} threads" if len(counts) > 1 else "the same number of threads"
     verb = "is" if len(found.unsure) == 1 else "are"
+    figures = _and(f"{each.words} (within {each.share:.0%})" for each in found.unsure.values())
     return (
-        f"This is uncertain: {_and(found.unsure.values())} {verb} not measured on {found.request.machine.name}. With "
-        f"each {UNSURE:.0%} off, which the interval allows for, {threads} would be best. `ktask-sim calibrate -o "
-        f"MACHINE.yaml` measures a machine in a minute, on it; then give --machine MACHINE.yaml. {_most_doubted(found)}"
+        f"This is uncertain: {figures} {verb} not measured on {found.request.machine.name}. With each so far off, "
+        f"which the interval allows for, {threads} would be best. `ktask-sim calibrate -o MACHINE.yaml` measures a "
+        f"machine in a minute, on it; then give --machine MACHINE.yaml. {_most_doubted(found)}"
     ).strip()
 
 
@@ -181,8 +181,8 @@ def _most_doubted(found: Findings) -> str:
         "memory_bandwidth": f"{best.threads} threads at once",
     }.get(name, "one thread with this very job")
     return (
-        f"Most is in doubt by {found.unsure[name]}: measure {measure}, and what these figures add to the interval is "
-        f"{left:.0%} of what it is."
+        f"Most is in doubt by {found.unsure[name].words}: measure {measure}, and what these figures add to the "
+        f"interval is {left:.0%} of what it is."
     )
 
 
