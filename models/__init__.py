@@ -1,1 +1,4 @@
-"""What things are: machines, tasks, policies, scenarios, results. Values and pure functions; no clock and no plots."""
+"""What things are: machines, tasks, policies, scenarios, results.
+
+Values and pure functions, without a clock and plots.
+"""

@@ -66,8 +66,8 @@ def plan(
 
     Args:
         scenario: The scenario to run. Its client clears pages.
-        machine: This host, if it was read from a file; None asks the system.
-        method: The name of the method of clearing; None takes the best.
+        machine: This host, if it was read from a file. None asks the system.
+        method: The name of the method of clearing. None takes the best.
         share: The largest share of the available memory that may be used, 0 to 1.
         allow_pool: Whether the pool of huge pages may be grown for the run, which needs root.
 

@@ -11,8 +11,8 @@ Left out as small: page tables (one lock for each, so one section for 512 base p
 lists, in batches too, whose time is in that of the zone lock.
 
 Measured on a virtual machine with 2 CPUs (AMD EPYC, Zen 5, Linux 6.18): CPU time of one thread for 1 GiB, median of two
-rounds of 15: 0.344 s touched, 0.308 s populated, 0.048 s populated in transparent huge pages. `ktask-sim
-calibrate` measures these costs on a host, for its machine file (`page_faults:`); VALIDATION.md has QEMU and Java there.
+rounds of 15: 0.344 s touched, 0.308 s populated, 0.048 s populated in transparent huge pages. `ktask-sim calibrate`
+measures these costs on a host, for its machine file (`page_faults:`). VALIDATION.md has QEMU and Java there.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What is in a file that somebody gives: read up to a limit, unpacked up to a limit, and as text."""
+"""The content of a user's file: read up to a limit, unpacked up to a limit, and as text."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def refusal(path: Path | str, message: str, line: int = 0, column: int = 0) -> I
 
 
 def read_content(path: Path, limit_bytes: int = MAX_FILE_BYTES) -> bytes:
-    """Return what is in a regular file of at most so many bytes. Raises InputError."""
+    """Return the content of a regular file of at most so many bytes. Raises InputError."""
     return read_bytes(path, limit_bytes)
 
 

@@ -1,6 +1,6 @@
-"""Families of processors: what is known of a kind, for machines that nobody has measured (models/priors/families.yaml).
+"""Families of processors: the figures of a kind, for machines that nobody has measured (models/priors/families.yaml).
 
-Figures go by their paths in machine files; `sockets.memory_bandwidth` is that of all nodes of a socket together.
+Figures go by their paths in machine files. `sockets.memory_bandwidth` is that of all nodes of a socket together.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class FamiliesFile(_Part):
 
 @dataclass(frozen=True)
 class Family:
-    """A family with all that it and its parents say; `parents` from the next one on."""
+    """A family with all figures of it and its parents. `parents` start with the next one."""
 
     name: str
     title: str
@@ -71,13 +71,13 @@ class Family:
     figures: Mapping[str, Prior]
 
     def prior(self, figure: str, without: Collection[str] = ()) -> Prior | None:
-        """Return a figure that comes from none of these tables: its own or the nearest parent's; None for none."""
+        """Return a figure that comes from none of these tables: its own or the nearest parent's, or None."""
         found = (own_prior(name, figure, without) for name in (self.name, *self.parents))
         return next((prior for prior in found if prior is not None), None)
 
 
 def own_prior(family: str, figure: str, without: Collection[str] = ()) -> Prior | None:
-    """Return what a family itself, not its parents, says of a figure, if it comes from none of these tables."""
+    """Return a family's own value of a figure, not its parents', if it comes from none of these tables."""
     prior = _parts()[family].figures.get(figure)
     return None if prior is None or set(prior.of) & set(without) else prior
 
@@ -133,7 +133,7 @@ def rates_of(
 ) -> dict[str, Any]:
     """Return the `rates` of a machine file by the family's figures alone, each with its width and source.
 
-    `distances` are those between its nodes; figures that come from the tables in `without` aren't taken.
+    `distances` are those between its nodes. Figures that come from the tables in `without` aren't taken.
     """
     found: dict[str, Any] = {}
     for figure in family.figures:
@@ -198,7 +198,7 @@ def machine_of(
 ) -> dict[str, Any]:
     """Return a machine file of so many sockets of a family, alike and all connected, by the family's figures alone.
 
-    `cores` and `memory` are those of one node; `source` says where these numbers are from.
+    `cores` and `memory` are those of one node. `source` says where these numbers are from.
 
     >>> machine_of(family_of("EPYC 7763"), "two", sockets=2, cores=64, memory="1TiB", source="a guess")["family"]
     'zen3'

@@ -1,4 +1,4 @@
-"""Files that are no topology of ours: what they are, and what to give in their place."""
+"""Files that are not a topology of ours: their names, and the files to give instead."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ _ROOTS = {
 
 
 def what_it_is(content: bytes, text: str) -> str | None:
-    """Return what a file is that no importer reads, and what to do; None if it is nothing known."""
+    """Return the name of a file that no importer reads, with the next step, or None if it is unknown."""
     for start, said in _BYTES:
         if content.startswith(start):
             return said
@@ -66,6 +66,6 @@ def what_it_is(content: bytes, text: str) -> str | None:
 
 
 def what_xml_is(tag: str) -> str:
-    """Return what XML with this outermost element is."""
+    """Return the name of XML with this outermost element."""
     known = _ROOTS.get(tag.rpartition("}")[2].lower())
     return f"{known} (<{tag[:40]}>)" if known else f"XML of <{tag[:40]}>"

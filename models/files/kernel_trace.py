@@ -1,4 +1,4 @@
-"""Traces of real kernels: the text of the function tracer or of `trace-cmd report`, and what dmesg tells.
+"""Traces of real kernels: the text of the function tracer or of `trace-cmd report`, and dmesg's lines.
 
 A text may be pasted: prompts, quoting, carriage returns, colours, other lines in between, and lines that are cut are
 put up with. `boot_topology` gives the machine, where the text has its nodes.
@@ -127,7 +127,7 @@ class TracedCall:
 
 @dataclass(frozen=True)
 class KernelTrace:
-    """What a text tells of a boot: its tasks, and the machine as far as it is there."""
+    """The facts of a boot in a text: its tasks, and the machine as far as it is there."""
 
     source: str
     version: tuple[int, int] | None
@@ -147,7 +147,7 @@ class KernelTrace:
         return values[-1] if values else None
 
     def huge_pages(self) -> Mapping[str, str]:
-        """Return what the command line asks for, by the size of a page: {"2M": "512"}."""
+        """Return the huge pages of the command line, by the size of a page: {"2M": "512"}."""
         size = self.option("default_hugepagesz") or "2M"
         found = {}
         for name, value in re.findall(r"(?:^|\s)(hugepagesz|hugepages)=(\S+)", self.options):
@@ -159,7 +159,7 @@ class KernelTrace:
 
 
 def read_kernel_trace(path: Path) -> KernelTrace:
-    """Read what a text tells of a kernel's multithreaded jobs.
+    """Read a kernel's multithreaded jobs from a text.
 
     Raises InputError if it has neither calls of padata's functions nor lines of dmesg about its jobs.
     """
@@ -237,7 +237,7 @@ def _last(pattern: re.Pattern[str], lines: Iterable[str]) -> tuple[str, ...] | N
 
 
 def _possible_cpus(lines: Sequence[str]) -> int | None:
-    """Return how many CPUs could be online: as /sys tells, or dmesg; None if neither does."""
+    """Return how many CPUs could be online, by /sys or dmesg, or None if neither has it."""
     if listed := _last(_POSSIBLE, lines):
         return len(parse_cpu_list(listed[0]))
     if allowed := _last(_ALLOWING, lines):  # until 6.8 all of them, then those that are there and others
@@ -257,7 +257,7 @@ def _memory(lines: Iterable[str]) -> dict[int, tuple[Span, ...]]:
 
 
 def _reserved(lines: Iterable[str]) -> tuple[Span, ...] | None:
-    """Return what was in use of memory when memblock gave it away, as its debug messages tell; None if they don't."""
+    """Return the memory in use when memblock gave it away, by its debug messages, or None if they don't have it."""
     spans: list[tuple[int, int]] = []
     found = _all(_RESERVED, lines)
     for what, first, last in found:
@@ -435,7 +435,7 @@ def _key(calls: Sequence[Call], indices: Iterable[int]) -> int | None:
 
 
 def _pool(thread: str) -> str:
-    """Return the pool of a kworker, such as u66 of kworker/u66:3-133; else the thread's name."""
+    """Return the pool of a kworker, such as u66 of kworker/u66:3-133, or else the thread's name."""
     found = re.match(r"kworker/(\w+):", thread)
     return found[1] if found else thread
 

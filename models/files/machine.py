@@ -41,7 +41,7 @@ def shipped_machines() -> tuple[str, ...]:
 def find_machine_file(name: str, base: Path) -> Path:
     """Return the file of a machine named in a scenario: a shipped name, or a path relative to `base`.
 
-    Raises ValueError saying what is allowed.
+    Raises ValueError with the allowed values.
     """
     if name.endswith((".yaml", ".yml")) or "/" in name:
         path = base / name
@@ -73,8 +73,8 @@ def load_machine(name: str | Path) -> Machine:
         The machine: nodes, CPUs, links, rates, and the source of each figure.
 
     Raises:
-        InputError: The file has problems; the error has all of them, each with its place.
-        ValueError: There is no such machine; the message has the names there are.
+        InputError: The file has problems. The error has all of them, each with its place.
+        ValueError: There is no such machine. The message has the known names.
 
     Example:
         >>> len(load_machine("xeon-e7-8895v3-8s").cpus)
@@ -89,7 +89,7 @@ def load_machine(name: str | Path) -> Machine:
 
 
 def build_machine(document: Located, name: str) -> Machine:
-    """Return the machine that a document describes; `name` stands for the file in messages. Raises InputError."""
+    """Return the machine that a document describes. `name` stands for the file in messages. Raises InputError."""
     check = Checker(document, name)
     for old, new in RENAMED.items():
         if document.has((old,)):
@@ -209,7 +209,7 @@ def _nids(file: MachineFile, check: Checker) -> list[list[int]]:
 
 
 def _check_nodes(file: MachineFile, check: Checker) -> None:
-    """Find what is impossible in the groups of nodes."""
+    """Find impossible values in the groups of nodes."""
     for i, group in enumerate(file.nodes):
         if group.count % group.nodes_per_socket:
             check.problem(
@@ -236,7 +236,7 @@ def _check_nodes(file: MachineFile, check: Checker) -> None:
 
 
 def _check_cpus(file: MachineFile, check: Checker) -> None:
-    """Find what is impossible in CPUs by number, and between them and cores by count."""
+    """Find impossible values in CPUs by number, and between them and cores by count."""
     by_number = any(group.cpus for group in file.nodes)
     place_of: dict[int, str] = {}
     for i, group in enumerate(file.nodes):
@@ -345,7 +345,9 @@ def _links(file: MachineFile, nids: list[int], check: Checker) -> list[Link]:
 def _routes(
     file: MachineFile, nids: list[int], links: list[Link], check: Checker
 ) -> dict[tuple[int, int], tuple[int, ...]]:
-    """Shortest routes by number of links, lower node ids first among equals, or as the file says; none if cut off.
+    """Shortest routes by number of links, lower node ids first among equals, or as the file says.
+
+    There is none for nodes that are cut off.
 
     Distances without any links connect all nodes directly.
     """
@@ -401,7 +403,7 @@ def _routes(
 def _distances(
     file: MachineFile, nids: list[int], routes: dict[tuple[int, int], tuple[int, ...]], check: Checker
 ) -> dict[tuple[int, int], int]:
-    """Return the distances between nodes; none if they can't be told, as without routes."""
+    """Return the distances between nodes, or none if they are unknown, as without routes."""
     known = len(check.problems)
     if file.distances and file.distance_matrix:
         check.problem(("distance_matrix",), "found beside `distances`; allowed is one of the two", of_key=True)

@@ -1,4 +1,4 @@
-"""What may stand in a machine file: its keys, their types and what they mean."""
+"""The keys of a machine file, with their types and meanings."""
 
 from __future__ import annotations
 
@@ -141,7 +141,7 @@ class RatesPart(_Part):
 
 
 class WorkersPart(_Part):
-    """What the machinery costs when the real backend runs tasks on this machine: threads of Python, not kworkers."""
+    """The costs of the machinery when the real backend runs tasks on this machine: threads of Python, not kworkers."""
 
     setup_time: Sourced[Time]
     start_latency: Sourced[Time]
@@ -152,7 +152,7 @@ class WorkersPart(_Part):
 
 
 class PowerPart(_Part):
-    """What the machine takes at rest, and what work adds to that."""
+    """The power of the machine at rest, and the power that work adds."""
 
     rest: Annotated[Sourced[Watts], Field(description="the whole machine with nothing to do")]
     core_busy: Annotated[Sourced[Watts], Field(description="more for each core with a busy hardware thread")]
@@ -169,7 +169,7 @@ class PowerPart(_Part):
 
 
 def _costs_part(client: str, costs: type[Costs]) -> type[BaseModel]:
-    """Return what a machine file may say of a client: any of its costs, each with its source."""
+    """Return the part of a machine file for a client: any of its costs, each with its source."""
     fields: dict[str, Any] = {}
     for name, field in costs.model_fields.items():
         kind: Any = field.annotation

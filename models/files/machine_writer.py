@@ -34,8 +34,8 @@ def machine_document(topology: Topology, name: str, reference: Machine | None = 
     """Return the machine file of a topology, as plain data.
 
     Nodes and CPUs are in groups that are alike where that gives the same numbers, else one by one. Rates are those of
-    the processor's family (models/priors/families.yaml), or of a machine as `reference`; each says how it was got.
-    The bandwidth of a socket is shared by its nodes that have CPUs and memory.
+    the processor's family (models/priors/families.yaml), or of a machine as `reference`. Each has its origin. The
+    bandwidth of a socket is shared by its nodes that have CPUs and memory.
     """
     document: Document = {"machine": name, "title": _one_line(topology.title)}
     if topology.base_page_bytes != 4 * KIB:
@@ -107,7 +107,7 @@ def _grouped(topology: Topology) -> Iterator[Document]:
 
 
 def _nodes_per_socket(nodes: Sequence[Node], next_nid: int, next_socket: int) -> int:
-    """Return in how many nodes each socket is, if numbers go on without a gap and sockets are alike; else 0."""
+    """Return in how many nodes each socket is, if numbers go on without a gap and sockets are alike, or else 0."""
     runs = [len(list(run)) for _, run in itertools.groupby(node.socket_id for node in nodes)]
     sockets = [next_socket + i // runs[0] for i in range(len(nodes))]
     same = [node.socket_id for node in nodes] == sockets and len(nodes) % runs[0] == 0
@@ -154,7 +154,7 @@ def _one_by_one(topology: Topology) -> list[Document]:
 
 
 def _source(topology: Topology, *, first: bool) -> str:
-    """Return where nodes were read; in the first group, what was not told as well."""
+    """Return the source of nodes, and in the first group also the facts that the source lacks."""
     return _one_line("; ".join([topology.source, *(topology.remarks if first else ())]))
 
 
@@ -170,7 +170,7 @@ def nodes_per_socket(nodes: Sequence[Node], cpus: Sequence[Cpu]) -> int:
 
 
 def rate_remarks(topology: Topology) -> tuple[str, ...]:
-    """Return what the rates of a machine file can't say of a topology."""
+    """Return the facts of a topology that the rates of a machine file can't hold."""
     with_cpus = {cpu.nid for cpu in topology.cpus}
     sharing = [node.socket_id for node in topology.nodes if node.memory_bytes and node.nid in with_cpus]
     other = [node.nid for node in topology.nodes if node.memory_bytes and node.nid not in with_cpus]
@@ -364,7 +364,7 @@ def _wrapped(start: str, text: str) -> Iterator[str]:
 
 
 def _flow(value: Any, depth: int = 2) -> str | None:
-    """Return a value in one line; None if it has more than `depth` lists and mappings in each other."""
+    """Return a value in one line, or None if it has more than `depth` lists and mappings in each other."""
     if isinstance(value, Mapping):
         parts = [(_scalar(key), _flow(item, depth - 1)) for key, item in value.items()]
         return None if not depth or any(item is None for _, item in parts) else _braced(parts)

@@ -24,7 +24,7 @@ _MAX_LINE = 200_000  # characters; the CPUs of a node of the largest machines ta
 
 @dataclass(frozen=True)
 class Line:
-    """A line: its number in the file, as it stands there, and without what was put around it."""
+    """A line: its number in the file, as it stands there, and without the marks around it."""
 
     number: int
     raw: str

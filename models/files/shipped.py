@@ -28,7 +28,7 @@ def shipped_files(kind: Literal["scenarios", "notebooks"]) -> dict[str, Path]:
 def find_scenario_file(name: str) -> Path:
     """Return the path of a scenario file: that of this name, or else the shipped one. Raises ValueError for neither.
 
-    What has a suffix or a slash is a path, whether there is such a file or not.
+    A text with a suffix or a slash is a path, whether there is such a file or not.
     """
     path = Path(name)
     if path.suffix in (".yaml", ".yml") or "/" in name or is_file(path) or name in ("", ".", ".."):

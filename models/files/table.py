@@ -30,14 +30,14 @@ _DELIMITERS = {",": "a comma", ";": "a semicolon", "\t": "a tab"}
 
 @dataclass(frozen=True)
 class NumberColumn:
-    """What a column of numbers may have."""
+    """The allowed numbers of a column."""
 
     low: float
     high: float
     whole: bool = False
 
     def wrong(self, text: str) -> str | None:
-        """Return what is allowed in place of a text; None if it is."""
+        """Return the allowed values in place of a text, or None if the text is allowed."""
         value = float(text) if _NUMBER.fullmatch(text) else math.nan
         allowed = f"a {'whole ' if self.whole else ''}number from {self.low:g} to {self.high:g}"
         if math.isnan(value) or not self.low <= value <= self.high or (self.whole and value != int(value)):
@@ -114,8 +114,9 @@ def _end(text: str, place: int, delimiter: str) -> int:
 def read_cells(path: Path) -> pd.DataFrame:
     """Return the table in a CSV file, a row a record.
 
-    Cells are separated by commas, semicolons or tabs; where not by commas, numbers may have decimal commas. Columns of
-    NUMBER_COLUMNS have finite numbers in their range. Raises InputError with every problem and its place.
+    Cells are separated by commas, semicolons or tabs. Where they aren't separated by commas, numbers may have decimal
+    commas. Columns of NUMBER_COLUMNS have finite numbers in their range. Raises InputError with every problem and its
+    place.
     """
     name = str(path)
     text = text_of(read_bytes(path, _MAX_BYTES)).replace("\r\n", "\n").replace("\r", "\n")
@@ -207,7 +208,7 @@ _REQUIRED = (*_SOURCED, "time_s")
 
 @dataclass(frozen=True)
 class PublishedTable:
-    """One table. `cells` has the file's columns; times are in seconds, sizes in GiB; empty means not stated."""
+    """One table. `cells` has the file's columns. Times are in seconds, sizes in GiB. Empty means not stated."""
 
     name: str
     cells: pd.DataFrame
@@ -222,7 +223,7 @@ def shipped_tables() -> tuple[str, ...]:
 def load_table(name: str, base: Path, *, of_times: bool = True) -> PublishedTable:
     """Return a shipped table by name, or one from a CSV file by its path relative to `base`.
 
-    It has to have times, unless `of_times` is false. Raises ValueError saying what was found and what is allowed.
+    It has to have times, unless `of_times` is false. Raises ValueError with the value found and the values allowed.
     """
     stem = name.removesuffix(".csv")
     if is_file(base / name):

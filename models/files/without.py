@@ -1,4 +1,4 @@
-"""A machine file without what published tables told: what was fitted to them falls back on what else is known.
+"""A machine file without some published tables: the figures fitted to them fall back on other sources.
 
 The rule, for each figure that was fitted to a table, in this order:
 
@@ -49,7 +49,7 @@ Document = dict[str, Any]
 
 @dataclass(frozen=True)
 class Fallback:
-    """What stands for a figure of a machine where a table isn't used (None: the model's default), and why."""
+    """The replacement of a figure of a machine where a table isn't used (None: the model's default), and the reason."""
 
     figure: str
     value: Any
@@ -58,7 +58,7 @@ class Fallback:
 
 @dataclass(frozen=True)
 class MachineWithout:
-    """A machine without some tables; `kernel` has parameters of the kernel that fall back as well."""
+    """A machine without some tables. `kernel` has parameters of the kernel that fall back as well."""
 
     machine: Machine
     fallbacks: tuple[Fallback, ...]
@@ -95,7 +95,7 @@ def _fits(name: str) -> Iterator[tuple[str, str]]:
 
 
 def _path(figure: str) -> str:
-    """Return where a figure stands in a machine file; a plain name is a rate."""
+    """Return where a figure stands in a machine file. A plain name is a rate."""
     return figure if "." in figure else f"rates.{figure}"
 
 
@@ -140,7 +140,7 @@ def _of_prior(figure: str, name: str, prior: Prior) -> Any:
 
 
 def _otherwise(figure: str, name: str, tables: frozenset[str]) -> Mapping[str, Any] | None:
-    """Return what a machine's file says stands for a figure; if it says nothing, what others' say of a default."""
+    """Return a figure's replacement by the machine's file, or else by the files of others for a default."""
     for each in (name, *(other for other in shipped_machines() if other != name)):
         if each != name and _get(_document(name), figure) is not None:
             break
@@ -153,7 +153,7 @@ def _otherwise(figure: str, name: str, tables: frozenset[str]) -> Mapping[str, A
 
 
 def _machines_of(family: str, *, wide: bool) -> list[str]:
-    """Return the shipped machines of a family; if `wide`, of those that it is a parent of as well."""
+    """Return the shipped machines of a family, and with `wide` of its descendants too."""
     found = []
     for name in shipped_machines():
         own: Family = families()[_document(name).get("family") or UNKNOWN]
@@ -179,7 +179,7 @@ def _mean(values: Sequence[Any]) -> Any:
 
 
 def _get(document: Mapping[str, Any], figure: str) -> Any:
-    """Return what a machine file says of a figure, value and source; None if nothing."""
+    """Return a machine file's value of a figure and its source, or None."""
     if figure == _LINKS:
         links = document.get("links") or []
         return {"value": links[0]["bandwidth"]} if links else None

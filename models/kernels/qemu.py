@@ -6,8 +6,8 @@ The last two limits come from D. Hildenbrand's series of 2021-12-17 (with msgid
 20211217134611.31172-4-david@redhat.com), in 7.0. Pages are split evenly, a part for each thread, and nobody takes
 another's.
 
-prealloc-threads is max_threads. Its default is the guest's CPUs (-smp), up to 4.2 and since 7.1 (commit f8d426a6852c);
-from 5.0 to 7.0 it was 1 for a backend with prealloc=on (recalled).
+prealloc-threads is max_threads. Its default is the guest's CPUs (-smp), up to 4.2 and since 7.1 (commit f8d426a6852c).
+From 5.0 to 7.0 it was 1 for a backend with prealloc=on (recalled).
 
 Threads that have started wait until all are made. The last one maps memory as it starts (mmap), for which it needs
 mmap_lock for writing. If others already hold it for reading, in MADV_POPULATE_WRITE of a part, the last thread begins

@@ -22,8 +22,8 @@ _PROGRAM_CHUNKS = (4 * MIB, 64 * MIB, GIB)  # Java's own, since 16 and before, a
 def calibration_design(machine: Machine, granularity_bytes: int, replications: int, seed: int = 1) -> Scenario:
     """Return the cases that a machine's rates are fitted to: threads x chunk sizes, each long enough to be timed.
 
-    `granularity_bytes` is what memory comes in: no chunk is smaller. Threads double from one to all CPUs, and take in
-    the number of cores. With several nodes, one thread also clears memory of each distance.
+    `granularity_bytes` is the size of the smallest chunk, because memory comes in such pieces. Threads double from one
+    to all CPUs, and take in the number of cores. With several nodes, one thread also clears memory of each distance.
     """
     small, middle, large = _chunk_sizes(granularity_bytes, _CALIBRATED)
     parts = [_one_thread(chunk) for chunk in (small, middle, large, 8 * large)]
@@ -61,7 +61,7 @@ def validation_design(machine: Machine, granularity_bytes: int, replications: in
 
 
 def method_design(machine: Machine, granularity_bytes: int, replications: int, seed: int = 3) -> Scenario:
-    """Return two cases, one thread and all, that show what a way of clearing memory does."""
+    """Return two cases, one thread and all, that show the effect of a way of clearing memory."""
     chunk = max(64 * MIB, granularity_bytes)
     parts = [_one_thread(chunk, tasks=max(1, 512 * MIB // chunk))]
     chunks_per_work = max(1, 256 * MIB // chunk)
@@ -72,7 +72,7 @@ def method_design(machine: Machine, granularity_bytes: int, replications: int, s
 
 
 def page_fault_design(machine: Machine, replications: int, *, thp: bool, seed: int = 4) -> Scenario:
-    """Return the cases that tell what a page costs: populated and touched, by one thread and by all of a node.
+    """Return the cases that show the costs of a page: populated and touched, by one thread and by all of a node.
 
     In base pages, and with `thp` in transparent huge ones. Threads are there before the time begins.
     """
@@ -136,7 +136,7 @@ def thread_counts(machine: Machine) -> list[int]:
 
 
 def _chunk_sizes(granularity_bytes: int, wanted: Sequence[int], known: Sequence[int] = ()) -> list[int]:
-    """Return sizes that are multiples of what memory comes in, each twice the one before or more, none of the known."""
+    """Return new sizes that are multiples of memory's granularity, each at least twice the one before."""
     found: list[int] = []
     for size in wanted:
         least = 2 * found[-1] if found else granularity_bytes

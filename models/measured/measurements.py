@@ -132,9 +132,9 @@ def tables_with_cases() -> tuple[str, ...]:
 
 
 def load_measurements(name: str, machine_of: Callable[[str], Machine] | None = None) -> Measurements:
-    """Return the reading of a shipped table, on shipped machines, or on what `machine_of` has for their names.
+    """Return the reading of a shipped table, on shipped machines, or on those that `machine_of` has for their names.
 
-    Raises ValueError for an unknown one, InputError for what is wrong.
+    Raises ValueError for an unknown table, InputError for its problems.
     """
     if name not in tables_with_cases():
         known = tables_with_cases()
@@ -276,7 +276,7 @@ def read_measurements(
 
     Args:
         path: A CSV file.
-        machine: What is known of the machine.
+        machine: The facts of the machine.
         client: The name of the client.
         kernel: The name of a kernel version. None takes that of the columns kernel or version, else ktask-v1; also
         where
@@ -288,7 +288,7 @@ def read_measurements(
         The rows, their cases, and which rows are fitted.
 
     Raises:
-        ValueError: The table has a problem; the message says where, and what is allowed.
+        ValueError: The table has a problem. The message has its place and the allowed values.
 
     Example:
         >>> text = "nthreads,size_gib,time_s\n1,8,3.3\n4,8,0.9\n"
@@ -442,15 +442,15 @@ def _version_of(row: pd.Series[Any]) -> str:
 
 
 def _baseline_of(row: pd.Series[Any], client: str) -> Mapping[str, Any]:
-    """Return what the kernel without the framework is for a client, if a row is called a baseline."""
+    """Return the kernel without the framework for a client, for a row that is called a baseline."""
     text = " ".join(str(row[name]) for name in ("kernel", "config") if name in row.index and pd.notna(row[name]))
     return CLIENTS[client].baseline if _WITHOUT_HELP.search(text) else {}
 
 
 def spread_of(rows: pd.DataFrame) -> pd.Series[float]:
-    """Return the spread of each row's measurement as a share of it; NaN where it is not stated.
+    """Return the spread of each row's measurement as a share of it, or NaN where it is not stated.
 
-    It is half of what times are rounded to at least.
+    It is at least half of the step to which times are rounded.
     """
     found = pd.Series(math.nan, index=rows.index)
     if "stdev_s" in rows:

@@ -1,4 +1,4 @@
-"""What people told in public of preparing big memory, as cases of the simulation (models/reports/reports.yaml).
+"""Public reports on preparing big memory, as cases of the simulation (models/reports/reports.yaml).
 
 They are no tables: one or a few times each, of a machine that is named or must be guessed. Nothing is fitted to them.
 """
@@ -29,7 +29,7 @@ class _Part(BaseModel):
 
 
 class Guess(_Part):
-    """A machine of a family; cores and memory are those of a node."""
+    """A machine of a family. Cores and memory are those of a node."""
 
     family: str
     sockets: Annotated[int, Field(ge=1, le=8)]
@@ -43,14 +43,14 @@ class Guess(_Part):
 
 
 class Cell(_Part):
-    """One time that was told, and what is particular to it, by path of a scenario."""
+    """One time that was told, and its own values, by path of a scenario."""
 
     values: dict[str, Any] = {}
     time_s: Annotated[float, Field(gt=0)]
 
 
 class Report(_Part):
-    """What somebody told."""
+    """One report."""
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9-]+$")]
     source: Source
@@ -85,7 +85,7 @@ class ReportCases:
 
 @cache
 def load_reports() -> tuple[ReportCases, ...]:
-    """Return all reports with their cases. Raises InputError for what is wrong in the file."""
+    """Return all reports with their cases. Raises InputError for the problems of the file."""
     path = Path(str(resources.files("models") / "reports" / "reports.yaml"))
     file = validate(ReportsFile, read(path), str(path))
     return tuple(ReportCases(report, _scenario(report, path)) for report in file.reports)

@@ -1,7 +1,7 @@
-"""Times of traced boots as measurements: what the jobs of a real kernel took, by node, for a machine to be fitted to.
+"""Times of traced boots as measurements: those of a real kernel's jobs, by node, to fit a machine to.
 
 The function tracer tells when a chunk began. A task ends with its last chunk, which is taken to last as long as others
-of its size did; where dmesg tells a time, that is taken.
+of its size did. Where dmesg has a time, that is taken.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ COLUMNS = ("client", "node", "nthreads", "size_gib", "time_s", "stdev_s", "rate_
 
 
 class TraceError(ValueError):
-    """A trace that can't be used; the message says what is missing and what to do."""
+    """A trace that can't be used. The message names the missing part and the next step."""
 
 
 def version_of(trace: KernelTrace) -> str:
@@ -54,7 +54,7 @@ def version_of(trace: KernelTrace) -> str:
 def read_any_measurements(
     path: Path, machine: Machine, client: str, kernel: str | None = None, **of_csv: Any
 ) -> Measurements:
-    """Return a user's CSV, or a trace or boot log, as cases; `of_csv` are options of read_measurements.
+    """Return a user's CSV, or a trace or boot log, as cases. `of_csv` are options of read_measurements.
 
     Raises ValueError, and InputError as their readers.
     """
@@ -108,7 +108,7 @@ def trace_rows(trace: KernelTrace) -> pd.DataFrame:
     """Return the times that a text tells, with the columns of COLUMNS.
 
     There is a row for struct pages of each node, one for huge pages at boot, and one for each call that one's own
-    kprobes tell of; its client is the name of the event.
+    kprobes tell of. Its client is the name of the event.
 
     `rate_gib_s` is of one thread, the median over its chunks; `start_s` the median time from a task's beginning to the
     start of a helper, `last_start_s` the longest. NaN where the text doesn't tell.
@@ -181,7 +181,7 @@ def _jobs_of(trace: KernelTrace, nid: int, by_zone: bool) -> Sequence[Span]:
 
 
 def _time_of(tasks: Sequence[TracedTask]) -> float | None:
-    """Return the seconds from the beginning of the first task to the end of the last; None if that can't be told."""
+    """Return the seconds from the beginning of the first task to the end of the last, or None if unknown."""
     last = tasks[-1] if tasks else None
     if last is None or not last.chunks:
         return None
@@ -203,7 +203,7 @@ def _is_next_chunk(task: TracedTask, at_s: float) -> bool:
 
 
 def _seconds_per_unit(tasks: Sequence[TracedTask]) -> list[float]:
-    """Return the time of each chunk whose end is known, for a unit of it; for a chunk where sizes are not told."""
+    """Return the time of each chunk whose end is known, for a unit of it, or for a chunk of unknown size."""
     return [
         (chunk.end_s - chunk.begin_s) / (chunk.size or 1)
         for task in tasks

@@ -1,7 +1,7 @@
 """How many works a task gets, the caller included.
 
-A rule is made for one run and asked before each task. All are limited by what the task can feed, one work for each
-min_chunk, by the online CPUs, and by max_threads.
+A rule is made for one run and asked before each task. All are limited by the works that the task can feed (one for each
+min_chunk), by the online CPUs, and by max_threads.
 """
 
 from __future__ import annotations
@@ -138,7 +138,7 @@ class Cores(WorksRule):
 
 
 class Bandwidth(WorksRule):
-    """As many as fill the memory of the page's node: its limit over what one thread clears, rounded up."""
+    """As many as fill the memory of the page's node: its limit over the rate of one thread, rounded up."""
 
     def wanted(self, size: int, min_chunk: int, nid: int | None) -> int:  # noqa: ARG002
         rates = self.machine.rates

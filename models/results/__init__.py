@@ -1,4 +1,4 @@
-"""What came out of runs: one run, tidy tables, result folders, regret."""
+"""Results: one run, tidy tables, result folders, regret."""
 
 from models.results.results import (
     FolderTakenError,

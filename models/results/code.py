@@ -16,10 +16,10 @@ _HOME = Path(__file__).parents[2]  # of the three packages: a checkout, or site-
 
 @cache
 def code_identity(home: Path = _HOME) -> dict[str, Any]:
-    """Return what identifies the code of this program, or of another copy of it in the folder `home`.
+    """Return the identity of this program's code, or of another copy of it in the folder `home`.
 
     Returns: ``version`` (as ``git describe`` has it in a checkout, else the installed one), ``commit`` (None outside a
-    checkout), ``changed`` (whether the checkout has changes that are not committed; None outside one) and ``digest``
+    checkout), ``changed`` (whether the checkout has changes that are not committed, None outside one) and ``digest``
     (SHA-256 over the sources of sim, models and real, which tells any two codes apart).
 
     Example:
@@ -45,7 +45,7 @@ def installed_version() -> str:
 
 
 def rule_identity(rule: type[Any]) -> list[str]:
-    """Return what tells a user's own rule from others: its name, and a digest of what it and its own bases do.
+    """Return the identity of a user's own rule: its name, and a digest of its code and its own bases' code.
 
     It is made of the compiled code and the plain values of the classes, not of their source, which a notebook or a
     prompt may not keep, and of which `inspect` finds the first of two classes of one name.
@@ -67,7 +67,7 @@ _NOT_BEHAVIOUR = (
 
 
 def _behaviour(value: Any) -> str:
-    """Return what a member of a class does, as text that is the same in every process."""
+    """Return the code of a class's member, as text that is the same in every process."""
     inner = getattr(value, "fget", None) or getattr(value, "__func__", None) or value
     code = getattr(inner, "__code__", None)
     if code is None:
@@ -81,7 +81,7 @@ def _code(code: CodeType) -> str:
 
 
 def _constant(value: Any) -> str:
-    """Return a constant as text, sets in an order that no hash decides; of other things the name of their type."""
+    """Return a constant as text, sets in an order that no hash decides, and other things as the name of their type."""
     if isinstance(value, (set, frozenset)):
         return f"{{{', '.join(sorted(map(_constant, value)))}}}"
     if isinstance(value, (tuple, list)):
@@ -90,7 +90,7 @@ def _constant(value: Any) -> str:
 
 
 def _described_version(described: str | None) -> str:
-    """Return the version of a checkout: the tag and what came since, or the installed version and the commit."""
+    """Return the version of a checkout: the tag and later commits, or the installed version and the commit."""
     if described is None:
         return installed_version()
     if described.startswith("v"):
@@ -99,7 +99,7 @@ def _described_version(described: str | None) -> str:
 
 
 def _git(home: Path, *arguments: str) -> str | None:
-    """Return what git says of the checkout in a folder, None if there is none or no git."""
+    """Return git's output on the checkout in a folder, or None if there is no checkout or no git."""
     if not (home / ".git").exists():
         return None
     try:

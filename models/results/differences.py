@@ -1,4 +1,4 @@
-"""What differs between two results: in the scenario, the machines, the versions."""
+"""The differences between two results: in the scenario, the machines, the versions."""
 
 from __future__ import annotations
 

@@ -34,10 +34,11 @@ def regret_pct(values: pd.Series[float]) -> pd.Series[float]:
 
 
 def tied(times_s: pd.Series[float], stdevs_s: pd.Series[float], n_runs: pd.Series[int]) -> pd.Series[bool]:
-    """Return, for each case, whether its mean time is within the noise of the least one; that one's own is True.
+    """Return, for each case, whether its mean time is within the noise of the least one. It is True for that one.
 
     Parameters: mean, standard deviation and number of the runs of each case. Two means are told apart if they differ by
-    more than twice the standard error of their difference (Welch); with one run, which has no spread, if they differ.
+    more than twice the standard error of their difference (Welch). With one run, which has no spread, any difference
+    counts.
     """
     errors = (stdevs_s.fillna(0.0) ** 2 / n_runs).to_numpy(float)
     best = int(np.argmin(times_s.to_numpy(float)))

@@ -19,12 +19,12 @@ _SITUATION = (
 
 
 def identity(summary: pd.DataFrame) -> list[str]:
-    """Return the columns of a summary that say what a case is."""
+    """Return the columns of a summary that describe a case."""
     return list(summary.columns[: summary.columns.get_loc("replications")])
 
 
 def varying(summary: pd.DataFrame) -> list[str]:
-    """Return the columns of a summary that say what a case is and that differ between cases."""
+    """Return the columns of a summary that describe a case and differ between cases."""
     return [name for name in identity(summary) if summary[name].nunique(dropna=False) > 1]
 
 
@@ -48,7 +48,7 @@ def regret_table(summary: pd.DataFrame, *, over: Sequence[str] | None = None) ->
 
     Args:
         summary: The table `summary` of results with several policies.
-        over: The columns that say what a situation is; None takes machine, task, size and other work.
+        over: The columns that describe a situation. None takes machine, task, size and other work.
 
     Returns:
         A row for each policy and situation, the policy of least worst regret first. Columns: those of the policy and

@@ -1,4 +1,4 @@
-"""What running a scenario gives: tidy tables, and the folder that holds them with all that is needed to repeat them."""
+"""The results of a scenario: tidy tables, and the folder that holds them with all that is needed to repeat them."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ class Results:
     host: Mapping[str, Any] | None = None
 
     def _repr_html_(self) -> str:
-        """Return the table of cases for a notebook: what varies, threads, times and what else there is, rounded."""
+        """Return the table of cases for a notebook: the columns that vary, threads, times and others, rounded."""
         from models.results.regret_table import varying
 
         told = ["nthreads", "n_workers", "size_gib", "time_s", "time_stdev_s", "speedup", "cpu_s", "error_pct", "note"]
@@ -157,9 +157,10 @@ def load_results(folder: str | Path) -> Results:
 
 
 def check_folder(folder: Path, provenance: Mapping[str, Any], scenario: Mapping[str, Any] | None = None) -> None:
-    """Make sure, best before a long run, that results can be saved to `folder`; makes the folders above it.
+    """Make sure, best before a long run, that results can be saved to `folder`. Makes the folders above it.
 
-    Raises FolderTakenError if it holds anything else, with what differs, and OSError if nothing can be written there.
+    Raises FolderTakenError, with the differences, if it holds anything else, and OSError if nothing can be written
+        there.
     """
     if not may_replace(folder, provenance):
         what = _what_it_holds(folder, provenance, scenario)
@@ -196,7 +197,7 @@ def may_replace(folder: Path, provenance: Mapping[str, Any]) -> bool:
 
 
 def provenance_of(scenario: Scenario, backend: str, *, with_traces: bool) -> dict[str, Any]:
-    """Return what identifies the runs of a scenario: backend (sim or real), digest, seeds and versions; no time."""
+    """Return the identity of a scenario's runs: backend (sim or real), digest, seeds and versions, but no time."""
     machines = [machine_as_data(machine) for machine in machines_of(scenario)]
     published = None if scenario.compare_with is None else scenario.compare_with.cells.to_csv(index=False)
     identity = [scenario.document.plain(), machines, published]

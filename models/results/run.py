@@ -1,4 +1,4 @@
-"""What happened in a run: who worked on what, where, from when to when; and what each worker waited for."""
+"""The events of a run: the work of each worker, its place, beginning and end, and the worker's waits."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 
 class Slice(NamedTuple):
-    """A stretch of a worker's time. Chunks have a start and size within their task, in bytes; other kinds have none."""
+    """A stretch of a worker's time. Chunks have a start and size within their task, in bytes. Other kinds have none."""
 
     kind: str  # chunk, lock (wait and hold), queued (a helper not yet started), asleep, alone or undo (the caller)
     task: int
@@ -24,7 +24,7 @@ class Slice(NamedTuple):
 
 @dataclass
 class WorkerTotals:
-    """Sums over all tasks of a run for worker number `worker`; 0 is the caller. Times are in seconds."""
+    """Sums over all tasks of a run for worker number `worker`. 0 is the caller. Times are in seconds."""
 
     worker: int
     n_chunks: int = 0
@@ -58,7 +58,10 @@ class Record:
 
 @dataclass(frozen=True)
 class RunResult:
-    """What one run gave. Times are in seconds, simulated or real; utilisations are means over the run, from 0 to 1."""
+    """The results of one run.
+
+    Times are in seconds, simulated or real. Utilisations are means over the run, from 0 to 1.
+    """
 
     time_s: float
     cpu_s: float

@@ -1,4 +1,4 @@
-"""Tidy tables from runs, simulated or real: of cases, runs, workers, resources and who did what when."""
+"""Tidy tables from runs, simulated or real: of cases, runs, workers, resources and traces."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ _WAITS = ("working_s", "lock_wait_s", "client_lock_wait_s", "start_wait_s", "end
 
 
 class _Rows:
-    """A table that is made row by row, and kept by columns; those of a known kind (of `array`) take least room."""
+    """A table that is made row by row, and kept by columns. Those of a known kind (of `array`) take least room."""
 
     def __init__(self, **kinds: str) -> None:
         self._columns: dict[str, list[Any] | array[Any]] = {}
@@ -215,7 +215,7 @@ def other_works(table: pd.DataFrame) -> list[str]:
 
 
 def _interference_columns(runs: pd.DataFrame) -> list[str]:
-    """Return the columns of a table of runs that say what the job and other work cost each other."""
+    """Return the columns of a table of runs with the mutual cost of the job and other work."""
     of_others = {f"{name}_{what}" for name in other_works(runs) for what in _OF_OTHERS}
     return [name for name in runs.columns if name == _SLOWDOWN or name in of_others]
 
@@ -230,12 +230,12 @@ def _n_workers(case: Case, totals: Sequence[WorkerTotals]) -> int:
 
 
 def threads_worked(summary: pd.DataFrame) -> pd.Series[float]:
-    """Return how many threads worked in each case, in the mean; all that were allowed where a table doesn't tell."""
+    """Return how many threads worked in each case, in the mean, or the allowed number if unknown."""
     return summary.get("n_workers", summary["nthreads"]).astype(float)
 
 
 def spread_over_runs(results: Results, columns: Sequence[str]) -> pd.DataFrame:
-    """Return the standard deviation of columns of the table of runs, a row for each case; NaN where there is none."""
+    """Return the standard deviation of columns of the table of runs, a row for each case, or NaN."""
     runs = results.runs
     known = [name for name in columns if name in runs and "case" in runs]
     found = runs.groupby("case")[known].std() if known else pd.DataFrame()
@@ -243,7 +243,7 @@ def spread_over_runs(results: Results, columns: Sequence[str]) -> pd.DataFrame:
 
 
 def _note(case: Case, n_workers: float, n_started: int) -> str:
-    """Return in words why a case had fewer threads at work than were allowed; '' if it had them.
+    """Return in words why a case had fewer threads at work than were allowed, or '' if it had them.
 
     `n_started` is the greatest number of threads that had started in a run, the caller included.
     """
@@ -273,7 +273,7 @@ class _Groups:
         return self._columns[name][self._edges[number] : self._edges[number + 1]]
 
     def mean(self, name: str, number: int) -> float:
-        """Return the mean of a column of a case, without what is not known; NaN if nothing is."""
+        """Return the mean of a column's known values in a case, or NaN if none is known."""
         values = self.values(name, number)
         known = ~np.isnan(values)
         n_known = int(known.sum())
@@ -285,9 +285,9 @@ def summarise(scenario: Scenario, runs: pd.DataFrame, workers: pd.DataFrame | No
 
     `nthreads` is how many threads were allowed, `n_workers` the mean number of those that did a chunk, and `note` says
     why these are fewer. `time_stdev_s` is one standard deviation over the replications, empty where there is just one.
-    Means too of what there is else: energy, and what the job and other work cost each other.
-    `speedup` is against the case with one thread that is otherwise the same; `error_pct` is of the mean time. `fitted`
-    says whether the machine's rates were fitted to that published cell. Empty where there is nothing to compare with.
+    There are also means of energy and of the mutual cost of the job and other work. `speedup` is against the case with
+    one thread that is otherwise the same. `error_pct` is of the mean time. `fitted` says whether the machine's rates
+    were fitted to that published cell. Empty where there is nothing to compare with.
     """
     rows = []
     measured = (*STARTS, *_ENERGIES, *_interference_columns(runs))

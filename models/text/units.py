@@ -1,7 +1,7 @@
 """Quantities with units, as they stand in files: 800GiB, 50us, 25.4GiB/s.
 
 Inside the program sizes are whole bytes, times seconds, rates bytes per second, powers watts and energies joules, as
-plain numbers; names say which.
+plain numbers. Names say which.
 """
 
 from __future__ import annotations

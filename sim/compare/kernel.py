@@ -51,7 +51,7 @@ class Decisions:
 class KernelComparison:
     """A trace beside the simulation.
 
-    `rows` has the columns of _COLUMNS; `remarks` list the parts that could not be compared.
+    `rows` has the columns of _COLUMNS. `remarks` list the parts that could not be compared.
     """
 
     trace: KernelTrace

@@ -53,7 +53,7 @@ def transfer(
 
 
 def is_of_the_work(measured: Measurements) -> bool:
-    """Return whether the fit to a table found the work and not a machine. Then no other table can tell it."""
+    """Return whether a table's fitted figures belong to the work, not to a machine. No other table has them then."""
     return any(figure.startswith(_OF_THE_WORK) for figure in measured.parameters)
 
 

@@ -237,7 +237,7 @@ class _Search:
         return float(-0.5 * (residuals @ residuals + of_error) - np.log(sigma[~self.below]).sum())
 
     def _of_rows(self, misses: Vector, sigma: Vector) -> Vector:
-        """Return residuals whose squares are -2 ln(likelihood). A row below a time has the chance to be there."""
+        """Return residuals whose squares are -2 ln(likelihood). A row below a time has the chance to be below it."""
         residuals = misses / sigma
         for i in np.flatnonzero(self.below):
             residuals[i] = math.sqrt(max(0.0, -2.0 * _log_normal_cdf(-residuals[i])))

@@ -449,7 +449,7 @@ def _quiet() -> Iterator[None]:
 
 @contextmanager
 def _opened(path: Path, digest: str, n_objectives: int) -> Iterator[optuna.Study]:
-    """Open a study of finished trials, made if there is none. Raises FolderTakenError if it is of something else.
+    """Open a study of finished trials, made if there is none. Raises FolderTakenError if it is another search's.
 
     Trials are added when they are done, whole, so that a process that is killed leaves none half done. Raises OSError
     if it can't be read or written later.

@@ -24,7 +24,7 @@ from models.text.units import format_size
 
 @dataclass(frozen=True)
 class Source:
-    """What is to be read: a folder (content None), an archive, or a file, of which `content` is then unpacked."""
+    """The source to read: a folder (content None), an archive, or a file, whose `content` is then unpacked."""
 
     path: Path
     content: bytes | None
@@ -32,12 +32,12 @@ class Source:
 
     @cached_property
     def text(self) -> str:
-        """The content as text; '' of a folder or an archive."""
+        """Return the content as text, or '' for a folder or an archive."""
         return "" if self.content is None or self.archive else text_of(self.content)
 
     @cached_property
     def lines(self) -> tuple[Line, ...]:
-        """The lines of the text, without what mail, web pages and terminals put around them."""
+        """Return the lines of the text, without the marks that mail, web pages and terminals put around them."""
         try:
             return pasted_lines(self.text)
         except ValueError as error:
@@ -45,7 +45,7 @@ class Source:
 
 
 class Importer(Protocol):
-    """What a file of this package has in it."""
+    """The parts of a file of this package."""
 
     NAME: str
 

@@ -107,7 +107,7 @@ class _Reader:
         return refusal(self._path, message, line, column)
 
     def _parsed(self, source: Source) -> ElementTree.Element:
-        """Return the outermost element; entities, which could stand for any amount of text, are refused."""
+        """Return the outermost element. Entities, which could stand for any amount of text, are refused."""
         content: str | bytes = source.content or b""
         if not _is_xml(source.text):  # with other text around it
             text = source.text if "<topology" in source.text else html.unescape(source.text)
@@ -159,7 +159,7 @@ class _Reader:
         return frozenset(i for i in range(bits.bit_length()) if bits >> i & 1)
 
     def topology(self) -> Topology:
-        """Return what the tree says."""
+        """Return the topology of the tree."""
         remarks: list[str] = []
         sizes, cpus_of = self._nodes(remarks)
         package_numbers = self._packages()
@@ -251,7 +251,7 @@ class _Reader:
         return found
 
     def _nodes(self, remarks: list[str]) -> tuple[dict[int, int], dict[int, frozenset[int]]]:
-        """Return memory and CPUs of each node; of the whole machine as node 0 if it has no nodes."""
+        """Return memory and CPUs of each node, or of the whole machine as node 0 if it has no nodes."""
         items = self._of_type("NUMANode")
         if not items:
             remarks.append("NUMA nodes are not told: one taken")
@@ -279,7 +279,7 @@ class _Reader:
         return frozenset(self._number(each, "os_index") for each in inside)
 
     def _online(self) -> frozenset[int] | None:
-        """Return the CPUs that are online; None if all are. Version 1 has the others in the tree as well."""
+        """Return the CPUs that are online, or None if all are. Version 1 has the others in the tree as well."""
         sets = [item.element.get("online_cpuset") for item in self._objects if not item.around]
         return self._set(sets[0]) if sets and sets[0] else None
 
@@ -289,7 +289,7 @@ class _Reader:
         return element if level else None
 
     def _cache_level(self, element: ElementTree.Element) -> int:
-        """Return the level of a cache; 0 for anything else."""
+        """Return the level of a cache, or 0 for anything else."""
         kind = element.get("type", "")
         if match := re.fullmatch(r"L([0-9])Cache", kind):
             return int(match[1])
@@ -316,7 +316,7 @@ class _Reader:
         return found
 
     def _distances(self, nids: list[int]) -> dict[tuple[int, int], int]:
-        """Return the distances between nodes; none if the file has none."""
+        """Return the distances between nodes, or none if the file has none."""
         for part in self._root.findall("distances2"):
             kind = part.get("kind", "")
             latency = part.get("name") == "NUMALatency" or (

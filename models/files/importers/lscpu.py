@@ -1,4 +1,4 @@
-"""What lscpu prints: its summary in any language, -J, -p and -e; with the text of numactl -H beside it, both."""
+"""The output of lscpu: its summary in any language, -J, -p and -e, also with the text of numactl -H."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ _WIDE_COLON = "\uff1a"  # of Chinese and Japanese
 
 
 def recognises(source: Source) -> bool:
-    """Return whether a source has what lscpu prints in it, in any of its forms."""
+    """Return whether a source has lscpu's output in it, in any of its forms."""
     if source.content is None or source.archive:
         return False
     if _tables(source) or _json(source):
@@ -101,7 +101,7 @@ def recognises(source: Source) -> bool:
 
 
 def read_topology(source: Source) -> Topology:
-    """Return the topology that lscpu told, with what numactl told beside it. Raises InputError."""
+    """Return the topology from lscpu, together with numactl's text. Raises InputError."""
     tables, summary = _tables(source), _summary(source)
     if len(tables) > 1:
         raise refusal(source.path, "found a second table of CPUs from here; allowed is one machine in a file",
@@ -183,7 +183,7 @@ def _word(value: Any) -> str:
 
 
 def _json(source: Source) -> dict[str, Any] | None:
-    """Return what lscpu -J printed; None if the text is none of it."""
+    """Return the output of lscpu -J, or None if the text is not of that form."""
     if not re.search(r'"(?:lscpu|cpus)"\s*:', source.text[:5_000]):
         return None
     text = "\n".join(line.text for line in source.lines)
@@ -271,7 +271,7 @@ class _Found:
 
     @classmethod
     def of_table(cls, table: _Table, path: Path) -> _Found:
-        """Return what a table of CPUs tells. Raises InputError."""
+        """Return the topology from a table of CPUs. Raises InputError."""
         found = cls()
         offline = set()
         for row in table.rows:
@@ -307,7 +307,7 @@ class _Found:
 
     @classmethod
     def of_summary(cls, summary: _Summary, path: Path) -> _Found:
-        """Return what a summary tells. Raises InputError."""
+        """Return the topology from a summary. Raises InputError."""
         found = cls()
         online = _cpus(summary.first(_ONLINE, without=_OFFLINE, value=r"[0-9]+(?:[-,][0-9]+)*"), path)
         nodes: dict[int, tuple[int, ...]] = {}
@@ -386,7 +386,7 @@ class _Found:
         )
 
     def _take_nodes(self, report: numactl.Found, path: Path) -> None:
-        """Take the nodes of CPUs from numactl. Raises InputError if it is of another machine."""
+        """Take the nodes of CPUs from numactl. Raises InputError if it describes another machine."""
         nid_of = {cpu_id: nid for nid, cpus in report.cpus.items() for cpu_id in cpus}
         one, other = set(self.nid_of) - set(nid_of), set(nid_of) - set(self.nid_of)
         if (one and other) or not set(self.nid_of) & set(nid_of):
@@ -477,7 +477,7 @@ def _whole(text: str | None) -> int | None:
 
 
 def _last_cache(row: Mapping[str, str]) -> object:
-    """Return level and number of the last data or unified cache of a CPU; None if none is told."""
+    """Return level and number of the last data or unified cache of a CPU, or None if there is none."""
     found: list[tuple[str, str]] = []
     for name, cell in row.items():
         if not _LEVEL.match(name):
@@ -497,7 +497,7 @@ def _cpus(text: str | None, path: Path, line: int = 0) -> tuple[int, ...]:
 
 
 def _n_caches(summary: _Summary) -> int | None:
-    """Return how many last-level caches are told of ("66 MiB (2 instances)"); None if it is not told."""
+    """Return how many last-level caches are told of ("66 MiB (2 instances)"), or None."""
     counts: dict[int, int | None] = {}
     for _, key, value in summary.fields:
         level = _LEVEL.search(key)
@@ -508,7 +508,10 @@ def _n_caches(summary: _Summary) -> int | None:
 
 
 def _n_sockets(summary: _Summary) -> int:
-    """Return how many sockets there are: on s390 those of a book, by books and drawers; on Arm maybe only clusters."""
+    """Return how many sockets there are: on s390 those of a book, by books and drawers.
+
+    On Arm there may be only clusters.
+    """
     per_book = summary.number(_SOCKET, _BOOK)
     if per_book is not None:
         books = summary.number(_BOOK, without=_SOCKET) or 1

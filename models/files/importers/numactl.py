@@ -43,7 +43,7 @@ REMARKS = {
 
 @dataclass
 class Found:
-    """What numactl -H tells: CPUs and size of each node, distances, and remarks."""
+    """The facts of numactl -H: CPUs and size of each node, distances, and remarks."""
 
     cpus: dict[int, list[int]] = field(default_factory=dict)
     sizes: dict[int, int] = field(default_factory=dict)
@@ -80,7 +80,7 @@ def read_topology(source: Source) -> Topology:
 
 
 def read_report(lines: Sequence[Line], path: Path) -> Found:
-    """Return what a report says that is among these lines. Raises InputError."""
+    """Return the facts of a report among these lines. Raises InputError."""
     start = next(i for i, line in enumerate(lines) if re.match(r"available: [0-9]+ nodes?\b", line.text))
     report = _Report(str(path))
     for line in lines[start:]:
@@ -91,7 +91,7 @@ def read_report(lines: Sequence[Line], path: Path) -> Found:
 
 
 class _Report:
-    """What has been read so far."""
+    """The facts that have been read so far."""
 
     def __init__(self, file: str) -> None:
         self._file = file
@@ -109,7 +109,7 @@ class _Report:
         self._problems.append(Problem(self._file, line, 1, "", message))
 
     def read(self, number: int, line: str) -> bool:
-        """Take in a line, or pass over what is none of numactl's; return whether a second report begins there."""
+        """Take in a line, or skip it if it isn't numactl's. Return whether a second report begins there."""
         if line:
             self._last_line = number
         goes_on, self._open = self._open, None
@@ -156,7 +156,10 @@ class _Report:
         self._open = None
 
     def checked(self) -> Found:
-        """Return what was found. Raises InputError with what is wrong, or missing from a text cut short."""
+        """Return the facts that were found.
+
+        Raises InputError with all problems, or with the parts missing from a text cut short.
+        """
         found = Found(sizes=self._sizes)
         self._check_nodes()
         self._check_cpus(found)

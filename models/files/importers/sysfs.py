@@ -66,10 +66,10 @@ class _Tree(Protocol):
     """Files by their path from the top of the tree."""
 
     def text(self, path: str) -> str | None:
-        """Return what is in a file, stripped; None if there is none."""
+        """Return the content of a file, stripped, or None if there is no file."""
 
     def names(self, path: str) -> list[str]:
-        """Return what is in a folder; nothing if there is none."""
+        """Return the content of a folder, or nothing if there is no folder."""
 
     def systems(self) -> list[str]:
         """Return where devices/system may be."""
@@ -222,7 +222,7 @@ class _Reader:
         return self._tree.text(posixpath.join(self._system, name))
 
     def _list(self, name: str) -> tuple[int, ...] | None:
-        """Return the numbers in a file, a list of CPUs or nodes; None if there is none. Raises InputError."""
+        """Return the numbers in a file, a list of CPUs or nodes, or None if there is no file. Raises InputError."""
         text = self._text(name)
         return None if text is None else self._parse(name, text)
 
@@ -247,7 +247,7 @@ class _Reader:
         return self._ids(posixpath.join(system, "cpu"), "cpu")
 
     def topology(self) -> Topology:
-        """Return what the tree says."""
+        """Return the topology of the tree."""
         online = self._online()
         nids = self._nids()
         nid_of = self._nid_of(nids, online)
@@ -344,7 +344,7 @@ class _Reader:
         return tuple(i for i in range(bits.bit_length()) if bits >> i & 1)
 
     def _mates(self, cpu_id: int, names: Iterable[str], online: frozenset[int]) -> frozenset[int] | None:
-        """Return the online CPUs in the first of some files that has this CPU among them; None if none has."""
+        """Return the online CPUs in the first of some files that has this CPU among them, or None."""
         for name in names:
             numbers = self._set(name)
             if numbers and cpu_id in numbers:
@@ -370,7 +370,7 @@ class _Reader:
         return cpu_id
 
     def _cache(self, cpu_id: int, online: frozenset[int]) -> _Cache | None:
-        """Return the level of the last data or unified cache and the CPUs behind it; None if it is not told."""
+        """Return the level of the last data or unified cache and the CPUs behind it, or None if unknown."""
         folder = f"cpu/cpu{cpu_id}/cache"
         found: list[tuple[int, frozenset[int]]] = []
         for index in self._ids(posixpath.join(self._system, folder), "index"):

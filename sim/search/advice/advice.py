@@ -79,7 +79,7 @@ def advise(
         client: The name of the client, such as "jvm_pretouch".
         size: The size of the job, in bytes or as a text with a unit.
         machine: The machine (`load_machine`).
-        page_size: The size of its pages, in bytes or as a text; None takes the client's default.
+        page_size: The size of its pages, in bytes or as a text. None takes the client's default.
         thp: Whether its base pages come as transparent huge pages.
         smp: The number of the guest's CPUs, from which QEMU's default follows.
         keep_free: How many CPUs are left to others.
