@@ -138,9 +138,9 @@ def run(
         host before and after, and the possible disturbances of the runs.
 
     Raises:
-        MemoryError: Clearing failed for want of memory.
+        MemoryError: Clearing failed because there was too little memory.
         OSError: Clearing failed.
-        PoolError: Huge pages can't be had.
+        PoolError: There are too few huge pages.
 
     Example:
         >>> import sim

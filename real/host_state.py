@@ -44,7 +44,7 @@ class CpuTicks:
 
     @property
     def busy_ticks(self) -> int:
-        """The CPU time of programs and interrupts."""
+        """Return the CPU time of programs and interrupts."""
         return self.total_ticks - self.idle_ticks - self.steal_ticks
 
 
@@ -58,7 +58,7 @@ class NodeMemory:
 
 @dataclass(frozen=True)
 class HostState:
-    """The host at one moment. None means not known: the kernel doesn't tell, or has no such thing."""
+    """The host at one moment. None means not known: the kernel doesn't give it, or doesn't have it."""
 
     uptime_s: float
     kernel_release: str

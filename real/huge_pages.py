@@ -128,7 +128,7 @@ class GrownPool:
         return f"{format_size(self.page_bytes)} huge pages" + ("" if self.nid is None else f" of node {self.nid}")
 
     def _check(self, n_missing: int) -> None:
-        """Raise PoolError if pages may not be added, or not so many."""
+        """Raise PoolError if pages, or this many pages, may not be added."""
         needed_bytes = n_missing * self.page_bytes
         available_bytes = read_meminfo(self._root)["MemAvailable"]
         largest = int(available_bytes * self._share) // self.page_bytes

@@ -24,7 +24,7 @@ class NotEnoughMemoryError(ValueError):
 
 @dataclass(frozen=True)
 class MemoryLimit:
-    """So many bytes can still be taken, as far as `limited_by` is concerned."""
+    """The bytes that can still be taken, as far as `limited_by` is concerned."""
 
     size_bytes: int
     limited_by: str
@@ -42,7 +42,7 @@ class HugePagePool:
 
     @property
     def n_persistent(self) -> int:
-        """The pages that are set aside for good, as a write to nr_hugepages changes them."""
+        """Return the pages that are set aside for good, as a write to nr_hugepages changes them."""
         return self.n_pages - self.n_surplus
 
 

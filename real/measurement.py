@@ -87,7 +87,7 @@ def measure(
     replications: int = MOST_REPLICATIONS,
     on_done: Callable[[], object] | None = None,
 ) -> Measurement:
-    """Run the cases of designs on this host, interleaved and in random order, for about so many seconds.
+    """Run the cases of designs on this host, interleaved and in random order, for about `seconds`.
 
     Runs made while the host was another machine for a time are marked in the column `unstable`
     (`models.measured.regimes`).

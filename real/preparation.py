@@ -166,7 +166,7 @@ class _Held:
 
     @contextmanager
     def lent(self, size_bytes: int) -> Iterator[None]:
-        """Give so much of it back for the time of a block."""
+        """Give this much of it back for the time of a block."""
         self._arena.give_back(0, size_bytes)
         try:
             yield

@@ -18,7 +18,7 @@ class Advised(Protocol):
 
     @classmethod
     def default_threads(cls, machine: Machine, size_bytes: int) -> int:
-        """Return the number of threads that the program takes for base pages if its user says nothing."""
+        """Return the number of threads that the program takes for base pages by default."""
         ...
 
     def advice_options(self, threads: int, chunk_bytes: int | None, machine: Machine, kernel: Kernel) -> str:

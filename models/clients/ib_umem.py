@@ -93,7 +93,7 @@ def release(costs: RegisterFigures, machine: Machine) -> Stage:
 
 
 def _list_pages(machine: Machine) -> int:
-    """Return how many pages are looked up at once: as many as one page has room for pointers to them."""
+    """Return how many pages are looked up at once: the number of pointers that fit in one page."""
     return machine.base_page_bytes // _POINTER
 
 

@@ -1,4 +1,4 @@
-"""Eviction of inodes when a file system is unmounted or memory is short: a list, of which each worker takes a stretch.
+"""Eviction of inodes when a file system is unmounted or memory is short: each worker takes a stretch of a list.
 
 The inodes are a linked list: to take a chunk of them, it is walked under the task's lock (the task's iterator). Each is
 then evicted: its pages are dropped, it leaves hash, lists and the LRU of unused inodes, and is freed. No figures are

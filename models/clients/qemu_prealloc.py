@@ -117,7 +117,7 @@ class QemuPrealloc(Zoned):
 
     @classmethod
     def default_threads(cls, machine: Machine, size_bytes: int, smp: int = 1) -> int:
-        """Return the threads for one backend of base pages, if -smp gives the guest so many CPUs (by default one)."""
+        """Return the threads for one backend of base pages, if -smp gives the guest this many CPUs (by default one)."""
         return works_for(Qemu(smp=smp).for_client("qemu_prealloc"), machine, size_bytes)
 
     def advice_options(self, threads: int, chunk_bytes: int | None, machine: Machine, kernel: Kernel) -> str:  # noqa: ARG002 - no chunks

@@ -109,7 +109,7 @@ class Pinned(Client):
         return Filled(machine, start, self.size // unit_bytes, unit_bytes)
 
     def task_of(self, stage: Stage, name: str, undo_bytes_per_s: float, memory: Memory, unit_bytes: int) -> Task:
-        """Return the one task, in units of so many bytes."""
+        """Return the one task, in units of this many bytes."""
         return Task(
             [NodeEntry(None, 0, self.size // unit_bytes)],
             stream(name, stage),
@@ -208,7 +208,7 @@ class VfioPin(Pinned):
         return [Caller(start, steps)]
 
     def task(self, machine: Machine, start_nid: int, unit_bytes: int, batch: int = 0) -> Task:
-        """Return the one task, in units of so many bytes, of a caller that starts on a node."""
+        """Return the one task, in units of this many bytes, of a caller that starts on a node."""
         costs: VfioPinCosts = self.costs_on(machine)
         base, kind = machine.base_page_bytes, self.kind(machine)
         stage = pin(costs, kind, by_page=self.state != "bulk")

@@ -35,7 +35,7 @@ def refusal(path: Path | str, message: str, line: int = 0, column: int = 0) -> I
 
 
 def read_content(path: Path, limit_bytes: int = MAX_FILE_BYTES) -> bytes:
-    """Return the content of a regular file of at most so many bytes. Raises InputError."""
+    """Return the content of a regular file of at most this many bytes. Raises InputError."""
     return read_bytes(path, limit_bytes)
 
 

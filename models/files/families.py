@@ -106,7 +106,7 @@ def families() -> Mapping[str, Family]:
 
 
 def family_named(name: str) -> Family:
-    """Return a family by its name. Raises ValueError that says which there are."""
+    """Return a family by its name. Raises ValueError with the known names."""
     known = families()
     if name not in known:
         raise ValueError(f"found {name!r}; allowed are {', '.join(known)}{did_you_mean(name, tuple(known))}")
@@ -114,7 +114,7 @@ def family_named(name: str) -> Family:
 
 
 def family_of(model_name: str | None, vendor: str | None = None) -> Family:
-    """Return the family of a processor: by its name, else its vendor's, else the one of which nothing is known.
+    """Return the family of a processor: by its name, else its vendor's, else the unknown one.
 
     >>> family_of("Intel(R) Xeon(R) Platinum 8160 CPU @ 2.10GHz").name
     'skylake-sp'
@@ -196,7 +196,7 @@ def machine_of(
     base_page: str = "4KiB",
     source: str,
 ) -> dict[str, Any]:
-    """Return a machine file of so many sockets of a family, alike and all connected, by the family's figures alone.
+    """Return a machine file of this many equal, connected sockets of a family, by the family's figures alone.
 
     `cores` and `memory` are those of one node. `source` says where these numbers are from.
 

@@ -116,7 +116,7 @@ class TracedTask:
 
 @dataclass(frozen=True)
 class TracedCall:
-    """A call that one's own kprobes tell of, by the name of the event: its size in bytes, None if that is not told."""
+    """A call from a user's own kprobes, by the name of the event: its size in bytes, or None if unknown."""
 
     name: str
     cpu: int

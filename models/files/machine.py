@@ -345,7 +345,7 @@ def _links(file: MachineFile, nids: list[int], check: Checker) -> list[Link]:
 def _routes(
     file: MachineFile, nids: list[int], links: list[Link], check: Checker
 ) -> dict[tuple[int, int], tuple[int, ...]]:
-    """Shortest routes by number of links, lower node ids first among equals, or as the file says.
+    """Return the shortest routes by number of links, lower node ids first among equals, or as the file says.
 
     There is none for nodes that are cut off.
 

@@ -60,7 +60,7 @@ def machine_document(topology: Topology, name: str, reference: Machine | None = 
 
 
 def valid_name(file_name: str) -> str:
-    """Return the name of a machine from that of a file: without endings, other characters as '-'.
+    """Return the name of a machine from a file's name: without endings, other characters as '-'.
 
     >>> valid_name("topology (1).xml.gz")
     'topology-1'

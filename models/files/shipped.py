@@ -26,7 +26,7 @@ def shipped_files(kind: Literal["scenarios", "notebooks"]) -> dict[str, Path]:
 
 
 def find_scenario_file(name: str) -> Path:
-    """Return the path of a scenario file: that of this name, or else the shipped one. Raises ValueError for neither.
+    """Return the path of a scenario file: a file of this name, or else the shipped one. Raises ValueError for neither.
 
     A text with a suffix or a slash is a path, whether there is such a file or not.
     """

@@ -57,7 +57,7 @@ MOST_THREADS = 64  # for each CPU; with 16384 in a run queue a simulated second 
 
 
 class Load(BaseModel):
-    """Other work in a scenario, from its start on: for ever, or an amount of it."""
+    """Other work in a scenario, from its start on: endless, or a given amount."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, defer_build=True)
 
@@ -81,14 +81,14 @@ class Load(BaseModel):
 
     @property
     def n_threads(self) -> int:
-        """The number of its threads."""
+        """Return the number of its threads."""
         if self.threads is not None:
             return self.threads
         return 1 if self.cpus is None else len(self.cpus)
 
     @property
     def is_finite(self) -> bool:
-        """Whether its threads have an amount of work, and then end."""
+        """Return whether its threads have an amount of work, and then end."""
         return False
 
     def steps(self, machine: Machine, random: Random) -> list[Iterator[LoadStep]]:

@@ -20,7 +20,7 @@ _AT_ONCE_BYTES = GIB
 
 
 def memory_stream(name: str, machine: Machine, traffic: float | None, rate: float | None = None) -> Stream:
-    """Return a stream of so many bytes over the memory bus for a byte (None: as clearing has).
+    """Return a stream with this many bytes over the memory bus for a byte (None: as in clearing).
 
     Without a rate it moves as many of those in a second as clearing does: an estimate.
     """
@@ -30,7 +30,7 @@ def memory_stream(name: str, machine: Machine, traffic: float | None, rate: floa
 
 
 class MemoryLoad(Load):
-    """Use memory, for ever or an amount of it."""
+    """Use memory, endlessly or a given amount."""
 
     traffic: ClassVar[float | None] = None  # bytes over the memory bus for a byte; None: as the machine clears
 

@@ -1,7 +1,8 @@
 """usemem (vm-scalability): each thread maps memory, touches all of it and unmaps it, in rounds.
 
-Threads of one process meet at mmap_lock: a fault takes it for reading, mmap and munmap for writing. Who maps or unmaps
-waits asleep for the faults under way, so a thread is off its CPU for a moment in each round, which others have then.
+Threads of one process meet at mmap_lock: a fault takes it for reading, mmap and munmap for writing. A thread that maps
+or unmaps waits asleep for the faults under way. So it is off its CPU for a moment in each round, and others have the
+CPU then.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from models.text.units import GIB, Rate, Size, Time
 
 
 class Usemem(MemoryLoad):
-    """Touch memory and unmap it, in rounds, for ever or an amount of it."""
+    """Touch memory and unmap it, in rounds, endlessly or a given amount."""
 
     load: Annotated[Literal["usemem"], Field(description="what kind of work it is")]
     round: Annotated[Size, Field(gt=0, description="memory that a thread touches before it unmaps it")] = GIB

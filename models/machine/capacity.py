@@ -13,7 +13,7 @@ class Curve(Protocol):
     def is_flat(self) -> bool: ...
 
     def effective(self, capacity: float, offered: float, flows: int = 1) -> float:
-        """Return the effective capacity when so many flows offer so much together."""
+        """Return the effective capacity for this number of flows and their offered load together."""
         ...
 
 
@@ -41,7 +41,7 @@ class CapacityCurve:
 
     @property
     def is_flat(self) -> bool:
-        """True if the capacity is the nominal one at every load."""
+        """Return whether the capacity is the nominal one at every load."""
         return self.knee is None and self.decline == 0.0
 
     def effective(self, capacity: float, offered: float, flows: int = 1) -> float:  # noqa: ARG002 - any number alike

@@ -32,12 +32,12 @@ class Energy:
 
     @property
     def added_j(self) -> float:
-        """The energy that the run adds to the machine at rest."""
+        """Return the energy that the run adds to the machine at rest."""
         return self.cores_j + self.threads_j + self.sockets_j + self.memory_j
 
     @property
     def total_j(self) -> float:
-        """The energy of the whole machine during the run."""
+        """Return the energy of the whole machine during the run."""
         return self.rest_j + self.added_j
 
 

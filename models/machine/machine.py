@@ -124,22 +124,22 @@ class Machine:
 
     @cached_property
     def nids(self) -> tuple[int, ...]:
-        """All node ids, ascending."""
+        """Return all node ids, ascending."""
         return tuple(node.nid for node in self.nodes)
 
     @cached_property
     def memory_bytes(self) -> int:
-        """Memory of all nodes."""
+        """Return the memory of all nodes."""
         return sum(node.memory_bytes for node in self.nodes)
 
     @cached_property
     def cpu_nids(self) -> tuple[int, ...]:
-        """The ids of the nodes that have CPUs, ascending."""
+        """Return the ids of the nodes that have CPUs, ascending."""
         return tuple(sorted({cpu.nid for cpu in self.cpus}))
 
     @property
     def reclaim_distance(self) -> int:
-        """The distance up to which nodes reclaim and domains pull, since Linux 5.4: 32 on AMD Zen, else 30.
+        """Return the distance up to which nodes reclaim and domains pull, since Linux 5.4: 32 on AMD Zen, else 30.
 
         Source: init_amd_zn of arch/x86/kernel/cpu/amd.c, RECLAIM_DISTANCE of include/linux/topology.h.
         """
@@ -195,7 +195,7 @@ class Machine:
 
     @cached_property
     def memory_nids(self) -> tuple[int, ...]:
-        """The nodes with memory."""
+        """Return the nodes with memory."""
         return tuple(node.nid for node in self.nodes if node.memory_bytes)
 
     @cached_property

@@ -47,7 +47,7 @@ class Topology:
 
 @dataclass(frozen=True)
 class FoundCpu:
-    """A CPU as a source tells of it. Equal values of `core`, and of `cache`, mean the same core and cache."""
+    """A CPU in a source's terms. Equal values of `core`, and of `cache`, mean the same core and cache."""
 
     nid: int
     core: object
@@ -154,7 +154,7 @@ def sockets_of(
 def speeds_of(ratings: Mapping[int, float], *, by_kind: bool) -> dict[int, float]:
     """Return the speed of each CPU from figures such as clock or capacity: relative to the highest.
 
-    Unless the source tells kinds of cores apart (`by_kind`), small differences are those of cores of one kind: all 1.
+    Unless the source has kinds of cores (`by_kind`), small differences count as one kind: all 1.
     """
     highest = max(ratings.values(), default=0.0)
     if not highest or (not by_kind and min(ratings.values()) > (1.0 - _LEAST_DIFFERENCE_OF_KINDS) * highest):

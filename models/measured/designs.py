@@ -152,7 +152,7 @@ def _one_thread(chunk: int, tasks: int | None = None) -> dict[str, Any]:
 
 
 def _many(threads: int, chunk: int, *, chunks_per_work: int | None = None, tasks: int | None = None) -> dict[str, Any]:
-    """A task of some 512 MiB for several threads, or with so many chunks for each."""
+    """Return a task of some 512 MiB for several threads, or with this many chunks for each."""
     if chunks_per_work is None:
         chunks_per_work = max(2, 512 * MIB // (threads * chunk))
     page = threads * chunks_per_work * chunk

@@ -73,7 +73,7 @@ class LeftOut(_Part):
 
 
 class Measure(_Part):
-    """Rows whose time is that of something else than the job."""
+    """Rows with a time of something else than the job."""
 
     where: Annotated[dict[str, Any], Field(min_length=1, description="column: value pairs that select the rows")]
     column: Annotated[str, Field(description="column of the table of runs, such as stress_time_s")]

@@ -65,7 +65,7 @@ class Report(_Part):
 
     @property
     def bar(self) -> float:
-        """Within which factor the times should be predicted."""
+        """Return within which factor the times should be predicted."""
         return KNOWN_BAR if self.known else GUESSED_BAR
 
 

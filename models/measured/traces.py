@@ -1,7 +1,7 @@
 """Times of traced boots as measurements: those of a real kernel's jobs, by node, to fit a machine to.
 
-The function tracer tells when a chunk began. A task ends with its last chunk, which is taken to last as long as others
-of its size did. Where dmesg has a time, that is taken.
+The function tracer has the time when a chunk began. A task ends with its last chunk, which is taken to last as long as
+others of its size did. Where dmesg has a time, that is taken.
 """
 
 from __future__ import annotations
@@ -105,7 +105,7 @@ def _kib(pages: int) -> str:
 
 
 def trace_rows(trace: KernelTrace) -> pd.DataFrame:
-    """Return the times that a text tells, with the columns of COLUMNS.
+    """Return the times in a text, with the columns of COLUMNS.
 
     There is a row for struct pages of each node, one for huge pages at boot, and one for each call that one's own
     kprobes tell of. Its client is the name of the event.
@@ -198,7 +198,7 @@ def _time_of(tasks: Sequence[TracedTask]) -> float | None:
 
 
 def _is_next_chunk(task: TracedTask, at_s: float) -> bool:
-    """Whether at this time a thread took another chunk of a task: only then the time is the end of one."""
+    """Return whether at this time a thread took another chunk of a task: only then the time is the end of one."""
     return any(chunk.begin_s == at_s for chunk in task.chunks)
 
 

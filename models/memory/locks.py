@@ -36,17 +36,18 @@ class Handover:
     spins: bool = False
 
     def one_s(self, threads: int) -> float:
-        """Return the time of one hand-over among so many threads."""
+        """Return the time of one hand-over among this many threads."""
         if self.spins and self.section_s <= SPINS_S:
             return 2.0 * threads * self.line_s
         deep = (threads * self.section_s / self.deep_after_s - 1.0) / 1.6
         return self.wake_s + self.deep_s * min(max(deep, 0.0), 1.0)
 
     def stall_s(self, threads: int) -> float:
-        """Return for how long each write of another keeps a thread from its work, among so many.
+        """Return for how long each write of another thread keeps a thread from its work, among this many threads.
 
-        The writer waits for the readers under way, who wait for it in turn: half a section is lost, and two hand-overs,
-        to the writer and to the readers. Where all write after each section, they drain together, and go one by one.
+        The writer waits for the readers under way, and they wait for it in turn. Half a section is lost, and two
+        hand-overs, to the writer and to the readers. Where all write after each section, they drain together, and go
+        one by one.
         """
         together = 1.0 + (threads - 1) / self.sections  # writers that have come by the time that readers have left
         drained_s = (1.0 - 1.0 / self.sections) * self.section_s / 2.0
@@ -123,7 +124,7 @@ class LockCurve:
     is_flat = False
 
     def effective(self, capacity: float, offered: float, flows: int = 1) -> float:  # noqa: ARG002 - of any size
-        """Return the effective capacity for so many flows that offer so much together."""
+        """Return the effective capacity for this number of flows and their offered load together."""
         if flows <= 1 or not offered > 0.0:
             return offered
         away = flows * self.held / offered  # a thread's cycle without any wait: 1, or more where its memory is far

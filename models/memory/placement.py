@@ -27,7 +27,7 @@ class OfEntry:
 
 @dataclass(frozen=True)
 class FromPool:
-    """Pages taken when they are needed, by the local policy of who works: its own node first, then by distance."""
+    """Pages taken when they are needed, by the local policy of the worker: its own node first, then by distance."""
 
     pool: PagePool
     batch: int  # client units taken at once

@@ -72,17 +72,17 @@ class Kind:
 
     @property
     def is_base(self) -> bool:
-        """Whether it is in base pages."""
+        """Return whether it is in base pages."""
         return self.present_bytes == self.base_bytes
 
     @property
     def is_pool(self) -> bool:
-        """Whether its pages are those of the hugetlb pool."""
+        """Return whether its pages are those of the hugetlb pool."""
         return self.page_bytes > self.base_bytes
 
     @property
     def is_gigantic(self) -> bool:
-        """Whether its pages are larger than any block of the buddy allocator."""
+        """Return whether its pages are larger than any block of the buddy allocator."""
         return self.present_bytes > LARGEST_BLOCK * self.base_bytes
 
 

@@ -23,7 +23,7 @@ class Priorities:
 
     @property
     def raises(self) -> bool:
-        """Whether helpers are raised while the caller waits."""
+        """Return whether helpers are raised while the caller waits."""
         return self._rule in ("raise", "raise-most")
 
     def nice(self, caller_nice: int) -> int:

@@ -74,7 +74,7 @@ class ChunkQueue:
         return chunk
 
     def done(self, work: int, size: int, seconds: float) -> None:
-        """Tell the rule that a work has done a chunk in so many seconds."""
+        """Tell the rule the time in which a work has done a chunk, in seconds."""
         self._rule.done(work, size, seconds)
 
     def stop(self) -> None:

@@ -47,8 +47,8 @@ def installed_version() -> str:
 def rule_identity(rule: type[Any]) -> list[str]:
     """Return the identity of a user's own rule: its name, and a digest of its code and its own bases' code.
 
-    It is made of the compiled code and the plain values of the classes, not of their source, which a notebook or a
-    prompt may not keep, and of which `inspect` finds the first of two classes of one name.
+    It is made of the compiled code and the plain values of the classes, not of their source. A notebook or a prompt may
+    not keep the source, and `inspect` finds the first of two classes of one name.
     """
     found = hashlib.sha256()
     for each in rule.__mro__:

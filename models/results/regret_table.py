@@ -34,7 +34,7 @@ def situation_columns(summary: pd.DataFrame) -> list[str]:
 
 
 def policy_columns(summary: pd.DataFrame, over: Sequence[str]) -> list[str]:
-    """Return the columns that vary and are not in `over`: those that say which policy a case has.
+    """Return the columns that vary and are not in `over`: those that describe the policy of a case.
 
     The number of threads is one of them only if policies are not told apart without it, as a policy may choose it.
     """

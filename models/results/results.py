@@ -43,7 +43,8 @@ class Results:
     * ``runs``: a row for each run. Waits are sums over the works of all tasks.
     * ``workers``: a row for each run and worker (0 is the caller).
     * ``resources``: a row for each run and resource that was used: its mean utilisation, 0 to 1.
-    * ``traces``, ``loads``: with tracing, replication 0 of each case: who did what when, and utilisation over time.
+    * ``traces``, ``loads``: with tracing, replication 0 of each case: the work of each worker, and utilisation over
+      time.
     * ``provenance``: backend, versions, code, seed and digest of the scenario.
     * ``host``: of a real run, the state of the host before and after.
 

@@ -358,7 +358,7 @@ def _was_fitted(scenario: Scenario, case: Case, published: Mapping[str, Any]) ->
 
 
 def unmatched_note(scenario: Scenario, summary: pd.DataFrame) -> str | None:
-    """Return a note if a table was to be compared with and not one case matches a row of it."""
+    """Return a note if a table was to be compared and no case matches a row of it."""
     if scenario.compare_with is None or summary["published_time_s"].notna().any():
         return None
     machines: Sequence[str] = sorted(set(scenario.compare_with.cells["machine"]))

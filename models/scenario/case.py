@@ -57,17 +57,17 @@ class Case:
 
     @property
     def size_bytes(self) -> int:
-        """The size of the whole job."""
+        """Return the size of the whole job."""
         return self.task.size_bytes(self.machine)
 
     @property
     def caller_cpus(self) -> tuple[Cpu, ...]:
-        """The CPUs that the calling thread may use."""
+        """Return the CPUs that the calling thread may use."""
         return self.task.caller_cpus(self.machine)
 
     @property
     def caller_nids(self) -> tuple[int, ...]:
-        """The nodes that the calling thread may start on, ascending."""
+        """Return the nodes that the calling thread may start on, ascending."""
         return self.task.caller_nids(self.machine)
 
     @property
@@ -94,7 +94,7 @@ class Case:
 
     @property
     def least_chunks(self) -> int:
-        """How many chunks a run has at least, if all are as large as the first, as most rules have them."""
+        """Return how many chunks a run has at least, if all are as large as the first, as most rules have them."""
         if not self._task_size:
             return 0
         policy = self.policy(_first)

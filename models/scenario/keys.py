@@ -101,7 +101,7 @@ def read_loads(document: Located, check: Checker) -> dict[str, Load]:
 
 
 def read_groups(document: Located, check: Checker) -> dict[str, Group]:
-    """Return the cgroups of a document likewise."""
+    """Return the cgroups of a document by name, as far as they can be read."""
     return _parts(document, "groups", lambda _part: Group, check)
 
 

@@ -55,7 +55,7 @@ class Checker:
             return f"the default, {default}"
 
     def has(self, path: KeyPath) -> bool:
-        """Whether the document has a value at `path`."""
+        """Return whether the document has a value at `path`."""
         return self._document.has(path)
 
     def value(self, path: KeyPath) -> Any:

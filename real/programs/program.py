@@ -187,7 +187,7 @@ def options(case: Case) -> list[str]:
 
 
 def from_pool(case: Case) -> bool:
-    """Whether the pages of a case are huge ones of hugetlbfs."""
+    """Return whether the pages of a case are huge ones of hugetlbfs."""
     return case.task.unit_bytes(case.machine) > case.machine.base_page_bytes
 
 

@@ -83,7 +83,7 @@ def _lost() -> type[Exception]:
 
 
 def _asks_for_client(error: click.ClickException) -> bool:
-    """Whether a command had no value for --client."""
+    """Return whether a command had no value for --client."""
     missing = isinstance(error, click.MissingParameter) and error.param is not None and error.param.name == "client"
     return missing or (isinstance(error, click.BadOptionUsage) and error.option_name == "--client")
 

@@ -39,7 +39,7 @@ def trace(
 ) -> None:
     """Compare FILE, the trace of a kernel's boot, with the simulation of the same tasks on the same machine.
 
-    FILE is the text of /sys/kernel/tracing/trace or of trace-cmd report, with dmesg in front of it; a boot log alone
+    FILE is the text of /sys/kernel/tracing/trace or of trace-cmd report, with dmesg in front of it. A boot log alone
     gives its times. HOST.md says how to make one. Exit status: 0 all decisions agree, 1 one does not.
     """
     found = read_kernel_trace(file)
@@ -67,7 +67,7 @@ def trace(
 
 
 def _machine(trace: KernelTrace, name: str | None, file: Path) -> Machine:
-    """Return the machine of a trace: as it is named, else as the text tells. Raises UsageError."""
+    """Return the machine of a trace: the named one, or else the one in the text. Raises UsageError."""
     if name is None:
         if trace.topology is None:
             raise click.UsageError(
@@ -105,7 +105,7 @@ def _measured(rows: pd.DataFrame) -> str:
 
 
 def _told(trace: KernelTrace) -> str:
-    """Return the times that dmesg tells."""
+    """Return the times in dmesg."""
     rows = [["struct pages", str(nid), f"{1e3 * seconds:.0f}", ""] for nid, seconds in sorted(trace.told_nodes.items())]
     rows += [["huge pages", "", f"{1e3 * seconds:.0f}", str(threads)] for seconds, threads in trace.told_pages]
     return tabulate(rows, headers=["as dmesg tells", "node", "time (ms)", "threads"], disable_numparse=True)

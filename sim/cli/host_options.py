@@ -11,7 +11,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 def host_options(command: F) -> F:
-    """Add the options that say how a host may be used."""
+    """Add the options for the use of a host."""
     for option in (
         click.option("--allow-hugepage-pool", is_flag=True, help="As root: grow the pool of huge pages meanwhile."),
         click.option("--memory-share", type=click.FloatRange(0.01, 0.9), default=0.5, show_default=True,

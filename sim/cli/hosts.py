@@ -188,7 +188,7 @@ def calibrate(
 
     With MEASUREMENTS it does what `ktask-sim fit` does.
 
-    Exit status: 1 if the calibration failed, as on a host that was busy meanwhile; it says what to do.
+    Exit status: 1 if the calibration failed, as on a host that was busy meanwhile. It prints the next step.
     """
     if measurements is not None:
         _refuse_given(("seconds", *HOST_OPTIONS), "a calibration of this host, without MEASUREMENTS")

@@ -102,7 +102,7 @@ def measure_page_faults(
 
 
 def has_thp(real: ModuleType) -> bool:
-    """Whether this host gives transparent huge pages."""
+    """Return whether this host gives transparent huge pages."""
     return real.transparent_huge_page_bytes() is not None
 
 

@@ -85,7 +85,7 @@ def compare_results(a: Results, b: Results) -> Comparison:
 
 
 def _common(a: pd.DataFrame, b: pd.DataFrame) -> list[str]:
-    """Return the columns by which cases are told apart in both results, and whose values are no choice of each."""
+    """Return the columns by which both results tell cases apart, without those in which each chose one value."""
     both = [name for name in identity(a) if name in identity(b)]
 
     def is_choice(name: str) -> bool:

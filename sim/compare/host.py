@@ -58,7 +58,7 @@ class Validation:
 
     @property
     def noise_pct(self) -> float:
-        """Root mean square, over the decided cases, of the standard error of the measured median."""
+        """Return the root mean square, over the decided cases, of the standard error of the measured median."""
         decided = self.cells[self.cells["verdict"] != UNDECIDED]
         return math.sqrt(float(np.mean(decided["noise_pct"] ** 2))) if len(decided) else math.nan
 
@@ -153,7 +153,7 @@ def _compare(scenario: Scenario, runs: pd.DataFrame, machine: Machine) -> pd.Dat
 
 
 def _identity(cases: Sequence[Case]) -> dict[str, list[object]]:
-    """Return the columns that say which case it is."""
+    """Return the columns that identify a case."""
     return {
         "nthreads": [case.n_works for case in cases],
         "chunk_bytes": [case.chunk_bytes()[0] for case in cases],
@@ -169,7 +169,7 @@ def beside(case: Case) -> str:
 
 
 def verdict(cell: Mapping[Hashable, Any], doubt: str) -> tuple[str, str]:
-    """Return the verdict for a case, and why. `doubt` says why nothing of the host can be trusted, if so."""
+    """Return the verdict for a case, and why. `doubt` has the reason if the host can't be trusted."""
     error, spread = abs(cell["error_pct"]), cell["measured_spread"]
     if cell["unstable"]:
         return UNDECIDED, "too few stable runs"

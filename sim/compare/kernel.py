@@ -64,7 +64,7 @@ class KernelComparison:
 
     @property
     def differences(self) -> pd.DataFrame:
-        """The rows that don't agree."""
+        """Return the rows that don't agree."""
         return self.rows[~self.rows["agrees"]]
 
 
@@ -428,7 +428,7 @@ def _counts(decisions: Decisions) -> str:
 
 
 def _sums(kernel: Sequence[Decisions], simulated: Sequence[Decisions]) -> Iterator[tuple[object, ...]]:
-    """Yield the rows of tasks that can't be told apart."""
+    """Yield the rows of tasks that look alike."""
     for what in ("works", "n_chunks"):
         a, b = (sum(getattr(decisions, what) for decisions in side) for side in (kernel, simulated))
         name = "threads" if what == "works" else "chunks"

@@ -36,7 +36,7 @@ class Recommendation:
 
     @property
     def as_good(self) -> bool:
-        """Whether the recommendation is the best or as good."""
+        """Return whether the recommendation is the best or as good."""
         return self.slower <= WITHIN
 
 

@@ -34,7 +34,7 @@ class TableResult:
 
     @property
     def predicted(self) -> pd.DataFrame:
-        """The cells that nothing was fitted to, without those that contradict others of their table."""
+        """Return the cells that nothing was fitted to, without those that contradict others of their table."""
         return self.cells[~self.cells["fitted"] & ~self.cells["doubtful"]] if len(self.cells) else self.cells
 
     @property
@@ -54,7 +54,7 @@ class TableResult:
 
     @property
     def verdict(self) -> str:
-        """Whether the mean error is within the measurements' own spread or 5 %, within 10 %, or neither."""
+        """Return whether the mean error is within the measurements' own spread or 5 %, within 10 %, or neither."""
         if not len(self.predicted):
             return UNDECIDED
         spread = self.spread_pct
@@ -64,7 +64,7 @@ class TableResult:
 
     @property
     def misranked(self) -> tuple[int, int]:
-        """Pairs of rows that differ in threads only, by more than their spreads: in wrong order, and in all."""
+        """Return pairs of rows that differ in threads only, by more than their spreads: in wrong order, and in all."""
         wrong = of_all = 0
         for _, group in self.cells.groupby(self._others(), dropna=False) if len(self.cells) else ():
             spread = spread_of(group).fillna(0.0) * group["time_s"]

@@ -22,19 +22,19 @@ class ReportResult:
 
     @property
     def factors(self) -> tuple[float, ...]:
-        """Predicted over told, for each cell."""
+        """Return predicted over told, for each cell."""
         return tuple(
             predicted / cell.time_s for predicted, cell in zip(self.predicted_s, self.report.cells, strict=True)
         )
 
     @property
     def worst(self) -> float:
-        """The factor that is farthest from 1."""
+        """Return the factor that is farthest from 1."""
         return max(self.factors, key=lambda factor: abs(math.log(factor)))
 
     @property
     def is_within(self) -> bool:
-        """Whether all cells are within the report's bar."""
+        """Return whether all cells are within the report's bar."""
         return abs(math.log(self.worst)) <= math.log(self.report.bar)
 
 

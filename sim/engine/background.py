@@ -51,12 +51,12 @@ class Neighbour:
 
     @property
     def has_begun(self) -> bool:
-        """Whether it has started."""
+        """Return whether it has started."""
         return self._began_s is not None
 
     @property
     def has_ended(self) -> bool:
-        """Whether all its threads have ended."""
+        """Return whether all its threads have ended."""
         return len(self._ended_s) == len(self._processes)
 
     def begin(self) -> None:

@@ -80,12 +80,12 @@ class Resource:
 
     @property
     def load(self) -> float:
-        """Units per second in use now."""
+        """Return the units per second in use now."""
         return _total(r.flows * r._class.rate * r._usage(self) for r in self._routes)
 
     @property
     def served(self) -> float:
-        """Units used so far."""
+        """Return the units used so far."""
         return _total(r.served * r._usage(self) for r in self._routes)
 
     @property
@@ -118,7 +118,7 @@ class Route:
 
     @property
     def served(self) -> float:
-        """Work done so far on this route, that of flows under way up to now included."""
+        """Return the work done so far on this route, that of flows under way up to now included."""
         if not self._flows:
             return self._started
         cls = self._class
@@ -128,7 +128,7 @@ class Route:
 
     @property
     def flows(self) -> int:
-        """Number of flows on this route now."""
+        """Return the number of flows on this route now."""
         return len(self._flows)
 
     @property
@@ -516,7 +516,7 @@ class FlowNetwork:
 
     @staticmethod
     def _pair(cls: _FlowClass) -> None:
-        """Note, for a class that came or went and the classes it shares a resource with, who is alone."""
+        """Note which classes are alone on a resource, after a class came or went."""
         for resource, _ in cls.uses:
             for other in resource._active:
                 other.alone = len(other.uses) == 1 and len(resource._active) == 1 and not resource._pinned
@@ -824,7 +824,7 @@ class FlowNetwork:
 
 
 def _is_valid(cls: _FlowClass, entry: tuple[float, int, Flow, Route]) -> bool:
-    """Whether an entry of the heap of a class is of a flow that is in it, and has not ended."""
+    """Return whether an entry of the heap of a class is of a flow that is in it, and has not ended."""
     mark, _, flow, route = entry
     return route._class is cls and flow.mark == mark and flow in route._flows
 

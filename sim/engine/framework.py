@@ -175,7 +175,7 @@ class Framework:
         return not running.failed
 
     def _helper(self, running: _Running, index: int, nid: int | None) -> ProcessGenerator:
-        """One helper: queued, started on an idle worker of the node (or anywhere), at work until no chunk is left."""
+        """Run one helper: queued, started on an idle worker of the node or anywhere, at work until no chunk is left."""
         env = self._env
         queued_at = env.now
         yield from self._wait_for_worker()
@@ -207,7 +207,7 @@ class Framework:
         self._end(running, index, helper.cpu)
 
     def _wait_for_worker(self) -> ProcessGenerator:
-        """The time from queueing a work to its start."""
+        """Return the time from queueing a work to its start."""
         mean, cv = self._kernel.start_latency, self._kernel.start_latency_cv
         if mean and cv:
             yield self._env.timeout(self._start_latency.gammavariate(1.0 / (cv * cv), mean * cv * cv))
@@ -346,7 +346,7 @@ class Framework:
         return size
 
     def _undo(self, running: _Running, caller: Thread) -> ProcessGenerator:
-        """After an error: the caller alone undoes all chunks that were done, where the version does that.
+        """Undo all finished chunks after an error, by the caller alone, where the version does that.
 
         The client's own function undoes the part of a failed chunk, at no cost here.
         """
@@ -391,7 +391,7 @@ class Framework:
         self._note("asleep", running, 0, None, slept_at)
 
     def _raise_helpers(self, running: _Running) -> ProcessGenerator:
-        """While the caller sleeps: give one helper after the other the caller's nice level, until it has ended."""
+        """Give one helper after the other the caller's nice level while the caller sleeps, each until it has ended."""
         unit = self._policy.unit_bytes
         while running.unfinished:
             awake = {i: helper.work_left() / unit for i, helper in running.helpers.items()}

@@ -83,7 +83,7 @@ class Quota:
             self._on_empty()
 
     def _on_period(self, _event: Event) -> None:
-        """Fill it up at the end of a period, and wait for the next one if something of it is used."""
+        """Fill the quota up at the end of a period, and wait for the next period if some of it is used."""
         self._waits = False
         self._settle()
         was_used_up = self.used_up

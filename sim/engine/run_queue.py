@@ -19,7 +19,7 @@ _MOST_CPUS = 8  # that count there
 
 
 def base_slice_s(n_cpus: int, tick_s: float) -> float:
-    """Return the slice of a thread on a machine of so many CPUs, a tick at most: turns end at ticks."""
+    """Return the slice of a thread on a machine of this many CPUs, a tick at most, because turns end at ticks."""
     return min(tick_s, _BASE_SLICE_S * (1 + int(math.log2(min(n_cpus, _MOST_CPUS)))))
 
 
@@ -42,12 +42,12 @@ class RunQueue:
 
     @property
     def ready(self) -> list[Thread]:
-        """Those that wait and are not throttled."""
+        """Return those that wait and are not throttled."""
         return [thread for thread in self.waiting if not thread.is_throttled]
 
     @property
     def load(self) -> int:
-        """The weight of all that want the CPU."""
+        """Return the weight of all that want the CPU."""
         own = self.current.weight if self.current is not None else 0
         return own + sum(thread.weight for thread in self.waiting if not thread.is_throttled)
 

@@ -129,7 +129,7 @@ class Scheduler:
         self._settle(queue, thread)
 
     def sleep(self, thread: Thread) -> None:
-        """Take a thread off its CPU, which somebody else may have."""
+        """Take a thread off its CPU, so that another can have it."""
         queue = self._queue_of(thread)
         queue.account(self._env.now)
         if thread.running:

@@ -67,7 +67,7 @@ class Simulation:
 
     @property
     def time_s(self) -> float:
-        """The time of the job, in seconds."""
+        """Return the time of the job, in seconds."""
         return self.ended_s - self.began_s
 
     def _energy(self) -> dict[str, Any]:

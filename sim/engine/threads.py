@@ -69,11 +69,11 @@ class Thread:
 
     @property
     def nid(self) -> int:
-        """The node that it runs on."""
+        """Return the node that it runs on."""
         return self.cpu.nid
 
     def may_use(self, cpu: Cpu) -> bool:
-        """Whether it may be moved to a CPU."""
+        """Return whether it may be moved to a CPU."""
         if self.pinned or (self.bound_nid is not None and cpu.nid != self.bound_nid):
             return False
         return self.allowed is None or cpu.cpu_id in self.allowed

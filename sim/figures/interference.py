@@ -73,7 +73,7 @@ def plot_interference(results: Results, path: str | Path | None = None) -> Figur
 
 
 def _merged(points: pd.DataFrame, others: list[str]) -> pd.DataFrame:
-    """Return the rows with those of a panel that are at the very same places as one, which says how many they are."""
+    """Return the rows, with one row (and a count) for those of a panel that are at the very same place."""
     places = ["situation", "time_s", *(f"{name}_slowdown" for name in others)]
     alike = points.groupby(places, sort=False, dropna=False)["case"]
     n_alike = alike.transform("size")

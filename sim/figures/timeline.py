@@ -1,4 +1,4 @@
-"""Who worked on which chunk, on which CPU, from when to when."""
+"""Timelines: the chunks of each worker, by CPU and time."""
 
 from __future__ import annotations
 

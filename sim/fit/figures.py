@@ -75,7 +75,7 @@ class Figure:
 
     @property
     def before(self) -> float:
-        """The value before the fit."""
+        """Return the value before the fit."""
         return 0.0 if self.additive else self.value
 
     def at_a_limit(self, value: float) -> bool:
@@ -99,7 +99,7 @@ class Figure:
 
     @property
     def of_machine(self) -> bool:
-        """Whether it stands in a machine file, and not in a scenario."""
+        """Return whether it stands in a machine file, and not in a scenario."""
         return self.name.partition(".")[0] in _PARTS
 
 
@@ -305,7 +305,7 @@ def _numbers(model: BaseModel) -> Iterable[str]:
 
 
 def _is_figure(field: FieldInfo) -> bool:
-    """Whether a field is a number that is not whole: a count, a size or a seed is an input and no figure."""
+    """Return whether a field is a number that is not whole: a count, a size or a seed is an input and no figure."""
     return "float" in str(field.annotation) and _unit(field) is not None
 
 

@@ -108,7 +108,7 @@ class Posterior:
 
     @property
     def model_error(self) -> float:
-        """The model's own error, as a share of a time: the mean of its logarithm's posterior."""
+        """Return the model's own error, as a share of a time: the mean of its logarithm's posterior."""
         return float(np.exp(self.weights @ np.log(self.errors)))
 
     def interval(self, row: int, spread: float, share: float = 0.95) -> tuple[float, float]:

@@ -59,7 +59,7 @@ class Parameter:
 
     @property
     def determined(self) -> bool:
-        """Whether the measurements determine it."""
+        """Return whether the measurements determine it."""
         return self.stderr is not None
 
     def words(self) -> str:
@@ -104,7 +104,7 @@ class Calibration:
         return "; ".join(reasons)
 
     def remedy(self, seconds: float) -> str:
-        """Return the next step after a failure of a calibration that took so many seconds."""
+        """Return the next step after a failed calibration that took this many seconds."""
         longer = min(_MOST_SECONDS, seconds * max(2.0, self.n_runs / max(1, self.n_runs - self.n_unstable)))
         return (
             "Stop what else runs on this host, or wait until it is quieter, and calibrate again for longer: --seconds "

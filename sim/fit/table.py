@@ -46,7 +46,7 @@ class Fitted:
 
     @property
     def name(self) -> str:
-        """Its path."""
+        """Return its path."""
         return self.figure.name
 
     @property
@@ -56,7 +56,7 @@ class Fitted:
 
     @property
     def determined(self) -> bool:
-        """Whether the data tell it much better than it was known before."""
+        """Return whether the data tell it much better than it was known before."""
         return self.unsure <= _DETERMINED and not self.at_limit
 
     @property
@@ -66,7 +66,7 @@ class Fitted:
 
     @property
     def verdict(self) -> str:
-        """Whether the data determine it, in a few words."""
+        """Return whether the data determine it, in a few words."""
         if self.seen and self.at_limit:
             return "no: at the limit of what a file may have"
         return "yes" if self.determined else "hardly" if self.seen else "no: as before"
@@ -237,7 +237,7 @@ class _Times:
     @staticmethod
     @contextmanager
     def of(cases: Sequence[Case], jobs: int) -> Iterator[_Times]:
-        """Give the times of cases, made in so many processes."""
+        """Return the times of cases, made in this many processes."""
         if jobs == 1:
             yield _Times(cases, None)
             return

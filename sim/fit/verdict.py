@@ -36,7 +36,7 @@ class Verdict:
 
     @property
     def describes(self) -> bool:
-        """Whether nothing says that it does not."""
+        """Return whether nothing says that it does not."""
         return self.kind != NOT
 
     @property

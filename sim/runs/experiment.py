@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 def available_cpus() -> int:
-    """Return the number of CPUs that this process may use, where the system tells, else of those there are."""
+    """Return the number of CPUs that this process may use, or of all CPUs if that is unknown."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 

@@ -58,12 +58,12 @@ class CaseRuns:
 
     @property
     def n_known(self) -> int:
-        """The runs whose time is known, without a gap from the first on."""
+        """Return the runs whose time is known, without a gap from the first on."""
         return self._mean.n
 
     @property
     def n_left(self) -> int:
-        """The runs still to be made, as far as can be told now."""
+        """Return the runs still to be made, as far as can be told now."""
         return 0 if self.n_final is not None else max(0, self.n_wanted - len(self._times))
 
     def add(self, replication: int, time_s: float) -> None:

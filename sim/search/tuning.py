@@ -114,7 +114,7 @@ def tune(
         scenario: A scenario whose lists, under `kernel:`, span the policies.
         folder: Where runs and results are stored.
         objectives: The measures to minimise: time, cpu_seconds, imbalance, energy.
-        trials: The search ends when so many policies were tried in all, those of earlier calls included.
+        trials: The number of policies to try in all, those of earlier calls included.
         jobs: How many processes share the work.
         on_done: Called at the start and after each run with the number of runs made, and the number expected in all.
 
@@ -379,7 +379,7 @@ class _Space:
         }
 
     def number(self, parameters: Mapping[str, Any]) -> int:
-        """Return the number of a policy. Raises KeyError if there is none such."""
+        """Return the number of a policy. Raises KeyError if there is none."""
         return self._numbers[tuple(parameters[name] for name in self._distributions)]
 
     def trial(self, number: int, values: Sequence[float]) -> optuna.trial.FrozenTrial:
@@ -401,7 +401,7 @@ class _Space:
         return [number for number in batch if number not in tried][:n_left]
 
     def _propose(self, known: Mapping[int, Sequence[float]], n_batches: int) -> list[int]:
-        """Return the batch after so many, from the values of all that was tried in those."""
+        """Return the batch after this many, from the values of all policies that they tried."""
         import optuna
 
         random = Streams(self._seed, n_batches)["proposals"]

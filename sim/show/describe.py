@@ -257,7 +257,7 @@ def _head(column: str) -> str:
 
 
 def _choice(value: object) -> object:
-    """Return a value of such a column: nothing where a case leaves it to its default."""
+    """Return a value of such a column, or nothing where a case has the default."""
     if value is None or value is pd.NA or value != value:
         return ""
     return f"{value:g}" if isinstance(value, float) else value

@@ -99,7 +99,7 @@ def figures_section() -> str:
 
 
 def _last(use: FigureUse) -> str:
-    """Return a figure's name without its part of the file, where its stage tells that."""
+    """Return a figure's name without its part of the file, where its stage implies that."""
     return use.figure.partition(".")[2] if use.figure.startswith("pages.") else use.figure
 
 

@@ -104,7 +104,7 @@ def _source(path: Path) -> Source:
 
 
 def with_memory(topology: Topology, sizes_bytes: Sequence[int]) -> Topology:
-    """Return a topology with memory as the user says: of the whole machine, or one size for each node.
+    """Return a topology with the user's memory: of the whole machine, or one size for each node.
 
     The memory of a whole machine is shared evenly by the nodes that have CPUs. Raises ValueError.
     """

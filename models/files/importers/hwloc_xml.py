@@ -229,7 +229,7 @@ class _Reader:
         )
 
     def _packages(self) -> dict[int, int]:
-        """Return the number of each package: the system's, or in order where it tells none or some twice."""
+        """Return the number of each package: the system's, or its rank where the system has none or repeats some."""
         found = [item.element for item in self._of_type("Package", "Socket")]
         told = [element.get("os_index", "") for element in found]
         plain = all(re.fullmatch(r"[0-9]{1,9}", number) for number in told) and len(set(told)) == len(told)

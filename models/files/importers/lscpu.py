@@ -256,7 +256,7 @@ def _key(text: str) -> str:
 
 @dataclass
 class _Found:
-    """CPUs as lscpu tells them: node, socket (None: not told), core, cache and clock of each."""
+    """The CPUs of lscpu: node, socket (None: unknown), core, cache and clock of each."""
 
     nid_of: dict[int, int] = field(default_factory=dict)
     sockets_of: dict[int, set[int]] = field(default_factory=dict)  # by CPU: that it may be in
@@ -345,7 +345,7 @@ class _Found:
         return found
 
     def topology(self, summary: _Summary, report: numactl.Found | None, source: Source) -> Topology:
-        """Return all that is told as a topology."""
+        """Return all facts as a topology."""
         sizes: dict[int, int] = {}
         distances: dict[tuple[int, int], int] = {}
         if report is not None:
@@ -401,7 +401,7 @@ class _Found:
         self.remarks = [*(remark for remark in self.remarks if remark != said), *report.remarks]
 
     def _guess_cores(self) -> None:
-        """Give CPUs of which no core is told to cores, as Linux numbers them."""
+        """Give CPUs without a known core to cores, as Linux numbers them."""
         if self.n_threads is None:
             if not self.core_of.keys() >= self.nid_of.keys():
                 self.remarks.append(
@@ -428,7 +428,7 @@ class _Found:
             self.remarks.append("which CPUs share a core is not told: taken as Linux numbers them (lscpu -e tells it)")
 
     def _guess_caches(self) -> None:
-        """Give CPUs of which no cache is told to caches: the cores in order, evenly."""
+        """Give CPUs without a known cache to caches: the cores in order, evenly."""
         if self.n_caches is None:
             if not self.cache_of.keys() >= self.nid_of.keys():
                 self.remarks.append("caches are not told of all CPUs: one last-level cache taken for each node")
@@ -497,7 +497,7 @@ def _cpus(text: str | None, path: Path, line: int = 0) -> tuple[int, ...]:
 
 
 def _n_caches(summary: _Summary) -> int | None:
-    """Return how many last-level caches are told of ("66 MiB (2 instances)"), or None."""
+    """Return how many last-level caches the text has ("66 MiB (2 instances)"), or None."""
     counts: dict[int, int | None] = {}
     for _, key, value in summary.fields:
         level = _LEVEL.search(key)
@@ -520,7 +520,7 @@ def _n_sockets(summary: _Summary) -> int:
 
 
 def _memory(source: Source, nids: Sequence[int]) -> dict[int, int]:
-    """Return the memory that a text tells beside lscpu's, as that of the only node."""
+    """Return the memory in a text beside lscpu's, as the memory of the only node."""
     if len(nids) != 1:
         return {}
     found = next(

@@ -59,7 +59,7 @@ def recognises(source: Source) -> bool:
 
 
 def read_topology(source: Source) -> Topology:
-    """Return the topology that `numactl -H` told. Raises InputError with every problem and its line."""
+    """Return the topology from `numactl -H`. Raises InputError with every problem and its line."""
     report = read_report(source.lines, source.path)
     nids = sorted(report.cpus)
     distances, remarks = distances_of(nids, report.distances)

@@ -194,7 +194,7 @@ _WANTED = re.compile(
 
 
 def _clean(content: bytes) -> str:
-    """Return text without the zeros that archivers put where a file of /sys is shorter than it says."""
+    """Return text without the zeros that archivers put where a file of /sys is shorter than its stated size."""
     return content.decode("utf-8", "replace").replace("\0", "").strip()
 
 
@@ -430,7 +430,7 @@ class _Reader:
         return int(match[1]) * KIB if match else 0
 
     def _processor(self) -> tuple[str | None, str | None]:
-        """Return vendor and model, as far as they are told."""
+        """Return vendor and model, as far as they are known."""
         text = None if self._proc is None else self._tree.text(posixpath.join(self._proc, "cpuinfo"))
         if text == "":
             self._remarks.append(

@@ -49,7 +49,7 @@ class Outcome:
 
     @property
     def time_s(self) -> float:
-        """The mean."""
+        """Return the mean."""
         return fmean(result.time_s for result in self.results)
 
     def interval(self) -> tuple[float, float]:
@@ -80,12 +80,12 @@ class Candidate:
 
     @property
     def time_s(self) -> float:
-        """The mean."""
+        """Return the mean."""
         return self.mean(lambda run: run.time_s)
 
     @property
     def cpu_s(self) -> float:
-        """The mean."""
+        """Return the mean."""
         return self.mean(lambda run: run.cpu_s)
 
     def utilisation(self, resource: str) -> float:
@@ -108,7 +108,7 @@ class Candidate:
 
     @property
     def has_two_times(self) -> bool:
-        """Whether a start with a late thread takes so much longer that a mean would tell neither time."""
+        """Return whether a start with a late thread takes so much longer that a mean would tell neither time."""
         if len(self.outcomes) == 1:
             return False
         in_time, late = self.outcomes

@@ -18,7 +18,7 @@ def first_chunk(case: Case) -> int:
 
 
 def has_chunk(case: Case) -> bool:
-    """Whether it is a program whose chunk its user can choose."""
+    """Return whether it is a program whose chunk its user can choose."""
     return case.kernel.rule("chunks") == "fixed"
 
 

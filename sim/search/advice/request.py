@@ -47,7 +47,7 @@ class Request:
 
     @property
     def most_threads(self) -> int:
-        """The CPUs that are left to the job, in its container."""
+        """Return the CPUs that are left to the job, in its container."""
         n_cpus = len(self.machine.cpus)
         allowed = n_cpus if self.cpuset is None else len(parse_cpu_list(self.cpuset))
         quota = n_cpus if self.cpus is None else math.ceil(self.cpus)
@@ -55,7 +55,7 @@ class Request:
 
     @property
     def has_default(self) -> bool:
-        """Whether the program or the kernel takes a number of threads by itself."""
+        """Return whether the program or the kernel takes a number of threads by itself."""
         return self.client != PROGRAM
 
     @property
@@ -153,7 +153,7 @@ class Request:
         return case
 
     def _in_its_terms(self, problem: Problem) -> Problem:
-        """Return a problem of the default chunk, of which a request says nothing, as one of the size."""
+        """Return a problem of the default chunk, which a request doesn't name, as one of the size."""
         if problem.path != "kernel.min_chunk":
             return problem
         least = format_size(VERSIONS[self._framework].model_fields["min_chunk"].default)
