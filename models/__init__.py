@@ -1,4 +1,4 @@
-"""What things are: machines, tasks, policies, scenarios, results.
+"""The things of the model: machines, tasks, policies, scenarios, results.
 
 Values and pure functions, without a clock and plots.
 """

@@ -6,7 +6,7 @@ a host with 2 CPUs. The rest is recalled:
 
 * MADV_POPULATE_WRITE since 7.0, where the host's kernel has it. Before that, and elsewhere, each page is touched.
 * One backend after the other. Since 9.0 all at once, with a prealloc-context and MADV_POPULATE_WRITE (`concurrent`).
-* with a prealloc-context (7.2) threads are bound to nodes: here `kernel.helper_node: page`, the nodes of `host_nodes`.
+* With a prealloc-context (7.2) threads are bound to nodes: here `kernel.helper_node: page`, the nodes of `host_nodes`.
 
 The main thread only waits if there are two threads or more. Here it stands for the first of them, and stays on its
 node. Its part of another node's backend is far, even where the other threads are bound.

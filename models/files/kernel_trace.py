@@ -301,7 +301,10 @@ def _topology(lines: Sequence[str], path: Path) -> Topology | None:
 
 
 def _topology_of_boot(lines: Sequence[str], path: Path) -> Topology | None:
-    """Return the machine as a boot log tells it: CPUs as they are brought up, memory by node; None if it doesn't."""
+    """Return the machine of a boot log, or None if the log doesn't have it.
+
+    The log has CPUs as they are brought up, and memory by node.
+    """
     cpus: dict[int, list[int]] = {}
     node = None
     for line in lines:

@@ -2,10 +2,10 @@
 
 The rule, for each figure that was fitted to a table, in this order:
 
-1. the file's value under `otherwise`: from other tables of the machine, other machines, or other sources; 2. the
-geometric mean of the figures fitted to other tables on machines of its family, else its family's figure, if that comes
-from other sources than the table, else the same of its family's parent, and so on; 3. the model's own default, where
-the file need not have the figure.
+1. The file's value under `otherwise`: from other tables of the machine, other machines, or other sources.
+2. The geometric mean of the figures fitted to other tables on machines of its family. Else its family's figure, if that
+   comes from other sources than the table. Else the same of its family's parent, and so on.
+3. The model's own default, where the file need not have the figure.
 
 A default of the model that was fitted on some machine counts, for machines whose files don't have the figure, as fitted
 to that table too.

@@ -186,7 +186,7 @@ class Machine:
 
     @cached_property
     def bandwidths(self) -> Mapping[str, float]:
-        """Bytes per second of each node's memory (memory0 ...) and of each direction of each link (link0-1 ...)."""
+        """Return bytes per second of each node's memory (memory0 ...) and each direction of each link (link0-1 ...)."""
         found = {f"memory{node.nid}": self.rates.memory_bytes_per_s for node in self.nodes if node.memory_bytes}
         for link in self.links:
             a, b = link.nids
@@ -200,7 +200,7 @@ class Machine:
 
     @cached_property
     def zonelists(self) -> Mapping[int, tuple[int, ...]]:
-        """For each node, itself and all with memory, in the order in which an allocation there falls over to them.
+        """Return for each node itself and all with memory, in the order in which an allocation falls over to them.
 
         Nearest first. Ties go to nodes after this one, then to nodes without CPUs, then to those that head fewer other
         lists (Linux 4.12, mm/page_alloc.c, find_next_best_node and build_zonelists).

@@ -267,12 +267,10 @@ def read_measurements(
     r"""Return somebody's table of times as cases of a client on a machine.
 
     Columns: time_s, and as far as there are any: nthreads, size_gib, page_size, chunk (with its unit), node, stdev_s or
-    rel_err_pct, resolution_s (to which a time is rounded; a time of 0 is then below it), kernel or config (a version,
-    or
-    `baseline`), held_out (rows that are only predicted), and any path of a scenario with a dot in it (task.state).
-    Other
-    columns are errors, except those of published tables that are for people, and `notes`. Rows of another machine or
-    client are left out. A job without a size is all memory of the machine.
+    rel_err_pct, resolution_s (to which a time is rounded, so that a time of 0 is below it), kernel or config (a
+    version, or `baseline`), held_out (rows that are only predicted), and any path of a scenario with a dot in it
+    (task.state). Other columns are errors, except those of published tables that are for people, and `notes`. Rows of
+    another machine or client are left out. A job without a size is all memory of the machine.
 
     Args:
         path: A CSV file.

@@ -124,7 +124,7 @@ class Guided(ChunkRule):
 
 
 class Factoring(ChunkRule):
-    """Factoring with factor 2, FAC2: batches of P equal chunks, each batch half of what is left: ceil(R / 2P).
+    """Factoring with factor 2, FAC2: batches of P equal chunks, each batch half of the rest: ceil(R / 2P).
 
     Source: Hummel, Schonberg and Flynn, Comm. ACM 35(8), 1992.
     """

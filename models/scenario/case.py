@@ -76,7 +76,10 @@ class Case:
 
     @property
     def n_works(self) -> int:
-        """The number of works of the first task, its data near the caller (on the first possible node, if random)."""
+        """Return the number of works of the first task, with data near the caller.
+
+        The caller is on its first possible node, if its node is random.
+        """
         nid = self.task.data_nid(self.machine)
         return self.policy(_first).n_works(self._task_size, nid)
 

@@ -1,4 +1,4 @@
-"""Scenario files: which keys a scenario may have, with what values, and its JSON Schema."""
+"""Scenario files: the keys of a scenario, their allowed values, and its JSON Schema."""
 
 from __future__ import annotations
 

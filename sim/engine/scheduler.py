@@ -16,7 +16,7 @@ period (`sim.engine.quota`).
 A woken thread goes to an idle core of its node, its previous one first, then an idle hardware thread, then the least
 loaded (`models.machine.placement`). A CPU that falls idle pulls a waiting thread that may run there, from its own
 cache, then node, then the others. If those that wait may not, and it has been tried three times, it gets the one that
-runs before them (active balance; cache_nice_tries + 2).
+runs before them (active balance, cache_nice_tries + 2).
 
 Balancing in a domain (the CPUs of a cache, of a node, all) is tried every n ms for idle CPUs and `busy_factor` times
 less often for others, n being its CPUs, give or take a half (sd_init, kernel/sched/topology.c: min_interval). One

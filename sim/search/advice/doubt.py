@@ -26,7 +26,7 @@ class Doubt:
 
 
 def doubts_of(case: Case) -> dict[str, Doubt]:
-    """Return the figures that are not measured on a case's machine, by what has to be changed.
+    """Return the figures that are not measured on a case's machine, by the paths to change.
 
     A source that says "not measured" may say how far off the figure may be: "within 50%", as those of families do
     (`models.files.families`).
@@ -51,7 +51,7 @@ def _measured_costs(machine: Machine, client: str) -> set[str]:
 
 
 def varied(case: Case, doubts: Mapping[str, Doubt]) -> dict[tuple[str, int], Case]:
-    """Return the case with each doubtful figure lower (0) and higher (1), one at a time, and what goes with it."""
+    """Return the case with each doubtful figure lower (0) and higher (1), one at a time, with its related figures."""
     found = {}
     for name, side in itertools.product(doubts, (0, 1)):
         factor = 1.0 + doubts[name].share if side else 1.0 - min(0.9, doubts[name].share)

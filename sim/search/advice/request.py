@@ -60,7 +60,7 @@ class Request:
 
     @property
     def is_serial(self) -> bool:
-        """Whether released kernels do the job with one thread: the default, if nobody asks for another kernel."""
+        """Return whether released kernels do the job with one thread, the default without another kernel."""
         return self.kernel is None and self.client != BOOT and not hasattr(CLIENTS[self.client], "framework")
 
     def check(self) -> None:
