@@ -1,8 +1,9 @@
 """Growing a pool of huge pages for the time of a run, and giving everything back however the run ends.
 
-Three things give the pages back, each if the one before can't: the end of the `with` block (also by an exception or a
-signal), a guard process, which sees the run end even by SIGKILL, and `restore_leftovers`, from the record on disk. The
-record is written before the pool is changed and removed after it was restored, so it is all that the other two need.
+Three things give the pages back, each if the one before can't. The first is the end of the `with` block (also by an
+exception or a signal). The second is a guard process, which sees the run end even by SIGKILL. The third is
+`restore_leftovers`, from the record on disk. The record is written before the pool is changed and removed after it was
+restored, so it is all that the other two need.
 """
 
 from __future__ import annotations

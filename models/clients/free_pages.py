@@ -1,10 +1,11 @@
 """Freeing a large anonymous mapping (munmap, exit): one thread zaps its page tables, workers free the pages behind it.
 
 Aaron Lu's parallel free (v2, msgid 1489568404-7817-1-git-send-email-aaron.lu@intel.com), which is no ktask: the thread
-hands each 256K pages that it has zapped to a workqueue and goes on. Here it is two threads at once: one zaps all memory
-alone, and from its first batch on the other frees it as one task, whose works are the workers (`kernel.max_threads` is
-the workqueue's max_active), its chunks the batches (`kernel.chunks: fixed`, `kernel.chunk_size: 1GiB`). Workers never
-wait for a batch but the first: they end too early by at most one where the zapping is the slower part.
+hands each 256K pages that it has zapped to a workqueue and goes on. Here two threads run at once. One zaps all memory
+alone. From its first batch on the other frees it as one task. The works of that task are the workers
+(`kernel.max_threads` is the workqueue's max_active), and its chunks are the batches (`kernel.chunks: fixed`,
+`kernel.chunk_size: 1GiB`). Workers never wait for a batch but the first: they end too early by at most one where the
+zapping is the slower part.
 
 Pages go to the buddy allocator by per-CPU batches, each under the lock of their node's zone (free_pcppages_bulk).
 """

@@ -1,7 +1,7 @@
 """fallocate on hugetlbfs with huge pages: one task over the whole file, whose chunks are stretches of pages.
 
 Each page is taken by the local policy of the worker (its node first, then by distance), cleared at the machine's rate
-of clearing, and put into the page cache, under one of a table of mutexes that the page's index picks by its hash.
+of clearing, and put into the page cache. This is done under one of a table of mutexes, by the hash of the page's index.
 Source: ktask RFC v4, 13/13 (msgid 20181105165558.11698-14-daniel.m.jordan@oracle.com) and
 models/published/hugetlbfs_fallocate_xeon_e7-8895v3.csv.
 """

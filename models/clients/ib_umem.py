@@ -1,9 +1,9 @@
 """Memory registered for InfiniBand, and released: ib_umem_get pins pages and maps them for DMA, ib_umem_release unpins.
 
 No figures are published of either with ktask. Its author names the release as a client to come (ktask RFC v4, cover).
-The figures are those of a report of a 2-socket server: 500 GB that were there registered in 46 to 49 s with one thread,
-in 9.8 to 11.7 s in parallel, and released in 11.8 s and 1.5 to 1.8 s. It is an assumption that the IOMMU's lock limits
-registering. mmap_sem is taken once for a list of pages.
+The figures come from a report on a 2-socket server. There 500 GB of present memory were registered in 46 to 49 s with
+one thread, and in 9.8 to 11.7 s in parallel. They were released in 11.8 s with one thread, and in 1.5 to 1.8 s in
+parallel. It is an assumption that the IOMMU's lock limits registering. mmap_sem is taken once for a list of pages.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Memory of a process that is made present before it is used: page by page, by faults or by MADV_POPULATE_WRITE.
 
-A huge page is hardly more than its clearing. A base page is far more: it is allocated, charged to its cgroup, put on
-an LRU list and into a page table, which takes longer than to clear it, and two locks limit how many threads can do so:
+A huge page costs hardly more than its clearing. A base page costs far more. It is allocated, charged to its cgroup, put
+on an LRU list and into a page table, which takes longer than to clear it. Two locks limit how many threads can do so:
 
 * the node's zone lock, taken once for the pages of a CPU's own list (batches of 63 since Linux 4.19, recalled).
 * with faults, the cache line of the lock for reading that each takes: mmap_lock's, or since Linux 6.4 the mapping's

@@ -1,7 +1,7 @@
 """Locks: how much of their time threads spend waiting for them.
 
 Threads that work, take a lock, and work again form a closed queue. The chain of Boyd-Wickizer, Kaashoek, Morris and
-Zeldovich ("Non-scalable locks are dangerous", Linux Symposium 2012) gives the wait of n threads at one lock: with k of
+Zeldovich ("Non-scalable locks are dangerous", Linux Symposium 2012) gives the wait of n threads at one lock. With k of
 them at the lock, it is passed on after the holder's section and the hand-over. Several locks of one client are solved
 together: each sees the waits for the others as time away.
 """

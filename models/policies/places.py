@@ -19,8 +19,7 @@ class Places:
     * round-robin: one node with CPUs after the other, over all tasks (padata with numa_aware, Linux 6.9).
     * caller-cpus: the least busy of the CPUs that the caller may use. Their number is then also the limit of works
       (padata RFC of 2022, msgid 20220106004656.126790-1-daniel.m.jordan@oracle.com). Helpers of all other rules run
-      where the caller
-      itself may not, as on the unbound workqueue of ktask v1 to v4.
+      where the caller itself may not, as on the unbound workqueue of ktask v1 to v4.
 
     `node_share` is the largest share of a node's CPUs that helpers of all tasks take at once. The other helpers go
     anywhere. `system_share` is the largest share of all CPUs. There are no helpers beyond it. Both are 0.8 in ktask v3,

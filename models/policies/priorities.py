@@ -5,7 +5,7 @@
 * raise: helpers start at `helper_nice`. When the caller has no more to do and waits, it gives the first unfinished
   helper its own level. When that helper has ended, it raises the next one, in the order in which they were queued. It
   never raises more than one at a time (ktask RFC v4, 4/13 and 5/13, flush_work_at_nice, and padata RFC of 2022, 8/16
-      and 9/16).
+  and 9/16).
 * raise-most: as raise, but the helper with most of its chunk left comes first.
 """
 

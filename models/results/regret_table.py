@@ -51,9 +51,8 @@ def regret_table(summary: pd.DataFrame, *, over: Sequence[str] | None = None) ->
         over: The columns that describe a situation. None takes machine, task, size and other work.
 
     Returns:
-        A row for each policy and situation, the policy of least worst regret first. Columns: those of the policy and
-        of the
-        situation, time_s, regret_pct (in percent of the best time), cpu_s, and over all situations of the policy
+        A row for each policy and situation, the policy of least worst regret first. Columns: those of the policy and of
+        the situation, time_s, regret_pct (in percent of the best time), cpu_s, and over all situations of the policy
         regret_mean_pct and regret_worst_pct.
 
     Raises:

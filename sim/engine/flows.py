@@ -1,15 +1,15 @@
 """The contention engine: flows through shared resources, weighted max-min fair, driven by SimPy.
 
 A *flow* is an amount of work that passes through every resource on its *route* at one rate. A *resource* has a capacity
-(see `models.machine.capacity`), of which a route uses `usage` units for each unit of work. Rates are weighted max-min
-fair under a cap for each flow (progressive filling, Bertsekas and Gallager, Data Networks, 6.5.2).
+(see `models.machine.capacity`). A route uses `usage` units of it for each unit of work. Rates are weighted max-min fair
+under a cap for each flow (progressive filling, Bertsekas and Gallager, Data Networks, 6.5.2).
 
-Why it is fast. Flows with the same binding resources, cap and weight have the same rate at all times: they form a
-class, with one virtual clock (work done by each flow of the class so far), one heap of finish marks and one deadline.
-A flow that ends and is followed at once by another on the same route leaves every rate as it is, so nothing is solved
-again. A resource that could not bind even if all its flows ran at their caps is left out of the classes: a core used
-by one thread needs no class of its own. A `private` resource, such as a core, whose flows are all alike gives each the
-same share: that is a ceiling on their rates, as a cap is, so that all cores with two busy threads are one class. The
+Why it is fast. Flows with the same binding resources, cap and weight have the same rate at all times. They form a
+class, with one virtual clock (work done by each flow of the class so far), one heap of finish marks and one deadline. A
+flow that ends and is followed at once by another on the same route leaves every rate as it is, so nothing is solved
+again. A resource that could not bind even if all its flows ran at their caps is left out of the classes: a core used by
+one thread needs no class of its own. A `private` resource, such as a core, whose flows are all alike gives each the
+same share. The share is a ceiling on their rates, as a cap is. So all cores with two busy threads are one class. The
 engine keeps one SimPy event armed, at the earliest deadline.
 
 The engine knows nothing of kernels, threads or pages.
@@ -226,9 +226,9 @@ class FlowNetwork:
     ) -> Resource:
         """Add a resource of `capacity` units per second (> 0, finite).
 
-        One that is `often_full`, and as often not, costs less if that is known. So does one that is `private` to few
-        flows, nearly always of one kind, as a core is to its threads. No rate depends on either. Raises ValueError for
-        a capacity that is not positive and finite.
+        Two hints make the solution cheaper. `often_full` is for a resource that is full about as often as not.
+        `private` is for one with few flows, nearly always of one kind, as a core is to its threads. No rate depends on
+        either. Raises ValueError for a capacity that is not positive and finite.
         """
         if not 0 < capacity < math.inf:
             raise ValueError(f"resource {name!r}: capacity must be positive and finite; found {capacity!r}")

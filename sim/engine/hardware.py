@@ -1,10 +1,15 @@
 """A machine in simulation: its resources in the contention engine, and which CPU runs how many threads.
 
-A clearing stream uses these resources for each byte cleared (design and figures in MODEL.md): the hardware thread (the
-time the byte takes alone), the core (the time it takes with local memory, where the threads of a core together do
-`core_throughput` of one), the last-level cache, the memory of the node (`clear_traffic` bytes), and on the way to a
-remote node each link: the line read comes one way, the line written goes the other. Other streams do likewise, with
-their client's figures. The locks that they take are one resource (`models.memory.locks`).
+A clearing stream uses these resources for each byte cleared (design and figures in MODEL.md):
+
+* the hardware thread, for the time that the byte takes alone
+* the core, for the time that it takes with local memory (the threads of a core together do `core_throughput` of one)
+* the last-level cache
+* the memory of the node, for `clear_traffic` bytes
+* each link on the way to a remote node: the line read comes one way, the line written goes the other
+
+Other streams do likewise, with their client's figures. The locks that they take are one resource
+(`models.memory.locks`).
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
 """The CPU scheduler, where threads want the same CPU: turns by weight, wake-ups, idle CPUs that pull, and balancing.
 
-A CPU runs one thread at a time, and which one is EEVDF's choice (kernel/sched/fair.c of Linux 6.18). Each thread has a
-virtual runtime, CPU time over its weight. One that is not ahead of the mean of all that want the CPU, by weight, is
-eligible. Of those the one with the earliest deadline goes on. The deadline is the virtual runtime at the start of its
-slice plus a slice over its weight. The choice is made at each tick (`time_slice`) and at wake-ups. RUN_TO_PARITY, by
-which a thread keeps the CPU for its slice, is left out: measured waits are those without it. CFS, before 6.6, gives the
-same shares and chooses a little otherwise.
+A CPU runs one thread at a time, which EEVDF chooses (kernel/sched/fair.c of Linux 6.18). Each thread has a virtual
+runtime: its CPU time over its weight. A thread is eligible if it is not ahead of the weighted mean of all threads that
+want the CPU. The eligible thread with the earliest deadline goes on. The deadline is the virtual runtime at the start
+of its slice plus a slice over its weight. The choice is made at each tick (`time_slice`) and at wake-ups.
+RUN_TO_PARITY, by which a thread keeps the CPU for its slice, is left out: measured waits are those without it. CFS,
+before 6.6, gives the same shares and chooses a little otherwise.
 
 A thread that falls asleep behind the mean has that lag again when it wakes, up to two slices or a tick. The lead of a
 thread ahead of the mean melts while the others run (the delayed dequeue). A woken thread takes the CPU at once if it is
@@ -15,17 +15,18 @@ period (`sim.engine.quota`).
 
 A woken thread goes to an idle core of its node, its previous one first, then an idle hardware thread, then the least
 loaded (`models.machine.placement`). A CPU that falls idle pulls a waiting thread that may run there, from its own
-cache, then node, then the others. If those that wait may not, and it has been tried three times, it gets the one that
-runs before them (active balance, cache_nice_tries + 2).
+cache, then node, then the others. If the waiting threads may not run there, and three tries have failed, it gets the
+thread that runs before them (active balance, cache_nice_tries + 2).
 
 Balancing in a domain (the CPUs of a cache, of a node, all) is tried every n ms for idle CPUs and `busy_factor` times
 less often for others, n being its CPUs, give or take a half (sd_init, kernel/sched/topology.c: min_interval). One
-thread moves from the CPU with most load to one with less than the mean, if its weight, halved for each time that it
-could not be done before, is no more than the imbalance (detach_tasks). Of a domain those CPUs count that the threads
-may use (`balance_masks`): CPUs of a mask are balanced like a machine of their own, which the kernel gets by other means
-(idle CPUs that pull, group_imbalance, active balance). After a group was throttled its CPUs are balanced half as often,
-and failures are counted anew: they were found idle and balanced meanwhile (load_balance doubles balance_interval and
-clears nr_balance_failed). Nothing is tried while nobody waits. Left out: cache-hot threads, and groups' own weights.
+thread moves from the CPU with most load to one with less than the mean. Its weight must be no more than the imbalance
+(detach_tasks), where the weight is halved for each earlier failure. Only those CPUs of a domain count that the threads
+may use (`balance_masks`). So CPUs of a mask are balanced like a machine of their own. The kernel gets there by other
+means (idle CPUs that pull, group_imbalance, active balance). After a group was throttled its CPUs are balanced half as
+often, and failures are counted anew: they were found idle and balanced meanwhile (load_balance doubles balance_interval
+and clears nr_balance_failed). Nothing is tried while nobody waits. Left out: cache-hot threads, and groups' own
+weights.
 """
 
 from __future__ import annotations

@@ -24,8 +24,7 @@ def plot_interference(results: Results, path: str | Path | None = None) -> Figur
     """Draw how long the job took against how much each other work was slowed down: a point for each case.
 
     Points of a case are at one height, with its name beside them. A slowdown of 1 is as fast as alone. Work that stood
-    still
-    has no point.
+    still has no point.
 
     Args:
         results: Results of cases with other work (`background:`).

@@ -1,9 +1,9 @@
 """The fit of figures to times: the likelihood, the priors, the search and the posterior.
 
 Times are compared on a logarithmic scale. A row misses the model by the spread of its measurement and by the model's
-own error, which is *estimated* beside the figures: it has a prior (MODEL_ERROR), so that a few rows that fit by luck
-don't make it small, and rows that don't fit make it large. Figures have priors with heavy tails (Student's t), so
-that one that is wrong by a factor of a hundred is found, and costs little.
+own error. That error is *estimated* beside the figures. It has a prior (MODEL_ERROR), so that a few rows that fit by
+luck don't make it small. Rows that don't fit make it large. Figures have priors with heavy tails (Student's t), so that
+one that is wrong by a factor of a hundred is found, and costs little.
 
 The most likely figures are those of least squares (SciPy), from several starts where the first leaves rows unexplained.
 Around them the model is taken as linear, and the model's error is integrated over: intervals are quantiles of mixtures.

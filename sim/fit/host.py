@@ -74,8 +74,7 @@ class Calibration:
     """A machine with fitted rates (`calibrate`).
 
     ``machine`` is the machine, ``parameters`` the fitted figures with their errors. ``cells`` has a row for each case
-    that
-    was used: measured median and predicted time in seconds, error in per cent.
+    that was used: measured median and predicted time in seconds, error in per cent.
 
     Example:
         >>> calibrate(scenario, runs, machine).machine.rates  # doctest: +SKIP
@@ -151,8 +150,7 @@ def calibrate(scenario: Scenario, runs: pd.DataFrame, machine: Machine) -> Calib
     """Fit the rates of a machine to measured runs of a scenario.
 
     Unstable runs are left out where enough others are left. Weights are the errors of the medians. A figure that the
-    data do
-    not determine keeps the value of the machine (a knee the usual one), and says so.
+    data do not determine keeps the value of the machine (a knee the usual one), and says so.
 
     Args:
         scenario: The cases that were run.

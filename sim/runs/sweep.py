@@ -36,8 +36,7 @@ def sweep(
     """Simulate every case of a scenario, and store each run in a folder at once.
 
     A stored run is not made again. The results are the same for any number of jobs and stops. With a rule of your own
-    that
-    other processes can't import (of a notebook or a script), `jobs` is taken as 1.
+    that other processes can't import (of a notebook or a script), `jobs` is taken as 1.
 
     Args:
         scenario: The scenario to run.

@@ -1,9 +1,9 @@
 """Tuning: a search for the policies that nothing beats, and how far each shipped preset is from the best of them.
 
 Optuna's sampler (TPE, Bergstra et al., NeurIPS 2011, and for several objectives Ozaki et al., JAIR 73, 2022) proposes
-policies in batches of a fixed size. A batch follows from the scenario's seed, its number and the batches before it, so
-neither the number of jobs nor a stop changes the policies that are tried, and a call for more trials goes on as one for
-all would.
+policies in batches of a fixed size. A batch follows from the scenario's seed, its number and the batches before it. So
+neither the number of jobs nor a stop changes the policies that are tried. A call for more trials gives the same as one
+call for all.
 """
 
 from __future__ import annotations
@@ -71,9 +71,8 @@ class Tuning:
 
     * ``trials``: a row for each policy tried, in order: its parameters, its measures, and whether it is on the front.
     * ``front``: the trials and presets that nothing beats in all objectives, the best in the first objective first.
-    * ``regret``: a row for each preset and each max_threads of the file: its measures, for each objective how much
-      more it
-      is than the least found, in percent of that, and whether it is on the front.
+    * ``regret``: a row for each preset and each max_threads of the file: its measures, for each objective how much more
+      it is than the least found, in percent of that, and whether it is on the front.
     * ``n_points``: how many policies the file spans.
     * ``provenance``: versions, code, seed, objectives and digest of the scenario.
 
@@ -105,10 +104,8 @@ def tune(
     """Search the policies that a scenario's lists span for those with the least time, CPU-seconds, imbalance or energy.
 
     All policies meet the same luck: each is run with the scenario's replications and seed. The presets are run too,
-    with
-    each of the file's max_threads. Runs are stored in the folder at once, and a stored run is not made again. The
-    results
-    are the same for any number of jobs.
+    with each of the file's max_threads. Runs are stored in the folder at once, and a stored run is not made again. The
+    results are the same for any number of jobs.
 
     Args:
         scenario: A scenario whose lists, under `kernel:`, span the policies.
@@ -166,8 +163,7 @@ def describe_tuning(tuning: Tuning) -> str:
     """Return the front of a search and the regret of the presets as a person reads them.
 
     Of trials that are equal in all objectives the first is shown, and of each preset the max_threads that is best in
-    the
-    first objective.
+    the first objective.
 
     Args:
         tuning: The result of a search (`tune`).

@@ -27,12 +27,9 @@ class Advice:
     """The answer for one job on one machine (`advise`).
 
     * ``table``: a row for each candidate, by threads and chunk: threads_allowed (the option's value), threads (those
-      that
-      work), chunk_bytes (the first one's, where chunks differ), time_s (mean), in_time_s and late_s (means of the
-      starts in
-      which the last thread begins in time, and late, where these differ), low_s and high_s (the interval), cpu_s
-      (mean),
-      limit (the reason why it is not faster), and note (recommended, default, one thread).
+      that work), chunk_bytes (the first one's, where chunks differ), time_s (mean), in_time_s and late_s (means of the
+      starts in which the last thread begins in time, and late, where these differ), low_s and high_s (the interval),
+      cpu_s (mean), limit (the reason why it is not faster), and note (recommended, default, one thread).
     * ``recommended``, ``default``, ``single``: rows of it.
     * ``sentences``: the advice in words, the answer first.
     * ``option``: the text to paste.

@@ -61,8 +61,8 @@ def on_line(first: RunResult, second: RunResult, factor: float) -> RunResult:
 def parts_of(case: Case) -> Parts:
     """Return the runs to make for a case.
 
-    A long one is cut short where the rest is more of the same: chunks of one size, with the memory of nodes cut down
-    alike, or tasks that are all alike, where each node has room for all of them.
+    A long case is cut short where the rest is more of the same. That holds for chunks of one size, with the memory of
+    nodes cut down in proportion. It also holds for equal tasks, where each node has room for all of them.
     """
     machine, size_bytes, threads = case.machine, case.size_bytes, case.n_works
     least_bytes = min((node.memory_bytes for node in machine.nodes if node.memory_bytes), default=0)
