@@ -197,7 +197,7 @@ def check_cpus(cpus: Sequence[int] | None, machine: Machine) -> Iterator[Finding
 
 
 def check_caller(client: Client, machine: Machine) -> Iterator[Finding]:
-    """Find CPUs that there are not, and a calling thread that starts where it has none."""
+    """Find CPUs that don't exist, and a calling thread that starts on a node without CPUs of its own."""
     nids, of_whom = set(machine.cpu_nids), f"with CPUs of machine {machine.name}"
     strange = list(check_cpus(client.cpus, machine))
     yield from strange

@@ -226,7 +226,7 @@ class Zoned(Populated):
 
 
 def check_node(machine: Machine, path: tuple[str, ...], nids: tuple[int, ...], share: int) -> Iterator[Finding]:
-    """Find nodes (of the value at a path) that there are not, or that have less memory than a share in bytes."""
+    """Find nodes (of the value at a path) that don't exist, or that have less memory than a share in bytes."""
     memory = {node.nid: node.memory_bytes for node in machine.nodes if node.memory_bytes}
     strange = [nid for nid in nids if nid not in memory]
     if strange:

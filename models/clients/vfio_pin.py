@@ -119,7 +119,7 @@ class Pinned(Client):
         )
 
     def what(self) -> str:
-        """Return in words how much memory of which node it is, and the step that fails."""
+        """Return in words the amount and node of the memory, and the step that fails."""
         node = "its own node" if self.memory_node is None else f"node {self.memory_node}"
         failing = "" if self.fail_at is None else f" (the page after {format_size(self.fail_at)} fails)"
         return f"{format_size(self.size)} of {node}{failing}"

@@ -2,7 +2,7 @@
 
 The program starts. The guest's memory is allocated and cleared in huge pages (hugetlbfs_fallocate, an assumption). Its
 devices are set up. All of the memory is pinned for one of them (vfio_pin). The guest boots. The published times
-(models/published/vfio_pin_xeon_8160.csv) are of all this but the clearing: with 16 threads 320 GiB are pinned in 4 s,
+(models/published/vfio_pin_xeon_8160.csv) cover all this but the clearing. With 16 threads 320 GiB are pinned in 4 s,
 sooner than a node's memory can be cleared.
 """
 

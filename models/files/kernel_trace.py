@@ -396,7 +396,7 @@ def _give_works(
     node_of_cpu: Mapping[int, int],
     last_of_thread: Mapping[int, float],
 ) -> None:
-    """Give each helper's work to its task: by the arguments of its chunks, else by the pool that its worker is of."""
+    """Give each helper's work to its task: by the arguments of its chunks, else by the pool of its worker."""
     ordered = sorted(done, key=lambda item: item[0][0])
     pools: dict[str, set[int]] = {}  # pool -> nodes of the CPUs on which its workers ran
     sure: dict[str, int | None] = {}  # pool -> the node whose task its workers had, by the arguments

@@ -42,7 +42,7 @@ class Group(BaseModel):
         return tuple(cpu_id for cpu_id in cpu_ids if cpu_id in self.cpus)
 
     def check(self, machine: Machine) -> Iterator[Finding]:
-        """Find CPUs that there are not, and too small a quota."""
+        """Find CPUs that don't exist, and a quota that is too small."""
         if self.quota is not None and self.quota * self.period < LEAST_QUOTA_S:
             yield (
                 ("quota",),

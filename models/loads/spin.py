@@ -17,7 +17,7 @@ _AT_ONCE_S = 1.0
 
 
 class Spin(Load):
-    """Compute, for ever or a time."""
+    """Compute, endlessly or for a given time."""
 
     load: Annotated[Literal["spin"], Field(description="what kind of work it is")]
     cpu_time: Annotated[

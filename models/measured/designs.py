@@ -169,7 +169,7 @@ def _remote(chunk: int, cpu_nid: int, memory_nid: int) -> dict[str, Any]:
 
 
 def _pairs_by_distance(machine: Machine) -> Iterator[tuple[int, int]]:
-    """Yield a pair of nodes (CPU's, memory's) for each distance that there is, the local one left out."""
+    """Yield a pair of nodes (CPU's, memory's) for each distance of the machine but the local one."""
     seen: set[int] = set()
     with_memory = machine.memory_nids
     for a in machine.cpu_nids:

@@ -110,8 +110,8 @@ def trace_rows(trace: KernelTrace) -> pd.DataFrame:
     There is a row for struct pages of each node, one for huge pages at boot, and one for each call that one's own
     kprobes tell of. Its client is the name of the event.
 
-    `rate_gib_s` is of one thread, the median over its chunks. `start_s` is the median time from a task's beginning to
-    the start of a helper, and `last_start_s` the longest. NaN where the text doesn't tell.
+    `rate_gib_s` is the rate of one thread, the median over its chunks. `start_s` is the median time from a task's
+    beginning to the start of a helper, and `last_start_s` the longest. NaN where the text doesn't tell.
     """
     rows = [*_node_rows(trace), *_page_rows(trace), *_call_rows(trace)]
     return pd.DataFrame(rows, columns=pd.Index(COLUMNS))

@@ -46,7 +46,7 @@ class LineFigures(Costs):
 
 
 class ClearFigures(Costs):
-    """How fast pages are cleared, relative to the loop over pieces of 4 KiB that `rates.clear_rate` is of."""
+    """How fast pages are cleared, relative to the loop over pieces of 4 KiB (`rates.clear_rate`)."""
 
     clear_huge: Annotated[
         float,

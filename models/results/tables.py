@@ -286,8 +286,8 @@ def summarise(scenario: Scenario, runs: pd.DataFrame, workers: pd.DataFrame | No
     `nthreads` is how many threads were allowed, `n_workers` the mean number of those that did a chunk, and `note` says
     why these are fewer. `time_stdev_s` is one standard deviation over the replications, empty where there is just one.
     There are also means of energy and of the mutual cost of the job and other work. `speedup` is against the case with
-    one thread that is otherwise the same. `error_pct` is of the mean time. `fitted` says whether the machine's rates
-    were fitted to that published cell. Empty where there is nothing to compare with.
+    one thread that is otherwise the same. `error_pct` is the error of the mean time. `fitted` says whether the
+    machine's rates were fitted to that published cell. Empty where there is nothing to compare with.
     """
     rows = []
     measured = (*STARTS, *_ENERGIES, *_interference_columns(runs))

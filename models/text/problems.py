@@ -39,7 +39,7 @@ class InputError(Exception):
 
 
 def did_you_mean(found: str, allowed: Sequence[str]) -> str:
-    """Return a hint ("did you mean X?") for the nearest allowed word, or '' if none is near."""
+    """Return '; did you mean X?' for the nearest allowed word, or '' if none is near."""
     close = get_close_matches(found.lower(), [word.lower() for word in allowed], n=1, cutoff=0.6)
     if not close:
         return ""

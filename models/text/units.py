@@ -71,7 +71,7 @@ def _parse(text: Any, kind: str, units: dict[str, Any], example: str) -> Decimal
 
 
 def _near_unit(unit: str, units: dict[str, Any]) -> str:
-    """Return a hint ("did you mean X?") for similar units: of other case, cut short or drawn out."""
+    """Return '; did you mean X?' for similar units: of other case, cut short or drawn out."""
     found = unit.replace("\N{MICRO SIGN}", "u").replace("\N{GREEK SMALL LETTER MU}", "u").lower()
     near = [known for known in units if known.lower() == found]
     near = near or [known for known in units if known.lower().startswith(found)]

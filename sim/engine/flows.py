@@ -752,7 +752,7 @@ class FlowNetwork:
     # -- ends
 
     def _ring(self, alarm: Event) -> None:
-        """End all flows that are due, resuming whoever waits for them, and set the alarm for the next.
+        """End all flows that are due, resume the processes that wait for them, and set the alarm for the next.
 
         One long function with local names: it runs once for each chunk of every simulation.
         """
@@ -824,7 +824,7 @@ class FlowNetwork:
 
 
 def _is_valid(cls: _FlowClass, entry: tuple[float, int, Flow, Route]) -> bool:
-    """Return whether an entry of the heap of a class is of a flow that is in it, and has not ended."""
+    """Return whether an entry of a class's heap belongs to a flow of that class that has not ended."""
     mark, _, flow, route = entry
     return route._class is cls and flow.mark == mark and flow in route._flows
 

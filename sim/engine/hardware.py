@@ -142,7 +142,7 @@ class Hardware:
     def _places_of(self, cpu: Cpu) -> list[Resource]:
         """Return a CPU, and its core if that has several, as resources. They are made at their first use.
 
-        Where other work comes and goes their flows are of many kinds, and a core is as often full as not.
+        Where other work comes and goes, their flows have many kinds, and a core is full about as often as not.
         """
         network, alone = self.network, not self._is_shared
         if cpu.cpu_id not in self._cpu:

@@ -170,7 +170,7 @@ def placed(trace: pd.DataFrame) -> pd.DataFrame:
 
 
 def _first_tasks_s(slices: pd.DataFrame) -> float:
-    """Return the end of the last task, from the first one on, with which there are not too many chunks."""
+    """Return the end of the last task up to which, from the first one on, there are few enough chunks."""
     n_chunks = (slices["kind"] == "chunk").groupby(slices["task"]).sum().sort_index().cumsum()
     tasks = n_chunks.index[n_chunks <= max(_MOST_CHUNKS, n_chunks.iloc[0])]
     return float(slices[slices["task"].isin(tasks)]["end_s"].max())

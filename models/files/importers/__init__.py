@@ -65,8 +65,8 @@ def importers() -> tuple[Importer, ...]:
 def import_topology(path: Path, *more: Path) -> Topology:
     """Return the topology that a file or folder describes, of any known format.
 
-    Several files are texts about one machine, such as those of `lscpu` and `numactl -H`.
-    Raises InputError if it is of none, or of one and can't be used.
+    Several files are texts about one machine, such as those of `lscpu` and `numactl -H`. Raises InputError if it has
+    none of the formats, or if it can't be used.
     """
     source = _source(path)
     if more:

@@ -80,7 +80,7 @@ class Search:
         )
 
     def _check_progress(self) -> None:
-        """Find other work that leaves the job hardly anything: its runs would take for ever, in reality as well."""
+        """Find other work that leaves the job hardly any CPU time. Its runs would never end, in reality as well."""
         if not self._default.background:
             return
         beside = _quiet(self._default)
@@ -131,8 +131,8 @@ class Search:
     def _candidates(self, cases: Sequence[Case]) -> list[Candidate]:
         """Make the runs of cases, in each way to start.
 
-        Times are of runs with noise. The limit of a case, and the effect of a doubtful figure, follow from single runs
-        without noise.
+        Times come from runs with noise. The limit of a case, and the effect of a doubtful figure, follow from single
+        runs without noise.
         """
         starts = [(number, share, start) for number, case in enumerate(cases) for share, start in starts_of(case)]
         noisy = self._runs.make([start for _, _, start in starts])
