@@ -22,6 +22,8 @@ _SEVERAL_DECADES_PCT = 100.0
 
 def _ties(summary: pd.DataFrame, over: Sequence[str]) -> set[str]:
     """Return the names of the policies within the noise of the best one in every situation, if several are."""
+    if "time_stdev_s" not in summary:
+        return set()  # the noise is not known
     parts = [part for _, part in summary.groupby(list(over), sort=False, dropna=False)] if over else [summary]
     found = [
         set(pd.Series(case_names(part, policy_columns(summary, over)), index=part.index)[within])
