@@ -181,9 +181,13 @@ def test_chunks_have_the_sizes_of_their_rule(drawn: Drawn) -> None:
 @settings(max_examples=400, deadline=None, derandomize=True)
 @given(drawn_tasks(), st.lists(st.floats(0.0, 10.0), max_size=5))
 def test_the_number_of_works_is_within_its_limits(drawn: Drawn, times: list[float]) -> None:
-    """At least 1, at most the CPUs, max_threads and one for each min_chunk, whatever earlier tasks took."""
+    """At least 1, at most the CPUs, max_threads and one for each min_chunk, whatever earlier tasks took.
+
+    Rules of padata are not limited by the CPUs: its pool of helpers is (tests of places).
+    """
     policy, cap = drawn.policy(), drawn.options.max_threads
-    most = min(len(drawn.machine.cpus), -(-drawn.size // policy.min_chunk))
+    fed = -(-drawn.size // policy.min_chunk)
+    most = min(len(drawn.machine.cpus), fed) if WORKS[drawn.options.rule("works")].within_cpus else fed
     for seconds in [*times, 0.0]:
         works = policy.n_works(drawn.size, drawn.entries[0].nid)
         assert 1 <= works <= (most if cap is None else min(most, cap))

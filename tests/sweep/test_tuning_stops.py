@@ -27,8 +27,8 @@ def test_every_trial_is_made_once(tmp_path: Path) -> None:
     file.write_text(
         "title: Long\nquestion: Is it stopped?\nmachine: laptop-ryzen-4800u\n"
         "task: {client: clear_gigantic_page, size: 8GiB, pool: 12GiB}\n"
-        "kernel: {max_threads: [4, 8], chunks: [ktask, guided, factoring], min_chunk: [1MiB, 2MiB, 4MiB, 8MiB],\n"
-        "         end: [as-is, split]}\nreplications: 2\nseed: 3\n"
+        "kernel: {max_threads: [4, 8], chunks: [ktask, guided, factoring], min_chunk: [128KiB, 256KiB, 512KiB, 1MiB],\n"
+        "         end: [as-is, split], chunks_per_work: 64}\nreplications: 2\nseed: 3\n"
     )
     arguments = ["tune", file.name, "-o", "out", "--trials", str(N_TRIALS), "--jobs", "2"]
     process = subprocess.Popen(

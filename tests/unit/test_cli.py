@@ -71,7 +71,7 @@ def test_second_result_gets_its_own_folder(scenario: Path, tmp_path: Path) -> No
         assert f"results: results/{folder}\n" in done.stderr
     done = ktask_sim("run", str(scenario), "--seed", "3", "-o", "results/small", cwd=tmp_path)
     assert done.returncode == 2
-    assert "holds something else; give another folder" in done.stderr
+    assert "holds something else: seed 1, not 3; give another folder" in done.stderr
 
 
 def test_options_reach_the_result(scenario: Path, tmp_path: Path) -> None:
