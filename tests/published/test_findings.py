@@ -150,7 +150,7 @@ def test_regret_of_qemus_defaults(prealloc: pd.DataFrame) -> None:
         found = 1 + regret_pct["even", 1.0, threads][SERVERS] / 100
         assert list(found) == pytest.approx([1 + pct / 100 for pct in published], rel=0.05)
     without_limit = prealloc.loc["even", 0.0]["time_s"].unstack()
-    assert (without_limit.loc[[64, 128]].min() / without_limit.loc[16]).between(0.12, 0.37).all()
+    assert (without_limit.loc[[64, 128]].min() / without_limit.loc[16]).between(0.12, 0.40).all()
 
 
 def test_javas_default_loses_no_time_but_cpu_seconds() -> None:
