@@ -55,13 +55,15 @@ def trace(
         click.echo("note: the text has no traced tasks of padata to compare, just times", err=True)
         return
     try:
-        comparison = compare_trace(found, _machine(found, machine_name, file), seed, kernel)
+        machine = _machine(found, machine_name, file)
+        comparison = compare_trace(found, machine, seed, kernel)
     except TraceError as error:
         raise click.UsageError(f"{file}: {error}") from None
     click.echo(describe_comparison(comparison))
     if output is not None:
         title = f"{file.name}: the kernel and the simulation"
-        plot_timelines(timelines(comparison), title=title, path=output)
+        node_of = {cpu.cpu_id: cpu.nid for cpu in machine.cpus}
+        plot_timelines(timelines(comparison), node_of=node_of, title=title, path=output)
         click.echo(f"figure: {output}", err=True)
     sys.exit(1 if len(comparison.differences) else 0)
 
