@@ -22,18 +22,29 @@ ROOT = Path(__file__).parent.parent
 # What all tests of a folder are, so that `make quick` can leave them out.
 _FOLDER_MARKS = {
     "emulated": "host",
+    "fuzz": "slow",
     "host": "host",
     "install": "slow",
+    "kernels": "slow",
     "notebooks": "slow",
+    "property": "slow",
     "published": "slow",
+    "reference": "slow",
     "sweep": "slow",
+}
+
+# Files of other folders that start processes, simulate whole tables or draw many figures.
+_SLOW_FILES = {
+    *("test_advice", "test_advise_command", "test_calibration", "test_cli", "test_executors", "test_page_faults"),
+    *("test_pages", "test_plot_command", "test_plots", "test_published_command", "test_reference", "test_stages"),
+    *("test_sweep", "test_table_fit", "test_tuning", "test_validation"),
 }
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark the tests of a folder by what they need."""
     for item in items:
-        mark = _FOLDER_MARKS.get(item.path.parent.name)
+        mark = _FOLDER_MARKS.get(item.path.parent.name, "slow" if item.path.stem in _SLOW_FILES else None)
         if mark is not None:
             item.add_marker(mark)
 
