@@ -45,7 +45,7 @@ COSTS = {
 
 
 def document_of(
-    n_cores: int = 4, threads_per_core: int = 1, n_nodes: int = 1, *, with_team: bool = True, **rates: object
+    n_cores: int = 4, threads_per_core: int = 1, n_nodes: int = 1, *, with_costs: bool = True, **rates: object
 ) -> dict[str, Any]:
     """Return the file of a made-up host as plain data: 4 GiB/s a thread, 12 GiB/s of traffic through memory."""
     values = {
@@ -68,7 +68,7 @@ def document_of(
         matrix = [[10 if a == b else 20 for b in range(n_nodes)] for a in range(n_nodes)]
         document["distance_matrix"] = {"value": matrix, "source": "test"}
     document["rates"] = {name: {"value": value, "source": "test"} for name, value in values.items()}
-    if with_team:
+    if with_costs:
         document["workers"] = {name: {"value": value, "source": "test"} for name, value in COSTS.items()}
     return document
 
@@ -81,7 +81,7 @@ def host(*shape: int, **rates: Any) -> Machine:
 def guess(*shape: int, **rates: Any) -> Machine:
     """Return what is known of such a host before any measurement: its shape, and the rates of another machine."""
     others = {"clear_rate": "7GiB/s", "memory_bandwidth": "50GiB/s", "memory_knee": 3, "core_throughput": 1.3}
-    return host(*shape, with_team=False, **{**others, **rates})
+    return host(*shape, with_costs=False, **{**others, **rates})
 
 
 def runs_of(scenario: Scenario, machine: Machine, seed: int = 1) -> pd.DataFrame:
@@ -393,7 +393,7 @@ def test_the_machine_file_reads_back(n_nodes: int) -> None:
     machine = host(4, 1, n_nodes, **({"remote_factors": {"20": 0.7}} if n_nodes > 1 else {}))
     design = calibration_design(machine, 32 * MIB, 6)
     found = calibrate(design, runs_of(design, machine), guess(4, 1, n_nodes))
-    reference = document_of(4, 1, n_nodes, with_team=False, cache_bandwidth="3GiB/s", memory_decline=0.1)
+    reference = document_of(4, 1, n_nodes, with_costs=False, cache_bandwidth="3GiB/s", memory_decline=0.1)
     before = repr(reference)
     document = found.document(reference, "on a made-up host")
     assert repr(reference) == before
@@ -434,7 +434,7 @@ def test_a_wild_host_gives_a_file_that_reads_back(quick: tuple[Machine, Scenario
     """Noises and variations beyond what a machine file may have are written as the most that it may."""
     _, design, runs, _ = quick
     wild = calibrate(design, runs.assign(chunk_cv=0.9, start_cv=7.0), guess())
-    back = build_machine(locate(wild.document(document_of(with_team=False), "on a made-up host")), "host")
+    back = build_machine(locate(wild.document(document_of(with_costs=False), "on a made-up host")), "host")
     assert back.rates.chunk_noise == 0.5
     assert back.worker_costs is not None and back.worker_costs["start_latency_cv"] == 5.0
 
@@ -451,7 +451,7 @@ def test_all_runs_unstable_is_a_calibration_that_failed(
     assert found.failure.startswith(f"{len(runs)} of {len(runs)} runs were disturbed; ")
     assert "--seconds" in found.remedy(60.0)
     assert describe_calibration(found).startswith("THE CALIBRATION FAILED: ")
-    document = found.document(document_of(with_team=False), "on a made-up host")
+    document = found.document(document_of(with_costs=False), "on a made-up host")
     assert "of a calibration that failed" in document["rates"]["clear_rate"]["source"]
 
 
