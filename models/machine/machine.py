@@ -6,7 +6,7 @@ import html
 import itertools
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from models.machine.capacity import CapacityCurve
@@ -104,6 +104,10 @@ class Machine:
     pages: Mapping[str, float] = field(default_factory=dict)  # figure of a page's life -> its value here
     power: Power | None = None  # None: not known, and so no energy of a run
     family: str | None = None  # of its processors; None: not stated
+
+    def without_noise(self) -> Machine:
+        """Return the machine with chunks and runs that always take their mean time."""
+        return replace(self, rates=replace(self.rates, chunk_noise=0.0, run_noise=0.0))
 
     def _repr_html_(self) -> str:
         """Return a description of a machine for a notebook."""

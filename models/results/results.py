@@ -8,8 +8,6 @@ import html
 import json
 import os
 import platform
-import shutil
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -20,6 +18,7 @@ import yaml
 
 from models.results.code import code_identity, rule_identity
 from models.results.differences import in_words, what_differs
+from models.results.folder import write_inputs, write_json, written_whole
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -28,6 +27,7 @@ if TYPE_CHECKING:
     from models.scenario import Scenario
 
 SCHEMA_VERSION = 1
+RECORD = "provenance.json"
 _PACKAGES = ("simpy", "numpy", "pandas", "pyarrow")
 
 
@@ -84,28 +84,21 @@ class Results:
         Raises FolderTakenError if `folder` holds anything else, OSError if it can't be written.
         """
         check_folder(folder, self.provenance, self.scenario)
-        new = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-        try:
-            new.chmod(0o755)
-            for name in _TABLES:
-                table: pd.DataFrame | None = getattr(self, name)
-                if table is not None:
-                    table.to_parquet(new / f"{name}.parquet", index=False)
-            self.summary.to_csv(new / "summary.csv", index=False)
-            self.runs.to_csv(new / "runs.csv", index=False)
-            (new / "scenario.yaml").write_text(yaml.safe_dump(dict(self.scenario), sort_keys=False, allow_unicode=True))
-            for machine in self.machines:
-                (new / f"machine-{machine['name']}.json").write_text(json.dumps(machine, indent=1) + "\n")
-            if self.host is not None:
-                (new / "host.json").write_text(json.dumps(dict(self.host), indent=1) + "\n")
-            (new / "provenance.json").write_text(json.dumps(dict(self.provenance), indent=1) + "\n")
-            if folder.exists():  # with the very same results: what else somebody keeps there stays
-                for path in new.iterdir():
-                    path.replace(folder / path.name)
-            else:
-                new.rename(folder)
-        finally:
-            shutil.rmtree(new, ignore_errors=True)
+        with written_whole(folder, RECORD) as new:
+            self.write(new)
+
+    def write(self, folder: Path) -> None:
+        """Write the files of the results into an empty folder."""
+        for name in _TABLES:
+            table: pd.DataFrame | None = getattr(self, name)
+            if table is not None:
+                table.to_parquet(folder / f"{name}.parquet", index=False)
+        self.summary.to_csv(folder / "summary.csv", index=False)
+        self.runs.to_csv(folder / "runs.csv", index=False)
+        write_inputs(folder, self.scenario, self.machines)
+        if self.host is not None:
+            write_json(folder / "host.json", self.host)
+        write_json(folder / RECORD, self.provenance)
 
 
 _TABLES = ("summary", "runs", "workers", "resources", "traces", "loads")
@@ -135,7 +128,7 @@ def load_results(folder: str | Path) -> Results:
     import pandas as pd  # takes a while, which most commands don't need
 
     folder = Path(folder)
-    provenance = json.loads((folder / "provenance.json").read_text())
+    provenance = json.loads((folder / RECORD).read_text())
     if provenance["schema_version"] != SCHEMA_VERSION:
         raise ValueError(
             f"{folder} has schema version {provenance['schema_version']}; this program reads {SCHEMA_VERSION}"
@@ -174,7 +167,7 @@ def check_folder(folder: Path, provenance: Mapping[str, Any], scenario: Mapping[
 def _what_it_holds(folder: Path, provenance: Mapping[str, Any], scenario: Mapping[str, Any] | None) -> str:
     """Return in words how the results in a folder differ from these: in the scenario, else in how they were made."""
     try:
-        found = json.loads((folder / "provenance.json").read_text())
+        found = json.loads((folder / RECORD).read_text())
         other = yaml.safe_load((folder / "scenario.yaml").read_text())
         differences = what_differs(other, scenario) if scenario is not None else []
         return f": {in_words(differences or what_differs(found, provenance))}"
@@ -191,7 +184,7 @@ def may_replace(folder: Path, provenance: Mapping[str, Any]) -> bool:
     if not any(folder.iterdir()):
         return True
     try:
-        found = json.loads((folder / "provenance.json").read_text())
+        found = json.loads((folder / RECORD).read_text())
     except (OSError, ValueError):
         return False
     return bool(found == dict(provenance))

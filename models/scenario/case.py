@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from models.clients import ClearGigantic, Client
@@ -35,6 +35,10 @@ class Case:
     rules: Mapping[str, type[Any]] = field(default_factory=dict)  # a user's own, in place of kernel.works or .chunks
     document: Located = EMPTY  # the values it was made of, with their places
     choices: Mapping[str, Any] = field(default_factory=dict)  # path -> value, of what differs between cases
+
+    def without_noise(self) -> Case:
+        """Return the case with chunks and runs that always take their mean time."""
+        return replace(self, machine=self.machine.without_noise())
 
     def policy(self, pick: Callable[[int], int]) -> Policy:
         """Return the policy of a run. `pick(n)` returns a random number in [0, n)."""

@@ -217,10 +217,9 @@ def measured_cells(scenario: Scenario, runs: pd.DataFrame) -> pd.DataFrame:
 def _predict(case: Case, machine: Machine) -> float:
     """Return the time of a case without any noise: one task, times their number (all are alike on fixed nodes)."""
     update = {**(machine.worker_costs or {}), "start_latency_cv": 0.0, "wake_pull": 0.0, "stray_block": 0.0}
-    rates = replace(machine.rates, chunk_noise=0.0, run_noise=0.0)
     quiet = replace(
         case,
-        machine=replace(machine, rates=rates),
+        machine=machine.without_noise(),
         kernel=case.kernel.model_copy(update=update),
         task=case.task.model_copy(update={"size": case.clearing.page_size}),
     )

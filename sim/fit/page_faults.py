@@ -78,8 +78,7 @@ def machine_by_page_faults(
 
 def _time_s(case: Case) -> float:
     """Return the time that a case takes without noise."""
-    rates = replace(case.machine.rates, chunk_noise=0.0, run_noise=0.0)
-    return run_case(replace(case, machine=replace(case.machine, rates=rates)), 0).time_s
+    return run_case(case.without_noise(), 0).time_s
 
 
 def _bandwidth(case: Case, time_s: float) -> float:

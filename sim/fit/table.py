@@ -267,9 +267,8 @@ def _put_where_it_is(case: Case, name: str, value: float) -> Case:
 
 def _quiet(case: Case) -> Case:
     """Return a case without noise. The start node of a caller and its pulls stay random."""
-    rates = replace(case.machine.rates, chunk_noise=0.0, run_noise=0.0)
     kernel = case.kernel.model_copy(update={"start_latency_cv": 0.0})
-    return replace(case, machine=replace(case.machine, rates=rates), kernel=kernel)
+    return replace(case.without_noise(), kernel=kernel)
 
 
 def _time(case: Case) -> float:

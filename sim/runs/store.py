@@ -1,4 +1,4 @@
-"""The runs of a sweep as they come, in one SQLite file of its folder.
+"""The runs of a sweep or a search as they come, and the trials of a search, in one SQLite file of its folder.
 
 Runs are committed at once, those that come quickly several at a time, so that a sweep that is killed loses only the
 runs of the last fifth of a second. It has a write-ahead log while a sweep is at it (`runs.sqlite-wal`), which the next
@@ -14,7 +14,7 @@ import sqlite3
 import struct
 import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
@@ -33,6 +33,11 @@ _TABLES = (
     # session: number of the call of the sweep that made the run; result: `_encoded`; checksum: of all before it
     "CREATE TABLE runs (case_number INTEGER, replication INTEGER, session INTEGER NOT NULL, time_s REAL NOT NULL, "
     "result BLOB NOT NULL, checksum BLOB NOT NULL, PRIMARY KEY (case_number, replication)) WITHOUT ROWID",
+)
+# The cases that a search has tried, in order. Made when the first is added: files of other programs' versions lack it.
+_TRIALS = (
+    "CREATE TABLE IF NOT EXISTS trials (trial INTEGER PRIMARY KEY, case_number INTEGER NOT NULL, "
+    "checksum BLOB NOT NULL)"
 )
 _COMMIT_S = 0.2  # the longest that a run waits for its commit while others come
 _OF_SCENARIO = ("digest", "cases", "seeds")
@@ -151,6 +156,31 @@ class RunStore:
                 result = _decoded(time_s, content)
             yield (*key, result)
 
+    def add_trials(self, case_numbers: Sequence[int]) -> None:
+        """Store the cases that a search has tried since the last call. Raises OSError if they can't be written."""
+        self.commit()
+        with self._checked():
+            self._db.execute("BEGIN IMMEDIATE")
+            self._db.execute(_TRIALS)
+            first = self._value("SELECT count(*) FROM trials")
+            rows = [(trial, number) for trial, number in enumerate(case_numbers, start=first)]
+            self._db.executemany("INSERT INTO trials VALUES (?, ?, ?)", [(*row, _digest("<2q", *row)) for row in rows])
+        self.commit()
+
+    def trials(self) -> list[int]:
+        """Return the numbers of the cases that a search has tried, in order.
+
+        Raises FolderTakenError if one is not as it was stored.
+        """
+        with self._checked():
+            if not self._value("SELECT count(*) FROM sqlite_master WHERE name = 'trials'"):
+                return []
+            rows = self._db.execute("SELECT trial, case_number, checksum FROM trials ORDER BY trial").fetchall()
+            for place, (trial, number, checksum) in enumerate(rows):
+                if trial != place or not isinstance(number, int) or _digest("<2q", trial, number) != checksum:
+                    raise ValueError(f"trial {trial!r} is not as it was stored")
+        return [number for _, number, _ in rows]
+
     def close(self) -> None:
         """Leave the file to others."""
         try:
@@ -214,7 +244,11 @@ _WORKER = struct.Struct("<3q6d")  # a WorkerTotals
 def _checksum(row: tuple[int, int, int, float, bytes]) -> bytes:
     """Return the mark of a row: 8 bytes of BLAKE2 over all its columns."""
     *numbers, content = row
-    return hashlib.blake2b(struct.pack("<3qd", *numbers) + content, digest_size=8).digest()
+    return _digest("<3qd", *numbers, content=content)
+
+
+def _digest(form: str, *numbers: float, content: bytes = b"") -> bytes:
+    return hashlib.blake2b(struct.pack(form, *numbers) + content, digest_size=8).digest()
 
 
 def _verified(row: tuple[Any, ...]) -> tuple[int, int, int, float, bytes]:

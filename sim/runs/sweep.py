@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 
 from models.results import Results, may_replace, provenance_of
 from models.results.code import rule_identity
+from models.results.folder import written_whole
+from models.results.results import RECORD
 from models.results.run import RunResult
 from models.scenario import Scenario
 from models.scenario.case import Case
@@ -153,19 +154,12 @@ def _with_intervals(results: Results) -> Results:
 
 def _write(results: Results, folder: Path) -> None:
     """Write the result files beside the runs, provenance.json last, so that it exists only if all others do."""
-    scratch = folder / ".new"
-    shutil.rmtree(scratch, ignore_errors=True)
-    scratch.mkdir()
-    results.save(scratch / "result")
-    if _n_lines(results) <= _MOST_LINES:
-        from sim.figures import plot_speedup
+    with written_whole(folder, RECORD, alone=True) as new:
+        results.write(new)
+        if _n_lines(results) <= _MOST_LINES:
+            from sim.figures import plot_speedup
 
-        plot_speedup(results, scratch / "result" / FIGURE)
-    (folder / FIGURE).unlink(missing_ok=True)
-    (folder / "provenance.json").unlink(missing_ok=True)
-    for path in sorted((scratch / "result").iterdir(), key=lambda path: path.name == "provenance.json"):
-        path.replace(folder / path.name)
-    shutil.rmtree(scratch)
+            plot_speedup(results, new / FIGURE)
 
 
 def _n_lines(results: Results) -> int:

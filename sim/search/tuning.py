@@ -1,39 +1,33 @@
 """Tuning: a search for the policies that nothing beats, and how far each shipped preset is from the best of them.
 
-Optuna's sampler (TPE, Bergstra et al., NeurIPS 2011, and for several objectives Ozaki et al., JAIR 73, 2022) proposes
-policies in batches of a fixed size. A batch follows from the scenario's seed, its number and the batches before it. So
-neither the number of jobs nor a stop changes the policies that are tried. A call for more trials gives the same as one
-call for all.
+Policies are proposed in batches (space.py). A batch follows from the scenario's seed, its number and the batches before
+it. So neither the number of jobs nor a stop changes the policies that are tried. A call for more trials gives the same
+as one call for all. Runs and trials are in one file (sim/runs/store.py).
 """
 
 from __future__ import annotations
 
-import json
 import math
-import shutil
-import warnings
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence, Set
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 from statistics import fmean
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
-import yaml
 from tabulate import tabulate
 
 from models.files.machine import iter_shipped
 from models.policies.options import PRESETS, PolicyOptions
-from models.results import FolderTakenError, machine_as_data, machines_of, provenance_of
+from models.results import machine_as_data, machines_of, provenance_of
+from models.results.folder import json_text, write_inputs, write_json, written_whole
 from models.results.regret import pareto_front, regret_pct
 from models.results.run import RunResult
 from models.scenario import Scenario
 from models.scenario.case import Case
-from models.scenario.streams import Streams
 from models.text.problems import InputError, Problem, did_you_mean
 from sim.figures import plot_pareto
 from sim.runs.executors import Executor, local, make_runs
@@ -41,9 +35,7 @@ from sim.runs.experiment import is_local
 from sim.runs.replications import Key, RunningMean
 from sim.runs.store import RunStore
 from sim.runs.sweep import digest
-
-if TYPE_CHECKING:
-    import optuna
+from sim.search.space import Space
 
 OBJECTIVES: Mapping[str, str] = {  # and their columns
     "time": "time_s",
@@ -53,11 +45,9 @@ OBJECTIVES: Mapping[str, str] = {  # and their columns
     "energy_added": "energy_added_j",
 }
 _ENERGIES = ("energy", "energy_added")
-STUDY = "study.sqlite"
+STUDY = "study.sqlite"  # the trials for Optuna's own tools; never read here
 FIGURE = "pareto.png"
 RECORD = "tuning.json"
-_BATCH = 8  # trials that are proposed before the first of them is known
-_MOST_ASKS = 20  # for a policy that was not tried yet, before one is drawn from all of those
 _TUNABLE = tuple(f"kernel.{name}" for name in PolicyOptions.model_fields)
 _DECISIONS = frozenset().union(*PRESETS.values())  # what a preset says
 
@@ -143,19 +133,21 @@ def tune(
     n_processes = 1 if any(is_local(case) for case in cases) else jobs
     with RunStore(folder, provenance | {"cases": digest(every)}) as store, local(n_processes) as executor:
         runs = _Runs(every, store, executor, on_done)
-        with _quiet(), _opened(folder / STUDY, provenance["digest"], len(objectives)) as study:
-            space = _Space(cases)
-            tried = [space.number(trial.params) for trial in study.get_trials() if trial.state.is_finished()]
-            runs.expect([*range(len(cases), len(every)), *tried], max(n_trials - len(tried), 0))
-            runs.make(range(len(cases), len(every)))
-            runs.make(tried)
-            while len(tried) < n_trials:
-                batch = space.next_batch(tried, n_trials, lambda number: runs.values(number, objectives))
-                runs.make(batch)
-                study.add_trials([space.trial(number, runs.values(number, objectives)) for number in batch])
-                tried += batch
+        space = Space([_parameters(case) for case in cases], cases[0].seed)
+        tried = store.trials()
+        runs.expect([*range(len(cases), len(every)), *tried], max(n_trials - len(tried), 0))
+        runs.make(range(len(cases), len(every)))
+        runs.make(tried)
+        while len(tried) < n_trials:
+            batch = space.next_batch(tried, n_trials, lambda number: runs.values(number, objectives))
+            runs.make(batch)
+            store.add_trials(batch)
+            tried += batch
         tuning = _tables(scenario, presets, tried, runs.measures, objectives, provenance)
-        _write(tuning, folder)
+        if not _is_written(tuning, folder):
+            with written_whole(folder, RECORD, alone=True) as new:
+                _write(tuning, new)
+                space.export([(number, runs.values(number, objectives)) for number in tried], new / STUDY)
     return tuning
 
 
@@ -360,120 +352,8 @@ class _Runs:
             self._on_done(len(self._counted), self._n_expected)
 
 
-class _Space:
-    """The policies that a scenario spans, numbered as its cases, and those that are to be tried."""
-
-    def __init__(self, cases: Sequence[Case]) -> None:
-        import optuna
-
-        self._seed = cases[0].seed
-        self._points = [_parameters(case) for case in cases]
-        self._numbers = {tuple(point.values()): number for number, point in enumerate(self._points)}
-        self._distributions: dict[str, optuna.distributions.BaseDistribution] = {
-            name: optuna.distributions.CategoricalDistribution(list(dict.fromkeys(p[name] for p in self._points)))
-            for name in self._points[0]
-        }
-
-    def number(self, parameters: Mapping[str, Any]) -> int:
-        """Return the number of a policy. Raises KeyError if there is none."""
-        return self._numbers[tuple(parameters[name] for name in self._distributions)]
-
-    def trial(self, number: int, values: Sequence[float]) -> optuna.trial.FrozenTrial:
-        """Return a policy that was tried, with its results."""
-        import optuna
-
-        return optuna.trial.create_trial(
-            params=self._points[number], distributions=self._distributions, values=list(values)
-        )
-
-    def next_batch(self, tried: Sequence[int], n_trials: int, values: Callable[[int], Sequence[float]]) -> list[int]:
-        """Return the next policies to try, none of them twice. If fewer are left, return all in order."""
-        n_left = n_trials - len(tried)
-        others = [number for number in range(len(self._points)) if number not in set(tried)]
-        if len(others) <= n_left:
-            return others
-        n_batches = len(tried) // _BATCH
-        batch = self._propose({number: values(number) for number in tried[: n_batches * _BATCH]}, n_batches)
-        return [number for number in batch if number not in tried][:n_left]
-
-    def _propose(self, known: Mapping[int, Sequence[float]], n_batches: int) -> list[int]:
-        """Return the batch after this many, from the values of all policies that they tried."""
-        import optuna
-
-        random = Streams(self._seed, n_batches)["proposals"]
-        sampler = optuna.samplers.TPESampler(seed=random.getrandbits(32), multivariate=True, constant_liar=True)
-        n_objectives = len(next(iter(known.values()), [0.0]))
-        study = optuna.create_study(directions=["minimize"] * n_objectives, sampler=sampler)
-        study.add_trials([self.trial(number, values) for number, values in known.items()])
-        batch: list[int] = []
-        n_asks = 0
-        while len(batch) < _BATCH:
-            others = [number for number in range(len(self._points)) if number not in known and number not in batch]
-            if not others:
-                break
-            trial = study.ask(self._distributions)
-            number = self.number(trial.params)
-            if number in known or number in batch:
-                study.tell(trial, state=optuna.trial.TrialState.FAIL)  # which the sampler leaves out of account
-                n_asks += 1
-                if n_asks < _MOST_ASKS:
-                    continue
-                number = random.choice(others)
-            batch.append(number)
-            n_asks = 0
-        return batch
-
-
 def _parameters(case: Case) -> dict[str, Any]:
     return {path.removeprefix("kernel."): value for path, value in case.choices.items()}
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep Optuna from telling of each trial, and of parts of it that may change."""
-    import optuna
-
-    before = optuna.logging.get_verbosity()
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            yield
-    finally:
-        optuna.logging.set_verbosity(before)
-
-
-@contextmanager
-def _opened(path: Path, digest: str, n_objectives: int) -> Iterator[optuna.Study]:
-    """Open a study of finished trials, made if there is none. Raises FolderTakenError if it is another search's.
-
-    Trials are added when they are done, whole, so that a process that is killed leaves none half done. Raises OSError
-    if it can't be read or written later.
-    """
-    import optuna
-    import sqlalchemy
-
-    url = sqlalchemy.URL.create("sqlite", database=str(path)).render_as_string()
-    way_out = "remove it: it is made again, with the runs that are stored"
-    try:
-        storage = optuna.storages.RDBStorage(url)
-        directions = [optuna.study.StudyDirection.MINIMIZE] * n_objectives
-        study = optuna.create_study(storage=storage, study_name="tuning", directions=directions, load_if_exists=True)
-        found = study.user_attrs.get("digest")
-        if found is None:
-            study.set_user_attr("digest", digest)
-    except (optuna.exceptions.OptunaError, sqlalchemy.exc.SQLAlchemyError, RuntimeError) as error:
-        text = str(error).partition("\n")[0]
-        raise FolderTakenError(f"{path} is damaged, or no study ({text}); {way_out}") from None
-    try:
-        if found not in (None, digest) or len(study.directions) != n_objectives:
-            raise FolderTakenError(f"{path} is a study of something else; {way_out}")
-        yield study
-    except (optuna.exceptions.StorageInternalError, sqlalchemy.exc.SQLAlchemyError) as error:
-        raise OSError(f"{path}: {error}") from None
-    finally:
-        storage.remove_session()
-        storage.engine.dispose()
 
 
 def _tables(
@@ -522,26 +402,20 @@ def _best_of_presets(regret: pd.DataFrame, columns: Sequence[str]) -> pd.DataFra
     return best.sort_index()
 
 
+def _is_written(tuning: Tuning, folder: Path) -> bool:
+    """Return whether the result files of a folder are of this very search."""
+    record = folder / RECORD
+    return record.exists() and record.read_text() == json_text(tuning.provenance)
+
+
 def _write(tuning: Tuning, folder: Path) -> None:
-    """Write the result files beside the runs, tuning.json last, so that it is there only if all are."""
-    record = json.dumps(dict(tuning.provenance), indent=1) + "\n"
-    if (folder / RECORD).exists() and (folder / RECORD).read_text() == record:
-        return
-    (folder / RECORD).unlink(missing_ok=True)
-    scratch = folder / ".new"
-    shutil.rmtree(scratch, ignore_errors=True)
-    scratch.mkdir()
+    """Write the tables, the figure and the record into an empty folder."""
     for name, table in (("trials", tuning.trials), ("front", tuning.front), ("regret", tuning.regret)):
-        table.to_csv(scratch / f"{name}.csv", index=False)
-        table.to_parquet(scratch / f"{name}.parquet", index=False)
-    (scratch / "scenario.yaml").write_text(yaml.safe_dump(dict(tuning.scenario), sort_keys=False, allow_unicode=True))
-    for machine in tuning.machines:
-        (scratch / f"machine-{machine['name']}.json").write_text(json.dumps(machine, indent=1) + "\n")
-    _plot(tuning, scratch / FIGURE)
-    for path in scratch.iterdir():
-        path.replace(folder / path.name)
-    scratch.rmdir()
-    (folder / RECORD).write_text(record)
+        table.to_csv(folder / f"{name}.csv", index=False)
+        table.to_parquet(folder / f"{name}.parquet", index=False)
+    write_inputs(folder, tuning.scenario, tuning.machines)
+    _plot(tuning, folder / FIGURE)
+    write_json(folder / RECORD, tuning.provenance)
 
 
 def _plot(tuning: Tuning, path: Path) -> None:

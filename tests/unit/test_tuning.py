@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
+import optuna
 import pandas as pd
 import pytest
 from matplotlib.image import imread
@@ -29,6 +32,12 @@ FILES = (*TABLES, "scenario.yaml", "machine-laptop-ryzen-4800u.json", "pareto.pn
 def bytes_of(folder: Path) -> dict[str, bytes]:
     """Return the content of the result files of a folder."""
     return {name: (folder / name).read_bytes() for name in FILES}
+
+
+def change_store(folder: Path, statement: str) -> None:
+    """Change the file of runs of a folder by a statement of SQL."""
+    with contextlib.closing(sqlite3.connect(folder / "runs.sqlite")) as db, db:
+        db.execute(statement)
 
 
 @pytest.fixture
@@ -137,14 +146,26 @@ def test_finished_search_only_reads(space: Scenario, tmp_path: Path) -> None:
     pd.testing.assert_frame_equal(again.trials, first.trials, check_exact=True)
 
 
-def test_lost_study_is_proposed_again(space: Scenario, tmp_path: Path) -> None:
-    """Without its study a folder gets the same trials, and no run is made for them."""
+def test_lost_trials_are_proposed_again(space: Scenario, tmp_path: Path) -> None:
+    """A folder whose trials are not stored, as of earlier versions, gets the same ones, and no run is made for them."""
     first = sim.tune(space, tmp_path / "t", trials=12)
-    (tmp_path / "t" / "study.sqlite").unlink()
+    change_store(tmp_path / "t", "DROP TABLE trials")
     calls: list[tuple[int, int]] = []
     again = sim.tune(space, tmp_path / "t", trials=12, on_done=lambda *counts: calls.append(counts))
     assert calls == [(OF_PRESETS + n, OF_PRESETS + 24) for n in (0, 16, 24)]
     pd.testing.assert_frame_equal(again.trials, first.trials, check_exact=True)
+
+
+def test_study_is_an_export(space: Scenario, tmp_path: Path) -> None:
+    """Optuna's own file has the trials, and a search goes on without it, or with anything in its place."""
+    folder = tmp_path / "t"
+    first = sim.tune(space, folder, trials=12)
+    study = optuna.load_study(study_name="tuning", storage=f"sqlite:///{folder / 'study.sqlite'}")
+    assert [trial.values for trial in study.trials] == first.trials[["time_s", "cpu_s"]].values.tolist()
+    assert [trial.params["end"] for trial in study.trials] == first.trials["end"].tolist()
+    (folder / "study.sqlite").write_bytes(b"no database" * 1000)
+    assert len(sim.tune(space, folder, trials=14).trials) == 14
+    assert len(optuna.load_study(study_name="tuning", storage=f"sqlite:///{folder / 'study.sqlite'}").trials) == 14
 
 
 @pytest.mark.parametrize("objectives", [["cpu_seconds"], ["imbalance"], ["time", "cpu_seconds", "imbalance"]])
@@ -191,7 +212,7 @@ def test_options_are_refused(options: dict[str, Any], expected: str, space: Scen
 
 
 def test_other_searches_are_refused(space: Scenario, tmp_path: Path) -> None:
-    """A folder of other objectives, another scenario, a sweep, other files or a damaged study is left as it is."""
+    """A folder of other objectives, another scenario, a sweep, other files or a changed trial is left as it is."""
     folder = tmp_path / "t"
     sim.tune(space, folder, trials=1)
     before = bytes_of(folder)
@@ -201,13 +222,8 @@ def test_other_searches_are_refused(space: Scenario, tmp_path: Path) -> None:
         sim.tune(space.with_values({"seed": 2}), folder, trials=1)
     with pytest.raises(FolderTakenError, match="changed is"):
         sim.sweep(space, folder)
-    other = tmp_path / "other"
-    sim.tune(space.with_values({"seed": 2}), other, trials=1)
-    (folder / "study.sqlite").write_bytes((other / "study.sqlite").read_bytes())
-    with pytest.raises(FolderTakenError, match="a study of something else; remove it"):
-        sim.tune(space, folder, trials=1)
-    (folder / "study.sqlite").write_bytes(b"no database" * 1000)
-    with pytest.raises(FolderTakenError, match="is damaged, or no study"):
+    change_store(folder, "UPDATE trials SET case_number = case_number + 1")
+    with pytest.raises(FolderTakenError, match="trial 0 is not as it was stored"):
         sim.tune(space, folder, trials=1)
     assert bytes_of(folder) == before
     (tmp_path / "mine").mkdir()

@@ -83,7 +83,7 @@ class Search:
         """Find other work that leaves the job hardly any CPU time. Its runs would never end, in reality as well."""
         if not self._default.background:
             return
-        beside = _quiet(self._default)
+        beside = self._default.without_noise()
         (own,), (idle,) = self._runs.make([beside, replace(beside, background={})], 1)
         if own.time_s > _MOST_SLOWDOWN * idle.time_s:
             slower = f"beside it the job takes {own.time_s / idle.time_s:.0f} times as long"
@@ -137,7 +137,7 @@ class Search:
         starts = [(number, share, start) for number, case in enumerate(cases) for share, start in starts_of(case)]
         noisy = self._runs.make([start for _, _, start in starts])
         variants = [_variants(start, self._unsure) for _, _, start in starts]
-        made = iter(self._runs.make([_quiet(case) for each in variants for case in each.values()], 1))
+        made = iter(self._runs.make([case.without_noise() for each in variants for case in each.values()], 1))
         quiet = [{what: next(made)[0] for what in each} for each in variants]
         candidates = []
         for number, case in enumerate(cases):
@@ -163,9 +163,3 @@ def _ratios(quiet: Mapping[_What, RunResult], unsure: Iterable[str]) -> dict[str
 
 def _key(case: Case) -> _Key:
     return case.n_works, first_chunk(case)
-
-
-def _quiet(case: Case) -> Case:
-    """Return a case whose chunks and runs have no noise."""
-    rates = replace(case.machine.rates, chunk_noise=0.0, run_noise=0.0)
-    return replace(case, machine=replace(case.machine, rates=rates))
