@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
@@ -172,11 +172,9 @@ def per_node(socket_rate: str, nodes_per_socket: int) -> str:
     return socket_rate if nodes_per_socket == 1 else format_rate(parse_rate(socket_rate) / nodes_per_socket)
 
 
-def remote_factor(factors: Mapping[str, float], distance: int) -> float:
+def remote_factor(factors: Mapping[str, float] | Mapping[int, float], distance: int) -> float:
     """Return the factor of a distance: on straight lines between 1 for local memory and those known, then level."""
-    points: Sequence[tuple[int, float]] = sorted(
-        {LOCAL_DISTANCE: 1.0, **{int(text): factor for text, factor in factors.items()}}.items()
-    )
+    points = sorted({LOCAL_DISTANCE: 1.0, **{int(known): factor for known, factor in factors.items()}}.items())
     for (x0, y0), (x1, y1) in itertools.pairwise(points):
         if distance <= x1:
             return round(y0 + (y1 - y0) * (distance - x0) / (x1 - x0), 4)

@@ -4,23 +4,26 @@ from __future__ import annotations
 
 import itertools
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from importlib import resources
 from pathlib import Path
 from typing import Any
+
+from pydantic import BaseModel
 
 from models.files.families import families
 from models.files.machine_keys import (
     COST_NAMES,
     MAX_CPUS,
     MAX_NODES,
+    POWER,
+    RATES,
     RENAMED,
+    WORKERS,
+    FigureKey,
     MachineFile,
     NodeGroup,
-    PowerPart,
-    RatesPart,
     Sourced,
-    WorkersPart,
 )
 from models.files.table import shipped_tables
 from models.machine import Cpu, Fit, Link, Machine, Node, Power, Rates
@@ -112,33 +115,16 @@ def _build(file: MachineFile, check: Checker) -> Machine:
         known = tuple(families())
         said = f"found {file.family!r}; allowed are {', '.join(known)}{did_you_mean(file.family, known)}"
         check.problem(("family",), said)
-    if file.workers is not None and not 0 <= file.workers.start_latency_cv.value <= 5:
-        at = ("workers", "start_latency_cv", "value")
-        check.problem(at, f"found {check.found(at)}; allowed is 0 to 5")
+    workers = None if file.workers is None else _figures("workers", file.workers, WORKERS, check)
+    power = None if file.power is None else Power(**_figures("power", file.power, POWER, check))
     check.stop()
     sources = {"distances": (file.distances or file.distance_matrix or Sourced(value=0, source="one node")).source}
     sources |= {f"nodes[{i}]": group.source for i, group in enumerate(file.nodes)}
     sources |= {f"links[{i}]": link_group.source for i, link_group in enumerate(file.links)}
-    for name in RatesPart.model_fields:
-        sourced = getattr(file.rates, name)
-        if sourced is not None:
-            sources[f"rates.{name}"] = sourced.source
-    clients: dict[str, dict[str, float]] = {}
-    pages: dict[str, float] = {}
-    for name, sourced in file.pages or ():
-        if sourced is not None:
-            pages[name] = sourced.value
-            sources[f"pages.{name}"] = sourced.source
-    for client, costs in file.clients or ():
-        for name, sourced in costs or ():
-            if sourced is not None:
-                clients.setdefault(client, {})[name] = sourced.value
-                sources[f"clients.{client}.{name}"] = sourced.source
-    if file.workers is not None:
-        sources |= {f"workers.{name}": getattr(file.workers, name).source for name in WorkersPart.model_fields}
-    for name, sourced in file.power or ():
-        if sourced is not None:
-            sources[f"power.{name}"] = sourced.source
+    clients = {client: _values(costs) for client, costs in file.clients or ()}
+    parts = {"rates": file.rates, "pages": file.pages, **{f"clients.{name}": part for name, part in file.clients or ()}}
+    for part_name, part in {**parts, "workers": file.workers, "power": file.power}.items():
+        sources |= {f"{part_name}.{name}": sourced.source for name, sourced in _sourced(part)}
     return Machine(
         name=file.machine,
         title=file.title,
@@ -151,19 +137,26 @@ def _build(file: MachineFile, check: Checker) -> Machine:
         routes=routes,
         distances=distances,
         rates=rates,
-        worker_costs=None
-        if file.workers is None
-        else {name: getattr(file.workers, name).value for name in WorkersPart.model_fields},
-        clients=clients,
-        pages=pages,
-        power=None if file.power is None else _power(file.power),
+        worker_costs=workers,
+        clients={client: costs for client, costs in clients.items() if costs},
+        pages=_values(file.pages),
+        power=power,
         family=file.family,
         fits=tuple(Fit(fit.table, tuple(fit.parameters), tuple(fit.cells)) for fit in file.fits),
     )
 
 
+def _sourced(part: BaseModel | None) -> Iterator[tuple[str, Sourced[float]]]:
+    """Yield the figures that a part of a file has."""
+    return ((name, sourced) for name, sourced in part or () if sourced is not None)
+
+
+def _values(part: BaseModel | None) -> dict[str, float]:
+    return {name: sourced.value for name, sourced in _sourced(part)}
+
+
 def _check_fits(file: MachineFile, check: Checker) -> None:
-    known = (*RatesPart.model_fields, "links.bandwidth", "kernel.stray_block", *COST_NAMES)
+    known = (*RATES, "links.bandwidth", "kernel.stray_block", *COST_NAMES)
     tables = shipped_tables()
     for i, fit in enumerate(file.fits):
         for j, parameter in enumerate(fit.parameters):
@@ -450,55 +443,39 @@ def _check_matrix(rows: list[list[int]], n_nodes: int, check: Checker) -> None:
                 check.problem((*path, i, j), f"found {distance}; allowed is {allowed}")
 
 
+def _figures(section: str, part: BaseModel, keys: Mapping[str, FigureKey], check: Checker) -> dict[str, Any]:
+    """Return the figures of a section by their attributes, with the defaults of those that the file lacks."""
+    values: dict[str, Any] = {}
+    for name, key in keys.items():
+        sourced: Sourced[Any] | None = getattr(part, name)
+        values[key.attribute] = key.default if sourced is None else sourced.value
+        if sourced is not None and key.kind is float and not key.low <= sourced.value <= key.high:
+            at: KeyPath = (section, name, "value")
+            check.problem(at, f"found {check.found(at)}; allowed is {key.low:g} to {key.high:g}")
+            values[key.attribute] = key.default
+    return values
+
+
 def _rates(file: MachineFile, distances: set[int], check: Checker) -> Rates:
-    part = file.rates
-
-    def bounded(name: str, low: float, high: float, default: float) -> float:
-        sourced: Sourced[float] | None = getattr(part, name)
-        if sourced is None:
-            return default
-        if not low <= sourced.value <= high:
-            at: KeyPath = ("rates", name, "value")
-            check.problem(at, f"found {check.found(at)}; allowed is {low:g} to {high:g}")
-            return default
-        return sourced.value
-
+    values = _figures("rates", file.rates, RATES, check)
     factors: dict[int, float] = {}
     remote = {str(distance): distance for distance in sorted(distances - {10})}
-    for text, factor in (part.remote_factors.value if part.remote_factors else {}).items():
+    key = RATES["remote_factors"]
+    for text, factor in (values[key.attribute] or {}).items():
         path: KeyPath = ("rates", "remote_factors", "value", text)
-        if not 0.01 <= factor <= 1:
-            message = f"found {check.found(path)}; allowed is 0.01 to 1, where 1 is the local rate"
+        if not key.low <= factor <= key.high:
+            message = f"found {check.found(path)}; allowed is {key.low:g} to {key.high:g}, where 1 is the local rate"
             check.problem(path, message)
         if text in remote:
             factors[remote[text]] = factor
         elif distances:  # else they are wrong themselves
             message = f"found distance {text}; between nodes of this machine there are {', '.join(remote) or 'none'}"
             check.problem(path, message, of_key=True)
-    knee = bounded("memory_knee", 1, 64, 0)
-    return Rates(
-        clear_bytes_per_s=part.clear_rate.value,
-        serial_clear_bytes_per_s=(part.serial_clear_rate or part.clear_rate).value,
-        clear_traffic=bounded("clear_traffic", 0.1, 10, 1),
-        memory_bytes_per_s=part.memory_bandwidth.value,
-        memory_curve=CapacityCurve(knee or None, bounded("memory_decline", 0, 0.9, 0)),
-        core_throughput=bounded("core_throughput", 0.5, 8, 1),
-        cache_bytes_per_s=part.cache_bandwidth.value if part.cache_bandwidth else None,
-        remote_factors=factors,
-        share_exponent=bounded("share_exponent", 0, 1, 1),
-        chunk_noise=bounded("chunk_noise", 0, 0.5, 0),
-        run_noise=bounded("run_noise", 0, 0.5, 0),
-    )
-
-
-def _power(part: PowerPart) -> Power:
-    return Power(
-        rest_w=part.rest.value,
-        core_busy_w=part.core_busy.value,
-        thread_busy_w=part.thread_busy.value if part.thread_busy else 0.0,
-        socket_awake_w=part.socket_awake.value if part.socket_awake else 0.0,
-        memory_j_per_byte=part.memory_energy.value if part.memory_energy else 0.0,
-    )
+    values[key.attribute] = factors
+    if values["serial_clear_bytes_per_s"] is None:
+        values["serial_clear_bytes_per_s"] = values["clear_bytes_per_s"]
+    curve = {name: values.pop(f"memory_curve.{name}") for name in ("knee", "decline")}
+    return Rates(**values, memory_curve=CapacityCurve(**curve))
 
 
 def _some(count: int, thing: str) -> str:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
+from dataclasses import dataclass
+from operator import attrgetter
 from typing import Annotated, Any, ClassVar, Generic, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, create_model
@@ -96,76 +99,137 @@ class LinkGroup(_Part):
     source: Source
 
 
-class RatesPart(_Part):
-    """The calibrated figures."""
+@dataclass(frozen=True)
+class FigureKey:
+    """The key of a figure: all that its reading, its schema, its writing and its fit to times need.
 
-    clear_rate: Annotated[
-        Sourced[Rate], Field(description="a work of a task with helpers, clearing memory of its own node")
-    ]
-    serial_clear_rate: Annotated[
-        Sourced[Rate] | None,
-        Field(description="the loop that runs when a task has no helper; default clear_rate"),
-    ] = None
-    clear_traffic: Annotated[
-        Sourced[float],
-        Field(description="bytes over the memory bus for a byte cleared: 2 with read-before-write, else 1"),
-    ]
-    memory_bandwidth: Annotated[Sourced[Rate], Field(description="traffic that the memory of one node carries")]
-    memory_knee: Annotated[
-        Sourced[float] | None, Field(description="exponent of the soft knee; leave out for a sharp one")
-    ] = None
-    memory_decline: Annotated[
-        Sourced[float] | None, Field(description="share of the bandwidth lost for each further multiple of it offered")
-    ] = None
-    core_throughput: Annotated[
-        Sourced[float], Field(description="all hardware threads of a core together, relative to one")
-    ]
-    cache_bandwidth: Annotated[
-        Sourced[Rate] | None, Field(description="clearing through one last-level cache domain; leave out for no limit")
-    ] = None
-    remote_factors: Annotated[
-        Sourced[dict[str, float]] | None,
-        Field(description="distance -> rate of a store stream over that distance, relative to local"),
-    ] = None
-    share_exponent: Annotated[
-        Sourced[float] | None,
-        Field(
-            description="1 (default): a bottleneck is shared in proportion to what streams ask for; 0: in equal shares"
-        ),
-    ] = None
-    chunk_noise: Annotated[Sourced[float], Field(description="coefficient of variation of the time of a chunk")]
-    run_noise: Annotated[
-        Sourced[float] | None,
-        Field(description="that of a whole run, beside its chunks': the host's own ups and downs"),
-    ] = None
+    * ``attribute``: its place in the part of a `Machine`, such as memory_curve.knee of `Rates`.
+    * ``kind``: its type in a file.
+    * ``low``, ``high``: the least and the greatest plain number.
+    * ``needed``: every file has it. ``default``: its value where a file lacks it.
+    """
+
+    attribute: str
+    kind: Any
+    description: str | None = None
+    low: float = 0.0
+    high: float = math.inf
+    needed: bool = False
+    default: float | None = None
+
+    def of(self, part: object) -> Any:
+        """Return the figure's value in a part of a machine."""
+        return attrgetter(self.attribute)(part)
 
 
-class WorkersPart(_Part):
-    """The costs of the machinery when the real backend runs tasks on this machine: threads of Python, not kworkers."""
+RATES: Mapping[str, FigureKey] = {
+    "clear_rate": FigureKey(
+        "clear_bytes_per_s", Rate, "a work of a task with helpers, clearing memory of its own node", needed=True
+    ),
+    "serial_clear_rate": FigureKey(
+        "serial_clear_bytes_per_s", Rate, "the loop that runs when a task has no helper; default clear_rate"
+    ),
+    "clear_traffic": FigureKey(
+        "clear_traffic",
+        float,
+        "bytes over the memory bus for a byte cleared: 2 with read-before-write, else 1",
+        low=0.1,
+        high=10.0,
+        needed=True,
+    ),
+    "memory_bandwidth": FigureKey(
+        "memory_bytes_per_s", Rate, "traffic that the memory of one node carries", needed=True
+    ),
+    "memory_knee": FigureKey(
+        "memory_curve.knee", float, "exponent of the soft knee; leave out for a sharp one", low=1.0, high=64.0
+    ),
+    "memory_decline": FigureKey(
+        "memory_curve.decline",
+        float,
+        "share of the bandwidth lost for each further multiple of it offered",
+        high=0.9,
+        default=0.0,
+    ),
+    "core_throughput": FigureKey(
+        "core_throughput",
+        float,
+        "all hardware threads of a core together, relative to one",
+        low=0.5,
+        high=8.0,
+        needed=True,
+    ),
+    "cache_bandwidth": FigureKey(
+        "cache_bytes_per_s", Rate, "clearing through one last-level cache domain; leave out for no limit"
+    ),
+    "remote_factors": FigureKey(
+        "remote_factors",
+        dict[str, float],
+        "distance -> rate of a store stream over that distance, relative to local",
+        low=0.01,
+        high=1.0,
+    ),
+    "share_exponent": FigureKey(
+        "share_exponent",
+        float,
+        "1 (default): a bottleneck is shared in proportion to what streams ask for; 0: in equal shares",
+        high=1.0,
+        default=1.0,
+    ),
+    "chunk_noise": FigureKey(
+        "chunk_noise", float, "coefficient of variation of the time of a chunk", high=0.5, needed=True
+    ),
+    "run_noise": FigureKey(
+        "run_noise",
+        float,
+        "that of a whole run, beside its chunks': the host's own ups and downs",
+        high=0.5,
+        default=0.0,
+    ),
+}
 
-    setup_time: Sourced[Time]
-    start_latency: Sourced[Time]
-    start_latency_cv: Sourced[float]
-    wake_latency: Sourced[Time]
-    lock_hold_time: Sourced[Time]
-    chunk_time: Sourced[Time]
+WORKERS: Mapping[str, FigureKey] = {
+    **{name: FigureKey(name, Time, needed=True) for name in ("setup_time", "start_latency")},
+    "start_latency_cv": FigureKey("start_latency_cv", float, high=5.0, needed=True),
+    **{name: FigureKey(name, Time, needed=True) for name in ("wake_latency", "lock_hold_time", "chunk_time")},
+}
+
+POWER: Mapping[str, FigureKey] = {
+    "rest": FigureKey("rest_w", Watts, "the whole machine with nothing to do", needed=True),
+    "core_busy": FigureKey("core_busy_w", Watts, "more for each core with a busy hardware thread", needed=True),
+    "thread_busy": FigureKey(
+        "thread_busy_w", Watts, "more for each further busy thread of a core; default none", default=0.0
+    ),
+    "socket_awake": FigureKey(
+        "socket_awake_w", Watts, "more for each socket with a busy core; default none", default=0.0
+    ),
+    "memory_energy": FigureKey(
+        "memory_j_per_byte",
+        TrafficEnergy,
+        "for each byte over a memory bus; default none, as where core_busy has it in it",
+        default=0.0,
+    ),
+}
 
 
-class PowerPart(_Part):
-    """The power of the machine at rest, and the power that work adds."""
+def _figures_part(name: str, meaning: str, keys: Mapping[str, FigureKey]) -> type[BaseModel]:
+    """Return a part of a machine file: figures, each with its source."""
+    fields: dict[str, Any] = {}
+    for key, figure in keys.items():
+        kind: Any = figure.kind
+        described = Field(description=figure.description)
+        fields[key] = (
+            Annotated[Sourced[kind], described] if figure.needed else (Annotated[Sourced[kind] | None, described], None)
+        )
+    return create_model(name, __base__=_Part, __doc__=meaning, **fields)
 
-    rest: Annotated[Sourced[Watts], Field(description="the whole machine with nothing to do")]
-    core_busy: Annotated[Sourced[Watts], Field(description="more for each core with a busy hardware thread")]
-    thread_busy: Annotated[
-        Sourced[Watts] | None, Field(description="more for each further busy thread of a core; default none")
-    ] = None
-    socket_awake: Annotated[
-        Sourced[Watts] | None, Field(description="more for each socket with a busy core; default none")
-    ] = None
-    memory_energy: Annotated[
-        Sourced[TrafficEnergy] | None,
-        Field(description="for each byte over a memory bus; default none, as where core_busy has it in it"),
-    ] = None
+
+RatesPart = _figures_part("RatesPart", "The calibrated figures.", RATES)
+WorkersPart = _figures_part(
+    "WorkersPart",
+    "The costs of the machinery when the real backend runs tasks on this machine: threads of Python, not kworkers.",
+    WORKERS,
+)
+PowerPart = _figures_part("PowerPart", "The power of the machine at rest, and the power that work adds.", POWER)
 
 
 def _costs_part(client: str, costs: type[Costs]) -> type[BaseModel]:
@@ -263,9 +327,12 @@ class MachineFile(_Part):
             "Without any links, all nodes are then connected directly and without a limit"
         ),
     ] = None
-    rates: Annotated[RatesPart, Field(description="the calibrated figures")]
+    rates: Annotated[
+        RatesPart,  # type: ignore[valid-type]
+        Field(description="the calibrated figures"),
+    ]
     workers: Annotated[
-        WorkersPart | None,
+        WorkersPart | None,  # type: ignore[valid-type]
         Field(description="costs of the real backend's threads here, to predict its runs; `calibrate` measures them"),
     ] = None
     clients: Annotated[
@@ -277,6 +344,7 @@ class MachineFile(_Part):
         Field(description="what the stages of a page's life cost here, for all clients; `calibrate` measures some"),
     ] = None
     power: Annotated[
-        PowerPart | None, Field(description="power, for the energy of runs; without it no energy is told")
+        PowerPart | None,  # type: ignore[valid-type]
+        Field(description="power, for the energy of runs; without it no energy is told"),
     ] = None
     fits: list[FitPart] = []

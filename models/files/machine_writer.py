@@ -8,21 +8,24 @@ import math
 import re
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from models.files.families import UNKNOWN, Family, family_of, pages_of, rates_of
+from models.files.families import UNKNOWN, Family, family_of, pages_of, rates_of, remote_factor
 from models.files.machine import build_machine, load_machine
+from models.files.machine_keys import RATES
 from models.machine import Cpu, Machine, Node
 from models.machine.topology import LOCAL_DISTANCE, Topology, layout
 from models.text.cpu_list import format_cpu_list
 from models.text.document import number_in, parse
 from models.text.problems import InputError
-from models.text.units import GIB, KIB, MIB, parse_rate
+from models.text.units import GIB, KIB, MIB, Rate, parse_rate
 
 # Whose factors of remote streams stand for a machine that has none of its own, or only borrowed ones.
 _MEASURED_FACTORS = "xeon-e7-8895v3-8s"
 _BORROWED_FACTORS = ("xeon-platinum-8160-2s",)
+_OF_HOST = ("remote_factors", "run_noise")  # not taken from another machine as they are
 _ADVICE = "calibrate on the machine itself, or give your own"
 _WIDTH = 118
 _FLOW_WIDTH = 100
@@ -216,25 +219,22 @@ def _shared(share: int) -> str:
 
 
 def _rates(topology: Topology, reference: Machine) -> Document:
-    rates, curve = reference.rates, reference.rates.memory_curve
-    values: Document = {"clear_rate": _rate(rates.clear_bytes_per_s)}
-    if rates.serial_clear_bytes_per_s != rates.clear_bytes_per_s:
-        values["serial_clear_rate"] = _rate(rates.serial_clear_bytes_per_s)
+    """Return the rates of another machine, without those that a file may lack as they say nothing."""
+    rates = reference.rates
     share = nodes_per_socket(topology.nodes, topology.cpus)
     of_reference = nodes_per_socket(reference.nodes, reference.cpus)
-    bandwidth = rates.memory_bytes_per_s if share == of_reference else rates.memory_bytes_per_s * of_reference / share
-    values |= {"clear_traffic": rates.clear_traffic, "memory_bandwidth": _rate(bandwidth)}
-    values |= {"memory_knee": curve.knee} if curve.knee is not None else {}
-    values |= {"memory_decline": curve.decline} if curve.decline else {}
-    values["core_throughput"] = rates.core_throughput
+    if share != of_reference:
+        rates = replace(rates, memory_bytes_per_s=rates.memory_bytes_per_s * of_reference / share)
     # Where a cache serves more cores than the reference's, as where the source knows no caches, its rate is no limit.
-    if rates.cache_bytes_per_s is not None and _cores_per_cache(topology.cpus) <= _cores_per_cache(reference.cpus):
-        values["cache_bandwidth"] = _rate(rates.cache_bytes_per_s)
-    values |= {"share_exponent": rates.share_exponent} if rates.share_exponent != 1.0 else {}
-    document = {
-        key: {"value": value, "source": _not_measured(reference, key)}
-        for key, value in (values | {"chunk_noise": rates.chunk_noise}).items()
-    }
+    if _cores_per_cache(topology.cpus) > _cores_per_cache(reference.cpus):
+        rates = replace(rates, cache_bytes_per_s=None)
+    document: Document = {}
+    for name, key in RATES.items():
+        value = key.of(rates)
+        default = rates.clear_bytes_per_s if name == "serial_clear_rate" else key.default
+        if name not in _OF_HOST and (key.needed or value != default):
+            value = _rate(value) if key.kind is Rate else value
+            document[name] = {"value": value, "source": _not_measured(reference, name)}
     if share != of_reference or rate_remarks(topology):
         told = "".join([_shared(share), *(f"; {remark}" for remark in rate_remarks(topology))])
         document["memory_bandwidth"]["source"] = _one_line(f"{document['memory_bandwidth']['source']}{told}")
@@ -253,26 +253,16 @@ def _remote_factors(distances: Sequence[int], reference: Machine) -> Document:
     """Return factors for the distances of a machine: on straight lines between local and those of another machine."""
     if reference.name in _BORROWED_FACTORS or not reference.rates.remote_factors:
         reference = load_machine(_MEASURED_FACTORS)
-    points = sorted(({LOCAL_DISTANCE: 1.0} | dict(reference.rates.remote_factors)).items())
-    told = ", ".join(f"{distance}: {factor:g}" for distance, factor in points[1:])
+    factors = reference.rates.remote_factors
+    told = ", ".join(f"{distance}: {factor:g}" for distance, factor in sorted(factors.items()))
     return {
-        "value": {str(distance): round(_interpolated(distance, points), 4) for distance in distances},
+        "value": {str(distance): remote_factor(factors, distance) for distance in distances},
         "source": _one_line(
             f"not measured: interpolated by distance between 1 at {LOCAL_DISTANCE} and the factors of {reference.name} "
             f"({told}; {reference.sources.get('rates.remote_factors', 'its default')}), the last one beyond them; "
             f"{_ADVICE}"
         ),
     }
-
-
-def _interpolated(x: float, points: Sequence[tuple[float, float]]) -> float:
-    """Return y at x on straight lines through points in order of x, level beyond the first and the last."""
-    if x <= points[0][0]:
-        return points[0][1]
-    for (x0, y0), (x1, y1) in itertools.pairwise(points):
-        if x <= x1:
-            return y0 + (y1 - y0) * (x - x0) / (x1 - x0)
-    return points[-1][1]
 
 
 def _cores_per_cache(cpus: Sequence[Cpu]) -> int:

@@ -7,7 +7,7 @@ file, or `kernel.stray_block`, `task.cpu_time`, `background.NAME.rate` of a scen
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -15,8 +15,8 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from models.clients import CLIENTS
+from models.files.machine_keys import RATES, WORKERS
 from models.machine import Machine
-from models.machine.capacity import CapacityCurve
 from models.memory.figures import PAGE_FIGURES, PageFigures, page_figures_of, width
 from models.scenario.case import Case
 from models.text.problems import did_you_mean
@@ -120,19 +120,7 @@ def file_value(unit: Unit, value: float) -> str | float:
 
 # --- figures of a machine -------------------------------------------------------------------------------------------
 
-_RATES: Mapping[str, tuple[str, Unit, float, float]] = {  # attribute, unit, least and greatest value in a file
-    "clear_rate": ("clear_bytes_per_s", "rate", 0.0, math.inf),
-    "serial_clear_rate": ("serial_clear_bytes_per_s", "rate", 0.0, math.inf),
-    "clear_traffic": ("clear_traffic", "number", 0.1, 10.0),
-    "memory_bandwidth": ("memory_bytes_per_s", "rate", 0.0, math.inf),
-    "memory_knee": ("", "number", 1.0, 64.0),
-    "memory_decline": ("", "number", 0.0, 0.9),
-    "core_throughput": ("core_throughput", "number", 0.5, 8.0),
-    "cache_bandwidth": ("cache_bytes_per_s", "rate", 0.0, math.inf),
-    "share_exponent": ("share_exponent", "number", 0.0, 1.0),
-    "chunk_noise": ("chunk_noise", "number", 0.0, 0.5),
-    "run_noise": ("run_noise", "number", 0.0, 0.5),
-}
+_RATES = {name: key for name, key in RATES.items() if name != "remote_factors"}
 _NARROW_RATES = ("serial_clear_rate", "core_throughput", "clear_traffic", "share_exponent")
 _FACTORS = "remote_factors."
 
@@ -171,13 +159,12 @@ def _put_rate(machine: Machine, name: str, value: float) -> Any:
         serial = rates.serial_clear_bytes_per_s / rates.clear_bytes_per_s * value
         return replace(rates, clear_bytes_per_s=value, serial_clear_bytes_per_s=serial)
     if name == "memory_knee":
-        return replace(rates, memory_curve=replace(rates.memory_curve, knee=max(1.0, value)))
-    if name == "memory_decline":
-        return replace(rates, memory_curve=CapacityCurve(rates.memory_curve.knee, value))
+        value = max(1.0, value)
     if name.startswith(_FACTORS):
         distance = int(name.removeprefix(_FACTORS))
         return replace(rates, remote_factors={**rates.remote_factors, distance: min(1.0, value)})
-    changes: dict[str, Any] = {_RATES[name][0]: value}
+    first, _, inner = _RATES[name].attribute.partition(".")
+    changes: dict[str, Any] = {first: replace(getattr(rates, first), **{inner: value}) if inner else value}
     return replace(rates, **changes)
 
 
@@ -342,18 +329,15 @@ def _rate(case: Case, rest: str, part: str) -> Figure | str:
         return Figure(name, rates.remote_factors.get(int(distance), 1.0), NARROW, "number", 0.01, 1.0)
     if rest not in _RATES:
         return f"the rates of a machine file are {', '.join(_RATES)} and remote_factors.DISTANCE"
-    attribute, unit, low, high = _RATES[rest]
-    prior = NARROW if rest in _NARROW_RATES else ESTIMATED
-    if rest == "memory_knee":
-        knee = rates.memory_curve.knee
-        return Figure(name, knee or DEFAULT_KNEE, ESTIMATED, unit, low, high, given=knee is not None)
-    if rest == "memory_decline":
-        return _new(name, rates.memory_curve.decline, ESTIMATED, unit, low, high)
-    value = getattr(rates, attribute)
+    key = _RATES[rest]
+    unit: Unit = "rate" if key.kind is Rate else "number"
+    value = key.of(rates)
     if value is None:  # a last-level cache that is no limit: one that would be none for all its cores
-        return Figure(name, 4.0 * rates.clear_bytes_per_s, ESTIMATED, unit, low, high, given=False)
+        usual = DEFAULT_KNEE if rest == "memory_knee" else 4.0 * rates.clear_bytes_per_s
+        return Figure(name, usual, ESTIMATED, unit, key.low, key.high, given=False)
+    prior = NARROW if rest in _NARROW_RATES else ESTIMATED
     relative_to = "rates.clear_rate" if rest == "serial_clear_rate" else None
-    return _new(name, float(value), prior, unit, low, high, relative_to=relative_to)
+    return _new(name, float(value), prior, unit, key.low, key.high, relative_to=relative_to)
 
 
 def _cost(case: Case, rest: str, part: str) -> Figure | str:
@@ -390,8 +374,8 @@ def _worker(case: Case, rest: str, part: str) -> Figure | str:
     costs = case.machine.worker_costs or {}
     if rest not in costs:
         return f"the workers of {case.machine.name} have {', '.join(costs) or 'no costs; a calibration measures them'}"
-    unit: Unit = "number" if rest.endswith("_cv") else "time"
-    return _new(f"{part}.{rest}", costs[rest], ESTIMATED, unit, 0.0, 5.0 if rest.endswith("_cv") else math.inf)
+    key = WORKERS[rest]
+    return _new(f"{part}.{rest}", costs[rest], ESTIMATED, "time" if key.kind is Time else "number", key.low, key.high)
 
 
 def _of_scenario(case: Case, rest: str, part: str) -> Figure | str:

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from models.files.families import OF_SOCKET, UNKNOWN, families
 from models.files.machine import iter_shipped, load_machine
 from models.files.machine_writer import machine_document, machine_yaml, nodes_per_socket, rate_remarks, write_machine
+from models.files.machine_keys import RATES
 from models.machine import Machine
 from models.machine.topology import Topology, layout
 from models.text.document import parse
@@ -146,3 +147,15 @@ def test_any_text_comes_back_from_yaml(text: str) -> None:
     """Whatever text is in a document, as key, value or item, it is read back as it was."""
     document = {"a": text, "b": [text, "1", [text]], "c": {"d": {"e": [{"f": text}]}}}
     assert parse(machine_yaml(document), "test").plain() == document
+
+
+@pytest.mark.parametrize("machine", tuple(iter_shipped()), ids=lambda machine: machine.name)
+def test_every_key_of_rates_is_read_and_written(machine: Machine) -> None:
+    """What a machine's own file says of its rates is written again in its words, and with its values."""
+    original = yaml.safe_load((Path("models/machines") / f"{machine.name}.yaml").read_text(encoding="utf-8"))["rates"]
+    written = machine_document(of_machine(machine), machine.name, machine)["rates"]
+    assert set(written) - {"remote_factors"} == set(original) - {"remote_factors", "run_noise"}
+    for key, part in written.items():
+        if key != "remote_factors":
+            assert RATES[key].of(built(of_machine(machine), machine).rates) == RATES[key].of(machine.rates)
+            assert original[key]["source"].split()[0] in part["source"]
