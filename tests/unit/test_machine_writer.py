@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from models.files.families import OF_SOCKET, UNKNOWN, families
 from models.files.machine import iter_shipped, load_machine
-from models.files.machine_writer import machine_document, machine_yaml, nodes_per_socket, rate_remarks, write_machine
 from models.files.machine_keys import RATES
+from models.files.machine_writer import machine_document, machine_yaml, nodes_per_socket, rate_remarks, write_machine
 from models.machine import Machine
 from models.machine.topology import Topology, layout
 from models.text.document import parse
