@@ -52,7 +52,7 @@ class ClearGigantic(Client):
     ] = None
 
     clearing: Annotated[Literal["pieces", "ranges"], Field(description=CLEARING)] = "pieces"
-    costs: Annotated[ClearFigures, Field(description="what it costs")] = ClearFigures()
+    costs: Annotated[ClearFigures, Field(description="costs of its steps")] = ClearFigures()
 
     def size_bytes(self, machine: Machine) -> int:  # noqa: ARG002
         return self.size

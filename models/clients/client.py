@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Protocol
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from models.machine import Cpu, Machine
 from models.memory.figures import Costs, page_figures_of
@@ -19,6 +19,7 @@ from models.memory.locks import Lock
 from models.memory.placement import Memory, OfEntry
 from models.memory.stages import Stage
 from models.policies import NodeEntry
+from models.text.checks import FileKeys
 from models.text.cpu_list import CpuList, format_cpu_list
 from models.text.problems import Finding
 from models.text.units import Time
@@ -101,10 +102,8 @@ class Caller:
     is_kthread: bool = False
 
 
-class Client(BaseModel):
+class Client(FileKeys):
     """The job of a scenario."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, defer_build=True)
 
     baseline: ClassVar[Mapping[str, Any]] = {"kernel.max_threads": 1}  # a scenario's values for a kernel without help
     clears: ClassVar[bool] = False  # True: its work is clearing, at the machine's rates, in part or as a whole

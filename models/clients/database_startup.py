@@ -40,7 +40,7 @@ class DatabaseStartup(HugePages):
     client: Annotated[
         Literal["database_startup"], Field(description="the kernel code or program that has the job done")
     ]
-    costs: Annotated[DatabaseStartupCosts, Field(description="what it costs")] = DatabaseStartupCosts()
+    costs: Annotated[DatabaseStartupCosts, Field(description="costs of its steps")] = DatabaseStartupCosts()
 
     def callers(self, machine: Machine, kernel: Kernel, random: Random) -> Sequence[Caller]:  # noqa: ARG002
         def steps(caller: CallingThread) -> Iterator[Step]:  # noqa: ARG001

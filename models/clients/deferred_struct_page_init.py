@@ -15,13 +15,14 @@ from itertools import accumulate
 from random import Random
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from models.clients.client import Caller, CallingThread, Client, Step, Task, stream
 from models.machine import Machine, Node
 from models.memory.figures import InitFigures
 from models.memory.stages import MAX_ORDER_BLOCK, PAGEBLOCK, free_blocks, initialise
 from models.policies import NodeEntry
+from models.text.checks import FileKeys
 from models.text.problems import Finding
 from models.text.units import Size, format_size
 
@@ -42,10 +43,8 @@ class DeferredInitCosts(InitFigures):
     }
 
 
-class DeferredJob(BaseModel):
+class DeferredJob(FileKeys):
     """A stretch of a node's memory whose struct pages are initialised in one task (`models.memory.deferred`)."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     node: Annotated[int, Field(ge=0, description="whose memory it is")]
     start: Annotated[Size, Field(ge=0, description="its first physical address, from which chunks have their edges")]
@@ -74,7 +73,7 @@ class DeferredInit(Client):
             "`ktask-sim trace` tells the jobs of a boot",
         ),
     ] = None
-    costs: Annotated[DeferredInitCosts, Field(description="what it costs")] = DeferredInitCosts()
+    costs: Annotated[DeferredInitCosts, Field(description="costs of its steps")] = DeferredInitCosts()
 
     def jobs_on(self, machine: Machine) -> tuple[DeferredJob, ...]:
         """Return the tasks on a machine, those that are given or one for all memory of each node."""

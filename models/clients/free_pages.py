@@ -56,7 +56,7 @@ class FreePages(Client):
         Literal["caller", "workers"],
         Field(description="the thread that zaps, one page after the other (Linux 4.10), or workers behind it"),
     ] = "workers"
-    costs: Annotated[FreePagesCosts, Field(description="what it costs")] = FreePagesCosts()
+    costs: Annotated[FreePagesCosts, Field(description="costs of its steps")] = FreePagesCosts()
 
     def size_bytes(self, machine: Machine) -> int:  # noqa: ARG002
         return self.size

@@ -50,7 +50,7 @@ class HugetlbBoot(Client):
         bool, Field(description="pages of the buddy allocator are cleared as they are taken (init_on_alloc=1)")
     ] = False
     clearing: Annotated[Literal["pieces", "ranges"], Field(description=CLEARING)] = "pieces"
-    costs: Annotated[HugetlbBootCosts, Field(description="what it costs")] = HugetlbBootCosts()
+    costs: Annotated[HugetlbBootCosts, Field(description="costs of its steps")] = HugetlbBootCosts()
 
     def size_bytes(self, machine: Machine) -> int:  # noqa: ARG002
         return self.size

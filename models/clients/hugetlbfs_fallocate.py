@@ -50,7 +50,7 @@ class HugetlbfsFallocate(HugePages):
         Literal["hugetlbfs_fallocate"], Field(description="the kernel code or program that has the job done")
     ]
     clearing: Annotated[Literal["pieces", "ranges"], Field(description=CLEARING)] = "pieces"
-    costs: Annotated[HugetlbfsFallocateCosts, Field(description="what it costs")] = HugetlbfsFallocateCosts()
+    costs: Annotated[HugetlbfsFallocateCosts, Field(description="costs of its steps")] = HugetlbfsFallocateCosts()
 
     def callers(self, machine: Machine, kernel: Kernel, random: Random) -> Sequence[Caller]:  # noqa: ARG002
         def steps(caller: CallingThread) -> Iterator[Step]:  # noqa: ARG001

@@ -41,7 +41,7 @@ class IbUmem(Pinned):
     operation: Annotated[
         Literal["register", "release"], Field(description="register: pin and map for DMA; release: unpin")
     ] = "register"
-    costs: Annotated[IbUmemCosts, Field(description="what it costs")] = IbUmemCosts()
+    costs: Annotated[IbUmemCosts, Field(description="costs of its steps")] = IbUmemCosts()
 
     def callers(self, machine: Machine, kernel: Kernel, random: Random) -> Sequence[Caller]:  # noqa: ARG002
         start = self.start_nid(machine, random)

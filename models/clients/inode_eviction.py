@@ -57,7 +57,7 @@ class InodeEviction(Client):
     inode_size: Annotated[
         Size, Field(gt=0, description="memory of an inode: 1 KiB with a common file system's part; an assumption")
     ] = KIB
-    costs: Annotated[InodeEvictionCosts, Field(description="what it costs")] = InodeEvictionCosts()
+    costs: Annotated[InodeEvictionCosts, Field(description="costs of its steps")] = InodeEvictionCosts()
 
     def size_bytes(self, machine: Machine) -> int:  # noqa: ARG002
         return self.inodes * self.inode_size

@@ -22,7 +22,7 @@ from dataclasses import replace
 from random import Random
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from models.clients.clear_gigantic_page import CLEARING
 from models.clients.client import Caller, CallingThread, Client, Step, Task, check_caller, stream
@@ -34,6 +34,7 @@ from models.memory.placement import FromPool, Memory, Spread
 from models.memory.pool import free_pages
 from models.memory.stages import BATCH, Kind, Stage, cache, clear, fault, kind_of, take_base, take_huge, take_pool
 from models.policies import NodeEntry
+from models.text.checks import FileKeys
 from models.text.problems import Finding
 from models.text.units import MIB, Size, format_size
 
@@ -71,7 +72,7 @@ class Populated(Client):
         Field(description="false: a fault takes mmap_lock, as before Linux 6.4; true: the lock of its mapping"),
     ] = True
     clearing: Annotated[Literal["pieces", "ranges"], Field(description=CLEARING)] = "pieces"
-    costs: Annotated[PageFaultCosts, Field(description="what it costs")] = PageFaultCosts()
+    costs: Annotated[PageFaultCosts, Field(description="costs of its steps")] = PageFaultCosts()
 
     def size_bytes(self, machine: Machine) -> int:  # noqa: ARG002
         return self.size
@@ -165,10 +166,8 @@ class Populated(Client):
             yield from check_section("line_hold", costs.line_hold, page_s - held_s)
 
 
-class Zone(BaseModel):
+class Zone(FileKeys):
     """A part of a guest's memory that is bound to a node, with threads of its own there."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     size: Annotated[Size, Field(gt=0, description="memory of the zone")]
     node: Annotated[int, Field(ge=0, description="node that it is bound to, and its threads")]

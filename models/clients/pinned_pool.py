@@ -47,7 +47,7 @@ class PinnedPool(Populated):
     operation: Annotated[
         Literal["start", "release"], Field(description="start: touch and register; release: unpin, by who registered")
     ] = "start"
-    costs: Annotated[PinnedPoolCosts, Field(description="what it costs")] = PinnedPoolCosts()
+    costs: Annotated[PinnedPoolCosts, Field(description="costs of its steps")] = PinnedPoolCosts()
 
     def n_tasks(self, machine: Machine) -> int:  # noqa: ARG002
         return 2 if self.operation == "start" else 1

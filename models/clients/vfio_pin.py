@@ -192,7 +192,7 @@ class VfioPin(Pinned):
         ),
     ] = None
     clearing: Annotated[Literal["pieces", "ranges"], Field(description=CLEARING)] = "pieces"
-    costs: Annotated[VfioPinCosts, Field(description="what it costs")] = VfioPinCosts()
+    costs: Annotated[VfioPinCosts, Field(description="costs of its steps")] = VfioPinCosts()
 
     def callers(self, machine: Machine, kernel: Kernel, random: Random) -> Sequence[Caller]:
         before: float = self.costs_on(machine).before

@@ -59,7 +59,7 @@ class VmStartup(Client):
     size: Annotated[Size, Field(gt=0, description="guest memory")]
     page_size: Annotated[Size, Field(gt=0, description="size of a huge page of the guest's memory")] = 2 * MIB
     state: Annotated[State, Field(description=STATES)] = "batched"
-    costs: Annotated[VmStartupCosts, Field(description="what it costs")] = VmStartupCosts()
+    costs: Annotated[VmStartupCosts, Field(description="costs of its steps")] = VmStartupCosts()
 
     def size_bytes(self, machine: Machine) -> int:  # noqa: ARG002
         return self.size

@@ -14,11 +14,11 @@ from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from models.files.machine_keys import Source
 from models.machine.topology import LOCAL_DISTANCE
-from models.text.checks import validate
+from models.text.checks import FileKeys, validate
 from models.text.document import read
 from models.text.problems import did_you_mean
 from models.text.units import format_rate, parse_rate
@@ -28,11 +28,7 @@ OF_SOCKET = "sockets.memory_bandwidth"
 _RATES, _PAGES = "rates.", "pages."
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
-
-class Prior(_Part):
+class FamilyFigure(FileKeys):
     """A figure of a family."""
 
     value: Annotated[Any, Field(description="as a machine file has it")]
@@ -41,7 +37,7 @@ class Prior(_Part):
     of: Annotated[list[str], Field(description="published tables that it comes from; it predicts none of them")] = []
 
 
-class FamilyPart(_Part):
+class FamilyPart(FileKeys):
     """A family."""
 
     family: str
@@ -52,10 +48,10 @@ class FamilyPart(_Part):
     )
     processors: Annotated[list[str], Field(description="regular expressions that find its models by name")] = []
     channels: Annotated[str | None, Field(description="memory of a socket, in words")] = None
-    figures: Annotated[dict[str, Prior], Field(description="by their paths in machine files")] = {}
+    figures: Annotated[dict[str, FamilyFigure], Field(description="by their paths in machine files")] = {}
 
 
-class FamiliesFile(_Part):
+class FamiliesFile(FileKeys):
     """The file of families."""
 
     families: list[FamilyPart]
@@ -68,15 +64,15 @@ class Family:
     name: str
     title: str
     parents: tuple[str, ...]
-    figures: Mapping[str, Prior]
+    figures: Mapping[str, FamilyFigure]
 
-    def prior(self, figure: str, without: Collection[str] = ()) -> Prior | None:
+    def prior(self, figure: str, without: Collection[str] = ()) -> FamilyFigure | None:
         """Return a figure that comes from none of these tables: its own or the nearest parent's, or None."""
         found = (own_prior(name, figure, without) for name in (self.name, *self.parents))
         return next((prior for prior in found if prior is not None), None)
 
 
-def own_prior(family: str, figure: str, without: Collection[str] = ()) -> Prior | None:
+def own_prior(family: str, figure: str, without: Collection[str] = ()) -> FamilyFigure | None:
     """Return a family's own value of a figure, not its parents', if it comes from none of these tables."""
     prior = _parts()[family].figures.get(figure)
     return None if prior is None or set(prior.of) & set(without) else prior
@@ -98,7 +94,7 @@ def families() -> Mapping[str, Family]:
         while part.parent is not None:
             parents.append(part.parent)
             part = _parts()[part.parent]
-        figures: dict[str, Prior] = {}
+        figures: dict[str, FamilyFigure] = {}
         for each in (*reversed(parents), name):
             figures |= _parts()[each].figures
         found[name] = Family(name, _parts()[name].title, tuple(parents), figures)
@@ -162,7 +158,7 @@ def pages_of(family: Family) -> dict[str, Any]:
     }
 
 
-def words_of(prior: Prior, family: Family) -> str:
+def words_of(prior: FamilyFigure, family: Family) -> str:
     """Return the source of a figure that a machine file takes from a family."""
     return f"not measured, of the family {family.name}, within {prior.width:.0%}: {prior.source}"
 

@@ -44,10 +44,10 @@ _TEXTS: tuple[tuple[str, str], ...] = (
     (r"\A\s*<(?:!doctype html|html)", f"is a web page without a report of numactl or lscpu in it; {_RUN}"),
 )
 _ROOTS = {
-    "capabilities": "what virsh capabilities prints",
+    "capabilities": "the output of virsh capabilities",
     "domain": "a virtual machine of libvirt",
-    "list": "what lshw -xml prints",
-    "node": "what lshw -xml prints",
+    "list": "the output of lshw -xml",
+    "node": "the output of lshw -xml",
     "svg": "a picture (lstopo draws them)",
     "html": "a web page",
     "topologydiff": "a difference of hwloc",

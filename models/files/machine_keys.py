@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from operator import attrgetter
 from typing import Annotated, Any, ClassVar, Generic, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, create_model
+from pydantic import BaseModel, Field, StringConstraints, create_model
 
 from models.clients import CLIENTS, Costs
 from models.memory.figures import PAGE_FIGURES, PageFigures
+from models.text.checks import FileKeys
 from models.text.cpu_list import CoreCpus
 from models.text.units import KIB, Rate, Size, Time, TrafficEnergy, Watts
 
@@ -28,9 +29,7 @@ Source = Annotated[
 ]
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, defer_build=True)
-
+class _Part(FileKeys):
     renamed: ClassVar[Mapping[str, str]] = {}
 
 
@@ -274,9 +273,7 @@ class FitPart(_Part):
     cells: Annotated[list[dict[str, float | str]], Field(min_length=1, description="the cells used: column -> value")]
     otherwise: Annotated[
         dict[str, Sourced[Any]],
-        Field(
-            description="what stands for a parameter where this table is not to be used; default: its family's figure"
-        ),
+        Field(description="value of a parameter where this table is not to be used; default: its family's figure"),
     ] = {}
 
 
@@ -294,7 +291,7 @@ class MachineFile(_Part):
             description="a name of letters, digits, '.', '_' and '-', a letter or digit first",
         ),
     ]
-    title: Annotated[str, StringConstraints(strip_whitespace=True), Field(min_length=3, description="what it is")]
+    title: Annotated[str, StringConstraints(strip_whitespace=True), Field(min_length=3, description="name for people")]
     also_known_as: Annotated[list[str], Field(description="how published tables name this machine")] = []
     family: Annotated[
         str | None,
@@ -337,11 +334,11 @@ class MachineFile(_Part):
     ] = None
     clients: Annotated[
         ClientsPart | None,
-        Field(description="what clients cost here; where nothing is said, a client has its own figures"),
+        Field(description="costs of clients here; a client that is left out has its own figures"),
     ] = None
     pages: Annotated[
         PagesPart | None,  # type: ignore[valid-type]
-        Field(description="what the stages of a page's life cost here, for all clients; `calibrate` measures some"),
+        Field(description="costs of the stages of a page's life here, for all clients; `calibrate` measures some"),
     ] = None
     power: Annotated[
         PowerPart | None,  # type: ignore[valid-type]

@@ -38,16 +38,16 @@ def pasted_lines(text: str) -> tuple[Line, ...]:
     ['node 0 cpus: 0 1']
     """
     if len(text) > _MAX_TEXT:
-        raise ValueError(f"is a text of more than {_MAX_TEXT} characters; allowed are at most so many")
+        raise ValueError(f"is a text of more than {_MAX_TEXT} characters; allowed are at most {_MAX_TEXT}")
     if _QUOTED_PRINTABLE.search(text):
         text = quopri.decodestring(text.encode("utf-8", "replace")).decode("utf-8", "replace")
     if _TAG.search(text):
         text = html.unescape(_TAG.sub("", _BREAK.sub("\n", text)))
     text = _ESCAPES.sub("", text).replace("\0", "")
     if text.count("\n") > MAX_LINES:
-        raise ValueError(f"has more than {MAX_LINES} lines; allowed are at most so many")
+        raise ValueError(f"has more than {MAX_LINES} lines; allowed are at most {MAX_LINES}")
     if max(map(len, text.splitlines()), default=0) > _MAX_LINE:
-        raise ValueError(f"has a line of more than {_MAX_LINE} characters; allowed are at most so many")
+        raise ValueError(f"has a line of more than {_MAX_LINE} characters; allowed are at most {_MAX_LINE}")
     found = _BEFORE.search(text)
     before = found[1] if found and found[1].strip() else "\n"
     lines = (line.removeprefix(before).removeprefix(before.rstrip()) for line in text.splitlines())

@@ -25,7 +25,7 @@ from models.files.families import (
     OF_SOCKET,
     UNKNOWN,
     Family,
-    Prior,
+    FamilyFigure,
     families,
     own_prior,
     per_node,
@@ -128,7 +128,7 @@ def _fallback(figure: str, name: str, tables: frozenset[str]) -> Fallback:
     return Fallback(figure, None, DEFAULT)
 
 
-def _of_prior(figure: str, name: str, prior: Prior) -> Any:
+def _of_prior(figure: str, name: str, prior: FamilyFigure) -> Any:
     """Return a family's figure as the file of a machine has it."""
     value = prior.value
     if figure == _FACTORS:

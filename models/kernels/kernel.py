@@ -103,7 +103,7 @@ BusyFactor = Annotated[
     int,
     Field(
         ge=1,
-        description="CPUs that are not idle balance so many times less often: 16 since Linux 5.10, 32 before (sd_init)",
+        description="factor by which busy CPUs balance less often: 16 since Linux 5.10, 32 before (sd_init)",
     ),
 ]
 

@@ -16,7 +16,7 @@ from models.text.units import Time
 class Bursts(Load):
     """Compute and sleep in turn, each for a time that is drawn from an exponential distribution."""
 
-    load: Annotated[Literal["bursts"], Field(description="what kind of work it is")]
+    load: Annotated[Literal["bursts"], Field(description="kind of work")]
     busy: Annotated[Time, Field(gt=0, description="mean CPU time of a burst")]
     idle: Annotated[Time, Field(gt=0, description="mean time asleep after it")]
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from models.clients.client import check_cpus
 from models.machine import Machine
+from models.text.checks import FileKeys
 from models.text.cpu_list import CpuList
 from models.text.problems import Finding
 from models.text.units import Time, format_time
@@ -16,10 +17,8 @@ from models.text.units import Time, format_time
 LEAST_QUOTA_S = 1e-3  # CPU time of a period; source: min_cfs_quota_period, kernel/sched/core.c
 
 
-class Group(BaseModel):
+class Group(FileKeys):
     """A cgroup: its quota (cpu.max) and its CPUs (cpuset.cpus). It has no weight of its own: threads compete singly."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, defer_build=True)
 
     quota: Annotated[
         float | None,

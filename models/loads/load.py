@@ -10,11 +10,12 @@ from dataclasses import dataclass
 from random import Random
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from models.clients.client import Stream, check_cpus
 from models.loads.groups import Group
 from models.machine import Machine
+from models.text.checks import FileKeys
 from models.text.cpu_list import CpuList, format_cpu_list
 from models.text.problems import Finding
 from models.text.units import Time
@@ -56,12 +57,10 @@ LoadStep = Compute | Move | SleepFor | Arrival
 MOST_THREADS = 64  # for each CPU; with 16384 in a run queue a simulated second takes minutes
 
 
-class Load(BaseModel):
+class Load(FileKeys):
     """Other work in a scenario, from its start on: endless, or a given amount."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, defer_build=True)
-
-    load: Annotated[str, Field(description="what kind of work it is")]
+    load: Annotated[str, Field(description="kind of work")]
     threads: Annotated[
         int | None,
         Field(

@@ -79,7 +79,7 @@ class MemoryLoad(Load):
 class Clear(MemoryLoad):
     """Clear memory."""
 
-    load: Annotated[Literal["clear"], Field(description="what kind of work it is")]
+    load: Annotated[Literal["clear"], Field(description="kind of work")]
 
 
 class Read(MemoryLoad):
@@ -87,7 +87,7 @@ class Read(MemoryLoad):
 
     traffic = 1.0
 
-    load: Annotated[Literal["read"], Field(description="what kind of work it is")]
+    load: Annotated[Literal["read"], Field(description="kind of work")]
 
 
 class Copy(MemoryLoad):
@@ -95,4 +95,4 @@ class Copy(MemoryLoad):
 
     traffic = 3.0
 
-    load: Annotated[Literal["copy"], Field(description="what kind of work it is")]
+    load: Annotated[Literal["copy"], Field(description="kind of work")]

@@ -20,7 +20,7 @@ from models.text.units import Size, Time, format_rate, format_time
 class Service(Load):
     """Answer requests, which arrive at random (Poisson) and are taken in their order by the next free thread."""
 
-    load: Annotated[Literal["service"], Field(description="what kind of work it is")]
+    load: Annotated[Literal["service"], Field(description="kind of work")]
     requests_per_s: Annotated[
         float, Field(gt=0, le=1e7, description="how many requests arrive in a second, on average")
     ]

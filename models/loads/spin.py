@@ -19,7 +19,7 @@ _AT_ONCE_S = 1.0
 class Spin(Load):
     """Compute, endlessly or for a given time."""
 
-    load: Annotated[Literal["spin"], Field(description="what kind of work it is")]
+    load: Annotated[Literal["spin"], Field(description="kind of work")]
     cpu_time: Annotated[
         Time | None,
         Field(gt=0, description="CPU time that each thread needs, on a core of its own; default it never ends"),

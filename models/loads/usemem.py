@@ -23,7 +23,7 @@ from models.text.units import GIB, Rate, Size, Time
 class Usemem(MemoryLoad):
     """Touch memory and unmap it, in rounds, endlessly or a given amount."""
 
-    load: Annotated[Literal["usemem"], Field(description="what kind of work it is")]
+    load: Annotated[Literal["usemem"], Field(description="kind of work")]
     round: Annotated[Size, Field(gt=0, description="memory that a thread touches before it unmaps it")] = GIB
     unmap_rate: Annotated[
         Rate, Field(description="at which it unmaps memory in transparent huge pages and frees it; an estimate")

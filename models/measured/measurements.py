@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import pandas as pd
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from models.clients import CLIENTS
 from models.files.machine import load_machine, shipped_machines
@@ -22,7 +22,7 @@ from models.files.table import PublishedTable, load_table, read_cells, shipped_t
 from models.kernels import VERSIONS
 from models.machine import Machine
 from models.scenario import DEFAULT_VERSION, Scenario, build_scenario
-from models.text.checks import validate
+from models.text.checks import FileKeys, validate
 from models.text.document import locate, read
 from models.text.problems import InputError, did_you_mean
 from models.text.units import MIB, describe
@@ -61,29 +61,25 @@ _COARSE = 4  # of the resolution: what is shorter is rounded by more than 12 %
 _WORDS_TRUE = ("true", "yes", "1", "1.0")
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, defer_build=True)
-
-
-class LeftOut(_Part):
+class LeftOut(FileKeys):
     """Rows that no case is made of."""
 
     where: Annotated[dict[str, Any], Field(min_length=1, description="column: value pairs that select the rows")]
     reason: Annotated[str, Field(min_length=3, description="why")]
 
 
-class Measure(_Part):
+class Measure(FileKeys):
     """Rows with a time of something else than the job."""
 
     where: Annotated[dict[str, Any], Field(min_length=1, description="column: value pairs that select the rows")]
     column: Annotated[str, Field(description="column of the table of runs, such as stress_time_s")]
 
 
-class MeasurementsFile(_Part):
+class MeasurementsFile(FileKeys):
     """A reading file."""
 
     table: Annotated[str, Field(description="name of the published table")]
-    scenario: Annotated[dict[str, Any], Field(description="what all rows share, as in a scenario file")] = {}
+    scenario: Annotated[dict[str, Any], Field(description="keys that all rows share, as in a scenario file")] = {}
     columns: Annotated[
         dict[str, str | None], Field(description="column of the table -> path of a scenario; null: it says nothing")
     ] = {}
@@ -91,7 +87,8 @@ class MeasurementsFile(_Part):
         dict[str, dict[str, dict[str, Any]]], Field(description="column -> its text -> values by path of a scenario")
     ] = {}
     measures: Annotated[
-        list[Measure], Field(description="what the time of some rows is, if not that of the job; the last that fits")
+        list[Measure],
+        Field(description="meaning of the time of some rows, if it is not that of the job; the last that fits counts"),
     ] = []
     left_out: Annotated[list[LeftOut], Field(description="rows that no case is made of")] = []
     doubtful: Annotated[
@@ -99,13 +96,16 @@ class MeasurementsFile(_Part):
     ] = []
     resolution: Annotated[
         float,
-        Field(ge=0, description="to so many seconds times are rounded: shorter ones are left out, of four not counted"),
+        Field(
+            ge=0,
+            description="step of rounded times, in seconds: shorter ones are left out, under four steps not counted",
+        ),
     ] = 0.0
     fitted: Annotated[
         list[dict[str, Any]], Field(description="rows that were fitted: column: value pairs that select one each")
     ] = []
-    parameters: Annotated[list[str], Field(description="what was fitted to them")] = []
-    notes: Annotated[str, Field(description="what is odd in the table, and what the model leaves out")] = ""
+    parameters: Annotated[list[str], Field(description="figures that were fitted to them")] = []
+    notes: Annotated[str, Field(description="oddities of the table, and effects that the model leaves out")] = ""
 
 
 @dataclass(frozen=True)

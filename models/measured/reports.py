@@ -11,24 +11,20 @@ from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from models.files.families import family_named, machine_of
 from models.files.machine import build_machine, load_machine
 from models.files.machine_keys import Source
 from models.machine import Machine
 from models.scenario import Scenario, build_scenario
-from models.text.checks import validate
+from models.text.checks import FileKeys, validate
 from models.text.document import locate, read
 
 KNOWN_BAR, GUESSED_BAR = 2.0, 3.0  # within which factor a report should be predicted
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
-
-class Guess(_Part):
+class Guess(FileKeys):
     """A machine of a family. Cores and memory are those of a node."""
 
     family: str
@@ -42,14 +38,14 @@ class Guess(_Part):
     source: Source
 
 
-class Cell(_Part):
+class Cell(FileKeys):
     """One time that was told, and its own values, by path of a scenario."""
 
     values: dict[str, Any] = {}
     time_s: Annotated[float, Field(gt=0)]
 
 
-class Report(_Part):
+class Report(FileKeys):
     """One report."""
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9-]+$")]
@@ -61,7 +57,7 @@ class Report(_Part):
     seen: Annotated[str | None, Field(description="why it is no prediction: what was made with it in view")] = None
     scenario: dict[str, Any]
     cells: Annotated[list[Cell], Field(min_length=1)]
-    missed: Annotated[str | None, Field(description="what a miss points to; None: it should be within the bar")] = None
+    missed: Annotated[str | None, Field(description="likely cause of a miss; None: it should be within the bar")] = None
 
     @property
     def bar(self) -> float:
@@ -69,7 +65,7 @@ class Report(_Part):
         return KNOWN_BAR if self.known else GUESSED_BAR
 
 
-class ReportsFile(_Part):
+class ReportsFile(FileKeys):
     """The file of reports."""
 
     reports: list[Report]

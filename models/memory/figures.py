@@ -10,8 +10,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from models.text.checks import FileKeys
 from models.text.units import Rate, Time
 
 WIDTH = 0.7  # of a prior of which nothing else is said: a factor of two
@@ -21,14 +22,12 @@ def _prior(width: float) -> dict[str, Any]:
     return {"width": width}
 
 
-class Costs(BaseModel):
+class Costs(FileKeys):
     """The costs of a client on a machine. Each field's description has the source of its value.
 
     The file of a machine may have other values (`pages:`, and `clients:` for figures that don't belong to a page), and
     so may a scenario (`task.costs`). `renamed` maps old names to the names to write instead.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, defer_build=True)
 
     renamed: ClassVar[Mapping[str, str]] = {}
 
@@ -354,7 +353,7 @@ class BootFigures(Costs):
         Time,
         Field(
             ge=0,
-            description="what no thread helps with and no page adds to; fitted on published cells of three machines "
+            description="time that neither threads nor pages change; fitted on published cells of three machines "
             "(models/published/hugetlb_boot_threads_per_node.yaml)",
         ),
     ] = 5.52e-3

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from models.text.checks import FileKeys
 from models.text.units import MIB, Size
 
 Works = Literal[
@@ -103,10 +104,8 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
 }
 
 
-class PolicyOptions(BaseModel):
+class PolicyOptions(FileKeys):
     """The policy part of a kernel version's parameters. Parts that are not given are the preset's."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, defer_build=True)
 
     policy: PolicyName = "ktask-v1"
     max_threads: Annotated[
@@ -124,7 +123,7 @@ class PolicyOptions(BaseModel):
     growth_threshold: Annotated[
         float, Field(ge=0, le=1, description="works: adaptive adds one while throughput grows by more than this share")
     ] = 0.05
-    chunks: Annotated[Chunks | None, Field(description="what the next chunk is; default the preset's")] = None
+    chunks: Annotated[Chunks | None, Field(description="rule of the next chunk; default the preset's")] = None
     chunks_per_work: Annotated[
         int, Field(ge=1, le=4096, description="chunks of ktask and padata for each work (4, in ktask as a shift by 2)")
     ] = 4
@@ -190,7 +189,7 @@ class PolicyOptions(BaseModel):
             "when they end; default the preset's"
         ),
     ] = None
-    keep_idle: Annotated[int, Field(ge=0, le=65536, description="helpers never take the last so many idle CPUs")] = 0
+    keep_idle: Annotated[int, Field(ge=0, le=65536, description="idle CPUs that helpers never take")] = 0
 
     def rule(self, part: str) -> str:
         """Return the name of the rule for a part: as given, else the preset's."""

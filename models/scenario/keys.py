@@ -13,7 +13,7 @@ from models.clients import CLIENTS, Client
 from models.kernels import VERSIONS, Kernel
 from models.loads import LOADS, Load
 from models.loads.groups import Group
-from models.text.checks import Checker, validate
+from models.text.checks import Checker, FileKeys, validate
 from models.text.document import KeyPath, Located
 from models.text.problems import InputError
 
@@ -31,16 +31,14 @@ _NAME, _NAME_WORDS = (
 )
 
 
-class ScenarioFile(BaseModel):
+class ScenarioFile(FileKeys):
     """A scenario file."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, defer_build=True)
 
     title: Annotated[str, StringConstraints(strip_whitespace=True), Field(min_length=1, description="its heading")]
     question: Annotated[
         str,
         StringConstraints(strip_whitespace=True),
-        Field(min_length=1, description="what the scenario is to answer; may be left out"),
+        Field(min_length=1, description="question that the scenario answers; may be left out"),
     ] = ""
     machine: Annotated[str, Field(description="a shipped machine, or the path of a machine file")]
     task: Annotated[Client, Field(description="the job")]

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal, TypeVar, get_args, get_origin
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic_core import ErrorDetails
 
 from models.text.document import KeyPath, Located, format_path, number_in
@@ -14,6 +14,13 @@ from models.text.problems import Finding, InputError, Problem, did_you_mean
 from models.text.units import describe, format_like
 
 M = TypeVar("M", bound=BaseModel)
+
+
+class FileKeys(BaseModel):
+    """The keys of a mapping in a file: no others are allowed, values have the very type, and nothing changes them."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, defer_build=True)
+
 
 _TYPES = {"string_type": "text", "list_type": "a list", "dict_type": "a mapping", "bool_type": "true or false"}
 _BOUNDS = {

@@ -360,7 +360,7 @@ def _other_methods(real: ModuleType, machine: Machine, usage: dict[str, Any]) ->
             continue
         rates = results.runs.groupby("nthreads").apply(_median_rate)
         rows.append([method.name, f"{rates.iloc[0]:.1f}", f"{rates.iloc[-1]:.1f}", method.measures])
-    heads = ["method", "1 thread (GiB/s)", f"{most[-1]} threads (GiB/s)", "what it measures"]
+    heads = ["method", "1 thread (GiB/s)", f"{most[-1]} threads (GiB/s)", "measures"]
     return tabulate(rows, headers=heads, disable_numparse=True)
 
 

@@ -162,7 +162,7 @@ def machines(name: str | None) -> None:
             "memory": format_size(machine.memory_bytes),
             "one thread clears": format_rate(machine.rates.clear_bytes_per_s),
             "a node takes": format_rate(machine.rates.memory_bytes_per_s / machine.rates.clear_traffic),
-            "what it is": machine.title,
+            "title": machine.title,
         }
         for machine in iter_shipped()
     ]

@@ -184,7 +184,7 @@ def describe_comparison(comparison: Comparison, name_a: str, name_b: str) -> str
         f"A ({unit})": [f"{factor * time:.4g}" for time in cells["time_a_s"]],
         f"B ({unit})": [f"{factor * time:.4g}" for time in cells["time_b_s"]],
         "B from A (%)": [
-            f"{change:+.1f}" + ("" if math.isnan(half) else f" ± {half:.1f}")
+            f"{change:+.1f}" + ("" if math.isnan(half) else f" ({change - half:+.1f} to {change + half:+.1f})")
             for change, half in zip(cells["difference_pct"], cells["half_width_pct"], strict=True)
         ],
         "B is": cells["verdict"],
@@ -194,7 +194,7 @@ def describe_comparison(comparison: Comparison, name_a: str, name_b: str) -> str
                           disable_numparse=True, colalign=align))  # fmt: skip
     how = "both had the same random numbers" if cells["paired"].all() else "they had other random numbers"
     if cells["half_width_pct"].notna().any():
-        lines += ["", f"± is half the 95 % confidence interval of the mean difference; {how}."]
+        lines += ["", f"In brackets: the 95 % confidence interval of the mean difference; {how}."]
     for name, alone in (("A", comparison.alone_a), ("B", comparison.alone_b)):
         if alone:
             more = f" and {len(alone) - 6} more" if len(alone) > 6 else ""

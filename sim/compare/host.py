@@ -187,7 +187,7 @@ def tally(cells: pd.DataFrame) -> str:
     count = {word: int((cells["verdict"] == word).sum()) for word in (AGREES, DIFFERS, UNDECIDED)}
     return (
         f"{len(cells)} cases, none used in the fit: {count[AGREES]} agree, {count[DIFFERS]} do not, "
-        f"{count[UNDECIDED]} undecided."
+        f"{count[UNDECIDED]} undecided. ± is one standard deviation over the runs of a case."
     )
 
 

@@ -45,7 +45,7 @@ def plot_energy(results: Results, path: str | Path | None = None) -> Figure:
         times.set_ylim(bottom=0)
         for name, colour, marker, label in (
             ("energy_j", BLUE, "o", "the machine in all"),
-            ("energy_added_j", ORANGE, "s", "what the job adds"),
+            ("energy_added_j", ORANGE, "s", "added by the job"),
         ):
             spread = [float(runs.loc[runs["case"] == number, name].std()) for number in part.index]
             axis.errorbar(part["nthreads"], part[name], yerr=spread, color=colour, marker=marker, capsize=2,

@@ -171,7 +171,7 @@ def calibrate(scenario: Scenario, runs: pd.DataFrame, machine: Machine) -> Calib
     cases = [replace(scenario.cases[number], machine=machine) for number in cells["case"]]
     usable = runs[runs["unstable"] == ""] if "unstable" in runs else runs
     costs = _worker_costs(usable, runs, scenario)
-    fit = _Fit(cases, cells, _deviations(cells, runs), machine, costs)
+    fit = _CellsFit(cases, cells, _deviations(cells, runs), machine, costs)
     parameters = [
         *fit.parameters(),
         *costs,
@@ -250,7 +250,7 @@ class _Found:
     stderrs: Vector
 
 
-class _Fit:
+class _CellsFit:
     """The parameters that a set of cases may determine, fitted together."""
 
     def __init__(
@@ -613,6 +613,7 @@ def describe_calibration(calibration: Calibration) -> str:
     failed = f"THE CALIBRATION FAILED: {calibration.failure}.\n" if calibration.failure else ""
     return failed + (
         f"{describe_parameters(calibration.parameters)}\n"
+        "± is one standard deviation. "
         f"Python's own work for a chunk is below 1 % of its time from chunks of {size} on."
     )
 

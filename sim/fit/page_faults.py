@@ -100,7 +100,7 @@ def _bandwidth(case: Case, time_s: float) -> float:
 
 def fit_page_faults(scenario: Scenario, runs: pd.DataFrame, machine: Machine) -> tuple[Parameter, ...]:
     """Return the costs of PageFaultCosts that the runs of `populate` tell, for a machine whose rates are calibrated."""
-    return _Fit(_times(scenario, runs, machine), machine).parameters()
+    return _PageFit(_times(scenario, runs, machine), machine).parameters()
 
 
 def _times(
@@ -122,7 +122,7 @@ def _with_costs(machine: Machine, costs: Mapping[str, float]) -> Machine:
     return replace(machine, pages={**machine.pages, **costs})
 
 
-class _Fit:
+class _PageFit:
     """The costs of a page, found one after the other."""
 
     def __init__(self, found: Mapping[tuple[bool, bool, bool], tuple[Case, float, float]], machine: Machine) -> None:

@@ -411,7 +411,11 @@ def describe_fit(fitted: TableFit, measured: Measurements) -> str:
     parts = [fitted.verdict.sentence()]
     rows = [(each.name, each.words(), each.verdict, each.figure.words(each.figure.before)) for each in fitted.figures]
     if rows:
-        parts.append(tabulate(rows, headers=["figure", "value", "determined", "before"], disable_numparse=True))
+        parts.append(
+            tabulate(
+                rows, headers=["figure", "value ± standard deviation", "determined", "before"], disable_numparse=True
+            )
+        )
     parts += _remarks(fitted, measured)
     parts.append(_describe_cells(fitted.cells))
     parts += _errors(fitted)

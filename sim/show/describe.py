@@ -121,13 +121,13 @@ def describe_policies() -> str:
     options = [name for name in fields if name not in ("policy", "works", "chunks")]
     rows = [(f"kernel.{name}", _allowed(fields[name].annotation), fields[name].description or "") for name in options]
     lines += ["Parameters, and the other decisions:"]
-    lines.append(tabulate(rows, headers=["key", "values", "what it is"], maxcolwidths=[None, 24, 70]))
+    lines.append(tabulate(rows, headers=["key", "values", "meaning"], maxcolwidths=[None, 24, 70]))
     return "\n".join(lines)
 
 
 def _rules(texts: Mapping[str, str]) -> str:
     rows = [(name, " ".join(text.split())) for name, text in texts.items()]
-    return tabulate(rows, headers=["rule", "what it does, and its source"], maxcolwidths=[None, 95])
+    return tabulate(rows, headers=["rule", "meaning and source"], maxcolwidths=[None, 95])
 
 
 def _allowed(annotation: object) -> str:
@@ -300,7 +300,7 @@ def _beside(cases: Sequence[Case]) -> str:
         (name, load.words(), load.n_threads, load.nice, load.group or "the root", format_time(load.start))
         for name, load in dict.fromkeys(loads)
     ]
-    heads = ["other work", "what it does", "threads", "nice", "cgroup", "starts at"]
+    heads = ["other work", "meaning", "threads", "nice", "cgroup", "starts at"]
     parts = [tabulate(rows, headers=heads, disable_numparse=True)] if rows else []
     for name, group in dict.fromkeys((name, group) for case in cases for name, group in case.groups.items()):
         quota = (
@@ -337,7 +337,7 @@ def _kernel(case: Case) -> str:
         if name != "version"
     ]
     return f"Kernel: {kernel.version} (first case).\n" + tabulate(
-        rows, headers=["parameter", "value", "what it is"], disable_numparse=True, maxcolwidths=[None, None, 80]
+        rows, headers=["parameter", "value", "meaning"], disable_numparse=True, maxcolwidths=[None, None, 80]
     )
 
 
@@ -360,7 +360,7 @@ def _chance(case: Case) -> str:
         sources.append(f"the time of each chunk ({rates.chunk_noise:.1%})")
     sources.append("whether the caller is moved when it is woken")
     if case.background:
-        sources += ["when the ticks of each CPU come", "what other work does next"]
+        sources += ["the times of the ticks of each CPU", "the next step of other work"]
     return f"Random, from one seed, a stream for each: {_and(sources)}."
 
 

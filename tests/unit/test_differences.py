@@ -66,6 +66,6 @@ def test_the_command_and_a_folder_that_holds_something_else(
     done = CliRunner().invoke(cli, ["diff", "a", "b"])
     assert done.exit_code == 0, done.output
     assert "kernel.chunks" in done.output and "guided" in done.output and "The same machine." in done.output
-    assert "± is half the 95 % confidence interval of the mean difference; both had the same random" in done.output
+    assert "In brackets: the 95 % confidence interval of the mean difference; both had the same random" in done.output
     assert (tmp_path / "a-b.png").read_bytes().startswith(b"\x89PNG")
     assert CliRunner().invoke(cli, ["diff", "a", "c"]).exit_code == 2

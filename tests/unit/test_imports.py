@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -13,6 +15,7 @@ HEAVY = {"distributed", "lmfit", "matplotlib", "numpy", "optuna", "pandas", "pya
 
 _SCRIPT = """
 import sys
+from pathlib import Path
 {what}
 print(*sorted({{name.partition(".")[0] for name in sys.modules}}))
 """
@@ -64,3 +67,13 @@ def test_every_public_name_is_found() -> None:
     assert set(sim.__all__) <= set(dir(sim))
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         sim.nothing  # noqa: B018
+
+
+def test_no_two_classes_have_one_name() -> None:
+    """A class is found by its name: in models, sim and real each name stands for one."""
+    found: dict[str, list[str]] = {}
+    for path in sorted(path for package in ("models", "sim", "real") for path in Path(package).rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ClassDef):
+                found.setdefault(node.name, []).append(str(path))
+    assert {name: paths for name, paths in found.items() if len(paths) > 1} == {}

@@ -56,7 +56,7 @@ def _is_xml(text: str) -> bool:
 
 def read_topology(source: Source) -> Topology:
     """Return the topology that hwloc wrote. Raises InputError."""
-    return _Reader(source).topology()
+    return _XmlReader(source).topology()
 
 
 class _Builder(ElementTree.TreeBuilder):
@@ -94,7 +94,7 @@ class _Object:
         return next((element for element in reversed(self.around) if element.get("type") in types), None)
 
 
-class _Reader:
+class _XmlReader:
     def __init__(self, source: Source) -> None:
         self._path = source.path
         self._root = self._parsed(source)

@@ -106,7 +106,7 @@ def read_topology(source: Source) -> Topology:
     if len(tables) > 1:
         raise refusal(source.path, "found a second table of CPUs from here; allowed is one machine in a file",
                       tables[1].line, 1)  # fmt: skip
-    found = _Found.of_table(tables[0], source.path) if tables else _Found.of_summary(summary, source.path)
+    found = _CpuFacts.of_table(tables[0], source.path) if tables else _CpuFacts.of_summary(summary, source.path)
     report = numactl.read_report(source.lines, source.path) if numactl.recognises(source) else None
     return found.topology(summary, report, source)
 
@@ -255,7 +255,7 @@ def _key(text: str) -> str:
 
 
 @dataclass
-class _Found:
+class _CpuFacts:
     """The CPUs of lscpu: node, socket (None: unknown), core, cache and clock of each."""
 
     nid_of: dict[int, int] = field(default_factory=dict)
@@ -270,7 +270,7 @@ class _Found:
     adjacent: bool = False  # whether siblings have neighbouring numbers
 
     @classmethod
-    def of_table(cls, table: _Table, path: Path) -> _Found:
+    def of_table(cls, table: _Table, path: Path) -> _CpuFacts:
         """Return the topology from a table of CPUs. Raises InputError."""
         found = cls()
         offline = set()
@@ -306,7 +306,7 @@ class _Found:
         return found
 
     @classmethod
-    def of_summary(cls, summary: _Summary, path: Path) -> _Found:
+    def of_summary(cls, summary: _Summary, path: Path) -> _CpuFacts:
         """Return the topology from a summary. Raises InputError."""
         found = cls()
         online = _cpus(summary.first(_ONLINE, without=_OFFLINE, value=r"[0-9]+(?:[-,][0-9]+)*"), path)

@@ -51,7 +51,7 @@ def read_topology(source: Source) -> Topology:
     """Return the topology of a machine from its /sys tree. Raises InputError."""
     if source.content is None:
         return read_folder(source.path)
-    return _Reader(_Archive(source), source.path, None).topology()
+    return _SysReader(_Archive(source), source.path, None).topology()
 
 
 def read_folder(path: Path) -> Topology:
@@ -59,7 +59,7 @@ def read_folder(path: Path) -> Topology:
     # The model is in /proc, beside /sys.
     whole = path.name == "sys" and is_folder(path / _SYSTEM)
     tree = _Folder(path.parent if whole else path)
-    return _Reader(tree, path, "sys/devices/system" if whole else None).topology()
+    return _SysReader(tree, path, "sys/devices/system" if whole else None).topology()
 
 
 class _Tree(Protocol):
@@ -198,7 +198,7 @@ def _clean(content: bytes) -> str:
     return content.decode("utf-8", "replace").replace("\0", "").strip()
 
 
-class _Reader:
+class _SysReader:
     def __init__(self, tree: _Tree, path: Path, system: str | None) -> None:
         self._tree = tree
         self._path = path
