@@ -9,12 +9,13 @@ from __future__ import annotations
 import io
 import tarfile
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 from models.files.importers import import_topology
 from models.files.machine import build_machine
 from models.files.machine_writer import machine_document, machine_yaml
-from models.machine import Machine
+from models.machine import Machine, Node
 from models.machine.topology import Topology, layout
 from models.text.document import parse
 
@@ -49,6 +50,11 @@ def read(name: str, tmp_path: Path) -> Topology:
 def built(topology: Topology, rates_of: Machine | None = None) -> Machine:
     """Return the machine of the file that is written for a topology."""
     return build_machine(parse(machine_yaml(machine_document(topology, "test", rates_of)), "test.yaml"), "test.yaml")
+
+
+def plain(nodes: Iterable[Node]) -> tuple[Node, ...]:
+    """Return nodes as a topology has them, without how fast their memory is."""
+    return tuple(replace(node, memory_bytes_per_s=None) for node in nodes)
 
 
 def cores(topology: Topology | Machine) -> set[frozenset[int]]:

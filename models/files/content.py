@@ -5,8 +5,10 @@ from __future__ import annotations
 import bz2
 import gzip
 import lzma
+import zipfile
 import zlib
 from collections.abc import Callable
+from importlib import import_module
 from io import BytesIO
 from pathlib import Path
 from typing import BinaryIO, cast
@@ -18,6 +20,7 @@ from models.text.units import MIB, format_size
 MAX_FILE_BYTES = 64 * MIB  # the topology of the largest machines, packed, is a few MiB
 MAX_TEXT_BYTES = 64 * MIB
 MAX_ARCHIVE_BYTES = 512 * MIB  # a whole /sys tree of a server is some 100 MiB
+MAX_MEMBERS = 200_000  # cpu and node of /sys/devices/system have some 200 files a CPU
 _BLOCK = 1 << 20
 _Opener = Callable[[BinaryIO], BinaryIO]
 _PACKED: tuple[tuple[bytes, str, _Opener], ...] = (
@@ -25,6 +28,8 @@ _PACKED: tuple[tuple[bytes, str, _Opener], ...] = (
     (b"BZh", "bzip2", lambda file: cast(BinaryIO, bz2.BZ2File(file))),
     (b"\xfd7zXZ\x00", "xz", lambda file: cast(BinaryIO, lzma.LZMAFile(file))),  # noqa: SIM115
 )
+_ZSTD = b"\x28\xb5\x2f\xfd"
+_ZIP = b"PK\x03\x04"
 _UNREADABLE = (OSError, EOFError, zlib.error, lzma.LZMAError)
 
 
@@ -44,6 +49,8 @@ class Unpacked:
 
     def __init__(self, content: bytes, path: Path, limit_bytes: int) -> None:
         opener = next((opener for magic, _, opener in _PACKED if content.startswith(magic)), None)
+        if content.startswith(_ZSTD):
+            opener = _zstd_opener(path)
         self._file = BytesIO(content) if opener is None else opener(BytesIO(content))
         self._path = path
         self._limit_bytes = self._left_bytes = limit_bytes
@@ -69,9 +76,47 @@ class Unpacked:
         return b"".join(parts)
 
 
+def _zstd_opener(path: Path) -> _Opener:
+    """Return what opens zstd: Python's own (from 3.14 on), or a package. Raises InputError where there is none."""
+    for name in ("compression.zstd", "zstandard", "pyzstd"):
+        try:
+            return cast(_Opener, import_module(name).open)
+        except ImportError:
+            continue
+    raise refusal(path, "is packed by zstd, which this Python can't open; unpack it first (zstd -d FILE), or "
+                  "pip install zstandard")  # fmt: skip
+
+
 def is_packed(content: bytes) -> bool:
-    """Return whether a content is packed by gzip, bzip2 or xz."""
-    return any(content.startswith(magic) for magic, _, _ in _PACKED)
+    """Return whether a content is packed by gzip, bzip2, xz or zstd."""
+    return content.startswith(_ZSTD) or any(content.startswith(magic) for magic, _, _ in _PACKED)
+
+
+def is_zip(content: bytes) -> bool:
+    """Return whether a content is a zip archive."""
+    return content.startswith(_ZIP)
+
+
+def zip_members(content: bytes, path: Path, limit_bytes: int) -> list[tuple[str, bytes]]:
+    """Return names and contents of the files in a zip archive, up to a limit in all. Raises InputError."""
+    found: list[tuple[str, bytes]] = []
+    left_bytes = limit_bytes
+    try:
+        with zipfile.ZipFile(BytesIO(content)) as archive:
+            for member in archive.infolist():
+                if member.is_dir() or "__MACOSX" in member.filename or member.filename.endswith(".DS_Store"):
+                    continue
+                with archive.open(member) as file:
+                    part = file.read(left_bytes + 1)
+                left_bytes -= len(part)
+                if left_bytes < 0 or len(found) >= MAX_MEMBERS:
+                    limit = format_size(limit_bytes)
+                    raise refusal(path, f"unpacks to more than {limit} or {MAX_MEMBERS} files; allowed is at most that")
+                found.append((member.filename, part))
+    except (zipfile.BadZipFile, RuntimeError, NotImplementedError, *_UNREADABLE) as error:
+        why = " ".join(str(error).split()) or type(error).__name__
+        raise refusal(path, f"is a zip archive that can't be read to its end ({why}); pack it again") from None
+    return found
 
 
 def is_archive(content: bytes, path: Path) -> bool:

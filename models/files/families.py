@@ -21,7 +21,7 @@ from models.machine.topology import LOCAL_DISTANCE
 from models.text.checks import FileKeys, validate
 from models.text.document import read
 from models.text.problems import did_you_mean
-from models.text.units import format_rate, parse_rate
+from models.text.units import Size, format_rate, parse_rate
 
 UNKNOWN = "any"  # the family of a processor of which nothing is known
 OF_SOCKET = "sockets.memory_bandwidth"
@@ -51,10 +51,26 @@ class FamilyPart(FileKeys):
     figures: Annotated[dict[str, FamilyFigure], Field(description="by their paths in machine files")] = {}
 
 
+class MemoryPart(FileKeys):
+    """A kind of memory that nodes without CPUs may have."""
+
+    memory: str
+    title: str
+    told: Annotated[list[str], Field(description="regular expressions that find it by the name a source gives it")]
+    processors: Annotated[list[str], Field(description="those that find the processors beside which it is")]
+    distance: Annotated[int | None, Field(description="to the nearest CPUs, where no processor is named")] = None
+    first_nid: Annotated[int, Field(description="lowest number of such a node, where no processor is named")] = 0
+    at_most: Annotated[Size | None, Field(description="the most memory that such a node has")] = None
+    larger: Annotated[bool, Field(description="whether there is more of it than of that beside the CPUs")] = False
+    of_socket: Annotated[bool, Field(description="whether all such nodes of a socket share the bandwidth")] = False
+    bandwidth: FamilyFigure
+
+
 class FamiliesFile(FileKeys):
-    """The file of families."""
+    """The file of families, and of memory beside processors."""
 
     families: list[FamilyPart]
+    memories: list[MemoryPart]
 
 
 @dataclass(frozen=True)
@@ -79,10 +95,19 @@ def own_prior(family: str, figure: str, without: Collection[str] = ()) -> Family
 
 
 @cache
-def _parts() -> Mapping[str, FamilyPart]:
+def _file() -> FamiliesFile:
     path = Path(str(resources.files("models") / "priors" / "families.yaml"))
-    file = validate(FamiliesFile, read(path), str(path))
-    return {part.family: part for part in file.families}
+    return validate(FamiliesFile, read(path), str(path))
+
+
+@cache
+def _parts() -> Mapping[str, FamilyPart]:
+    return {part.family: part for part in _file().families}
+
+
+def memory_kinds() -> tuple[MemoryPart, ...]:
+    """Return the kinds of memory that nodes without CPUs may have; the first that fits is taken."""
+    return tuple(_file().memories)
 
 
 @cache

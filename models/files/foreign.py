@@ -7,8 +7,6 @@ import re
 _LOOKED_AT = 20_000  # characters
 _RUN = "run numactl -H > FILE on the machine and give that"
 _BYTES: tuple[tuple[bytes, str], ...] = (
-    (b"\x28\xb5\x2f\xfd", "is packed by zstd; unpack it first (zstd -d FILE)"),
-    (b"PK\x03\x04", "is a zip archive; unpack it first (unzip FILE)"),
     (b"7z\xbc\xaf\x27\x1c", "is a 7z archive; unpack it first"),
     (b"\x04\x22\x4d\x18", "is packed by lz4; unpack it first (lz4 -d FILE)"),
     (b"\x89PNG", f"is a picture (lstopo draws them); run lstopo file.xml and give that, or {_RUN}"),

@@ -120,6 +120,11 @@ def _build(file: MachineFile, check: Checker) -> Machine:
     check.stop()
     sources = {"distances": (file.distances or file.distance_matrix or Sourced(value=0, source="one node")).source}
     sources |= {f"nodes[{i}]": group.source for i, group in enumerate(file.nodes)}
+    sources |= {
+        f"nodes[{i}].memory_bandwidth": group.memory_bandwidth.source
+        for i, group in enumerate(file.nodes)
+        if group.memory_bandwidth is not None
+    }
     sources |= {f"links[{i}]": link_group.source for i, link_group in enumerate(file.links)}
     clients = {client: _values(costs) for client, costs in file.clients or ()}
     parts = {"rates": file.rates, "pages": file.pages, **{f"clients.{name}": part for name, part in file.clients or ()}}
@@ -277,7 +282,8 @@ def _nodes_and_cpus(file: MachineFile, check: Checker) -> tuple[list[Node], list
     n_sockets = 0
     for group, numbers in zip(file.nodes, nids, strict=True):
         first = n_sockets if group.socket is None else group.socket
-        nodes += [Node(nid, first + i // group.nodes_per_socket, group.memory) for i, nid in enumerate(numbers)]
+        own = None if group.memory_bandwidth is None else group.memory_bandwidth.value
+        nodes += [Node(nid, first + i // group.nodes_per_socket, group.memory, own) for i, nid in enumerate(numbers)]
         n_sockets = max(n_sockets, nodes[-1].socket_id + 1)
     if any(group.cpus for group in file.nodes):
         return nodes, _cpus_by_number(file, nids)

@@ -78,6 +78,13 @@ class NodeGroup(_Part):
         int | None, Field(ge=0, description="number of the socket, where count is 1; default: the next")
     ] = None
     memory: Annotated[Size, Field(description="memory of one node")]
+    memory_bandwidth: Annotated[
+        Sourced[Rate] | None,
+        Field(
+            description="traffic that the memory of each of these nodes carries, such as of HBM, CXL or a GPU; default "
+            "rates.memory_bandwidth"
+        ),
+    ] = None
     cores: Annotated[
         list[CoreGroup] | None, Field(description="kinds of cores; an empty list is a node without CPUs")
     ] = None

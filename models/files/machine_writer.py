@@ -12,9 +12,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from models.files.families import UNKNOWN, Family, family_of, pages_of, rates_of, remote_factor
+from models.files.families import OF_SOCKET, UNKNOWN, Family, family_of, pages_of, rates_of, remote_factor
 from models.files.machine import build_machine, load_machine
 from models.files.machine_keys import RATES
+from models.files.node_memory import memory_remarks, nodes_per_socket, own_memories
 from models.machine import Cpu, Machine, Node
 from models.machine.topology import LOCAL_DISTANCE, Topology, layout
 from models.text.cpu_list import format_cpu_list
@@ -55,11 +56,15 @@ def machine_document(topology: Topology, name: str, reference: Machine | None = 
         document |= {"family": family.name} if family.name != UNKNOWN else {}
         rest["rates"] = _rates_of_family(topology, family)
         rest |= {"pages": pages} if (pages := _pages_of_family(family)) else {}
-    for layout_part in _grouped(topology):
+    own = {
+        nid: {"value": memory.rate, "source": _one_line(f"{memory.source}; {_ADVICE}")}
+        for nid, memory in own_memories(topology, _socket_rate(topology, reference)).items()
+    }
+    for layout_part in _grouped(topology, own):
         candidate = document | layout_part | rest
         if _gives(candidate, topology):
             return candidate
-    return document | {"nodes": _one_by_one(topology)} | rest
+    return document | {"nodes": _one_by_one(topology, own)} | rest
 
 
 def valid_name(file_name: str) -> str:
@@ -69,7 +74,9 @@ def valid_name(file_name: str) -> str:
     'topology-1'
     """
     stem = re.sub(
-        r"(?:\.(?:xml|txt|log|tar|tgz|tbz2?|txz|gz|bz2|xz|json|csv|out|numactl|lscpu|md|html?))+$", "", file_name
+        r"(?:\.(?:xml|txt|log|tar|tgz|tbz2?|txz|gz|bz2|xz|zst|zip|json|csv|out|numactl|lscpu|md|html?))+$",
+        "",
+        file_name,
     )
     return re.sub(r"[^A-Za-z0-9._-]+", "-", stem).strip("._-")[:100] or "machine"
 
@@ -80,16 +87,19 @@ def _gives(document: Document, topology: Topology) -> bool:
         machine = build_machine(parse(machine_yaml(document), "candidate"), "candidate")
     except InputError:
         return False
-    return machine.nodes == topology.nodes and layout(machine.cpus) == layout(topology.cpus)
+    nodes = tuple(replace(node, memory_bytes_per_s=None) for node in machine.nodes)
+    return nodes == topology.nodes and layout(machine.cpus) == layout(topology.cpus)
 
 
-def _grouped(topology: Topology) -> Iterator[Document]:
+def _grouped(topology: Topology, own: Mapping[int, Document]) -> Iterator[Document]:
     """Yield nodes as groups with cores by count, with each numbering of CPUs."""
     kinds_of = {node.nid: _kinds([cpu for cpu in topology.cpus if cpu.nid == node.nid]) for node in topology.nodes}
     groups: list[Document] = []
     next_nid = next_socket = 0
-    alike = itertools.groupby(topology.nodes, key=lambda node: (node.memory_bytes, kinds_of[node.nid]))
-    for (memory_bytes, kinds), grouped in alike:
+    alike = itertools.groupby(
+        topology.nodes, key=lambda node: (node.memory_bytes, kinds_of[node.nid], own.get(node.nid))
+    )
+    for (memory_bytes, kinds, bandwidth), grouped in alike:
         nodes = tuple(grouped)
         per_socket = _nodes_per_socket(nodes, next_nid, next_socket)
         for part in [nodes] if per_socket else [(node,) for node in nodes]:
@@ -102,7 +112,8 @@ def _grouped(topology: Topology) -> Iterator[Document]:
             else:
                 group |= {"nid": first.nid} if first.nid != next_nid else {}
                 group |= {"socket": first.socket_id} if first.socket_id != next_socket else {}
-            group |= {"memory": _size(memory_bytes), "cores": [dict(kind) for kind in kinds]}
+            group |= {"memory": _size(memory_bytes)} | ({"memory_bandwidth": bandwidth} if bandwidth else {})
+            group["cores"] = [dict(kind) for kind in kinds]
             groups.append(group | {"source": _source(topology, first=not groups)})
             next_nid, next_socket = part[-1].nid + 1, max(next_socket, part[-1].socket_id + 1)
     yield {"nodes": groups}
@@ -134,7 +145,7 @@ def _kinds(cpus: Sequence[Cpu]) -> tuple[tuple[tuple[str, Any], ...], ...]:
     return tuple(kinds)
 
 
-def _one_by_one(topology: Topology) -> list[Document]:
+def _one_by_one(topology: Topology, own: Mapping[int, Document]) -> list[Document]:
     """Return each node with the numbers of its CPUs."""
     parts: dict[tuple[int, int, float], dict[int, list[int]]] = {}  # (node, cache, speed) -> core -> CPUs
     for cpu in topology.cpus:
@@ -151,7 +162,8 @@ def _one_by_one(topology: Topology) -> list[Document]:
                 part |= {"cache": cache_id} if caches.count(cache_id) > 1 else {}
                 cpus.append(part)
         source = _source(topology, first=not nodes)
-        entry = {"nid": node.nid, "socket": node.socket_id, "memory": _size(node.memory_bytes)}
+        entry: Document = {"nid": node.nid, "socket": node.socket_id, "memory": _size(node.memory_bytes)}
+        entry |= {"memory_bandwidth": own[node.nid]} if node.nid in own else {}
         nodes.append(entry | {"cpus": cpus, "source": source})
     return nodes
 
@@ -161,31 +173,17 @@ def _source(topology: Topology, *, first: bool) -> str:
     return _one_line("; ".join([topology.source, *(topology.remarks if first else ())]))
 
 
-def nodes_per_socket(nodes: Sequence[Node], cpus: Sequence[Cpu]) -> int:
-    """Return how many nodes share the memory bandwidth of a socket: those with CPUs and memory, where most are.
-
-    Memory of nodes without CPUs is of another kind: of a GPU, HBM, CXL or persistent memory.
-    """
-    with_cpus = {cpu.nid for cpu in cpus}
-    sharing = [node.socket_id for node in nodes if node.memory_bytes and node.nid in with_cpus]
-    sharing = sharing or [node.socket_id for node in nodes if node.memory_bytes]
-    return max((sharing.count(socket_id) for socket_id in set(sharing)), default=1)
+def rate_remarks(topology: Topology, reference: Machine | None = None) -> tuple[str, ...]:
+    """Return what people should know of the memory of a topology's nodes, as `machine_document` writes it."""
+    return memory_remarks(own_memories(topology, _socket_rate(topology, reference)))
 
 
-def rate_remarks(topology: Topology) -> tuple[str, ...]:
-    """Return the facts of a topology that the rates of a machine file can't hold."""
-    with_cpus = {cpu.nid for cpu in topology.cpus}
-    sharing = [node.socket_id for node in topology.nodes if node.memory_bytes and node.nid in with_cpus]
-    other = [node.nid for node in topology.nodes if node.memory_bytes and node.nid not in with_cpus]
-    remarks = []
-    if other and sharing:
-        remarks.append(
-            f"nodes {format_cpu_list(other)} have memory and no CPUs (of a GPU, HBM, CXL or persistent memory): how "
-            "fast it is, is not known, and memory_bandwidth, of nodes with CPUs, is a guess for it"
-        )
-    if len({sharing.count(socket_id) for socket_id in sharing}) > 1:
-        remarks.append("sockets have different numbers of nodes with memory: all get the share of the smallest")
-    return tuple(remarks)
+def _socket_rate(topology: Topology, reference: Machine | None) -> float:
+    """Return the traffic in bytes per second that the memory of a socket carries."""
+    if reference is not None:
+        return reference.rates.memory_bytes_per_s * nodes_per_socket(reference.nodes, reference.cpus)
+    prior = family_of(topology.model_name, topology.vendor).prior(OF_SOCKET)
+    return 0.0 if prior is None else parse_rate(prior.value)
 
 
 def _rates_of_family(topology: Topology, family: Family) -> Document:
@@ -195,7 +193,7 @@ def _rates_of_family(topology: Topology, family: Family) -> Document:
     for key, part in document.items():
         told = _how(part["source"], family)
         if key == "memory_bandwidth":
-            told += _shared(share) + "".join(f"; {remark}" for remark in rate_remarks(topology))
+            told += _shared(share)
         document[key] = {"value": part["value"], "source": _one_line(f"{told}; {_ADVICE}")}
     return document
 
@@ -224,7 +222,7 @@ def _rates(topology: Topology, reference: Machine) -> Document:
     share = nodes_per_socket(topology.nodes, topology.cpus)
     of_reference = nodes_per_socket(reference.nodes, reference.cpus)
     if share != of_reference:
-        rates = replace(rates, memory_bytes_per_s=rates.memory_bytes_per_s * of_reference / share)
+        rates = replace(rates, memory_bytes_per_s=_socket_rate(topology, reference) / share)
     # Where a cache serves more cores than the reference's, as where the source knows no caches, its rate is no limit.
     if _cores_per_cache(topology.cpus) > _cores_per_cache(reference.cpus):
         rates = replace(rates, cache_bytes_per_s=None)
@@ -235,9 +233,8 @@ def _rates(topology: Topology, reference: Machine) -> Document:
         if name not in _OF_HOST and (key.needed or value != default):
             value = _rate(value) if key.kind is Rate else value
             document[name] = {"value": value, "source": _not_measured(reference, name)}
-    if share != of_reference or rate_remarks(topology):
-        told = "".join([_shared(share), *(f"; {remark}" for remark in rate_remarks(topology))])
-        document["memory_bandwidth"]["source"] = _one_line(f"{document['memory_bandwidth']['source']}{told}")
+    if share != of_reference:
+        document["memory_bandwidth"]["source"] += _shared(share)
     distances = sorted({distance for (a, b), distance in topology.distances.items() if a != b})
     if distances:
         document["remote_factors"] = _remote_factors(distances, reference)

@@ -66,7 +66,8 @@ class MemoryLoad(Load):
     def check(self, machine: Machine, group: Group | None) -> Iterator[Finding]:
         yield from super().check(machine, group)
         stream = self.stream(machine)
-        most = machine.rates.memory_bytes_per_s / stream.traffic
+        nids = machine.memory_nids if self.memory_node is None else (self.memory_node,)
+        most = max(map(machine.memory_rate, nids)) / stream.traffic
         if self.rate is not None and self.rate > most:
             yield (
                 ("rate",),

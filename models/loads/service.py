@@ -43,7 +43,7 @@ class Service(Load):
         if group is not None and group.quota is not None:
             limits.append((group.quota / time_s, f"a quota of {group.quota:g} CPUs", "give its group more"))
         if self.memory:
-            bandwidth = len(machine.memory_nids) * machine.rates.memory_bytes_per_s
+            bandwidth = sum(machine.memory_rate(nid) for nid in machine.memory_nids)
             reads = bandwidth / (self.memory * stream.traffic)
             limits.append((reads, f"memory of {format_rate(bandwidth)}", "let a request read less"))
         most, what, mend = min(limits)

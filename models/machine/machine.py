@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from models.machine.capacity import CapacityCurve
+from models.text.cpu_list import format_cpu_list
 from models.text.units import format_rate, format_size
 
 RECLAIM_DISTANCE = 30  # include/linux/topology.h
@@ -33,6 +34,7 @@ class Node:
     nid: int
     socket_id: int
     memory_bytes: int
+    memory_bytes_per_s: float | None = None  # of traffic, where it differs from `Rates.memory_bytes_per_s`
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,7 @@ class Rates:
     clear_bytes_per_s: float  # one work of several, memory of its own node
     serial_clear_bytes_per_s: float  # the loop that runs where there is no helper, likewise
     clear_traffic: float  # bytes that cross the memory bus for a byte cleared
-    memory_bytes_per_s: float  # of traffic, each node
+    memory_bytes_per_s: float  # of traffic, each node that has no figure of its own
     memory_curve: CapacityCurve
     core_throughput: float  # all threads of a core together, relative to one
     cache_bytes_per_s: float | None  # clearing through one last-level cache domain; None: no limit
@@ -119,7 +121,7 @@ class Machine:
             "last-level caches": len({cpu.cache_id for cpu in self.cpus}),
             "memory": format_size(self.memory_bytes),
             "one thread clears": format_rate(self.rates.clear_bytes_per_s),
-            "memory of a node takes": format_rate(self.rates.memory_bytes_per_s),
+            "memory of a node takes": self.memory_rates_in_words,
         }
         cells = "".join(
             f"<tr><th style='text-align:left'>{name}</th><td>{value}</td></tr>" for name, value in rows.items()
@@ -191,11 +193,37 @@ class Machine:
     @cached_property
     def bandwidths(self) -> Mapping[str, float]:
         """Return bytes per second of each node's memory (memory0 ...) and each direction of each link (link0-1 ...)."""
-        found = {f"memory{node.nid}": self.rates.memory_bytes_per_s for node in self.nodes if node.memory_bytes}
+        found = {f"memory{nid}": self.memory_rate(nid) for nid in self.memory_nids}
         for link in self.links:
             a, b = link.nids
             found |= {f"link{a}-{b}": link.rate_bytes_per_s, f"link{b}-{a}": link.rate_bytes_per_s}
         return found
+
+    def memory_rate(self, nid: int | None = None) -> float:
+        """Return the bytes per second of traffic that a node's memory carries; None: a node without its own figure."""
+        own = next((node.memory_bytes_per_s for node in self.nodes if node.nid == nid), None)
+        return self.rates.memory_bytes_per_s if own is None else own
+
+    @property
+    def memory_rates_in_words(self) -> str:
+        """Return the traffic that a node's memory carries, or that of each where they differ, without empty nodes."""
+        rates: dict[str, list[int]] = {}
+        for nid in self.memory_nids:
+            rates.setdefault(format_rate(self.memory_rate(nid)), []).append(nid)
+        if len(rates) == 1:
+            return next(iter(rates))
+        return ", ".join(
+            f"{rate} (node{'s' * (len(nids) > 1)} {format_cpu_list(nids)})" for rate, nids in rates.items()
+        )
+
+    def with_memory_rates(self, factor: float) -> Machine:
+        """Return the machine with the memory of all nodes this many times as fast."""
+        nodes = tuple(
+            node if (own := node.memory_bytes_per_s) is None else replace(node, memory_bytes_per_s=own * factor)
+            for node in self.nodes
+        )
+        rates = replace(self.rates, memory_bytes_per_s=self.rates.memory_bytes_per_s * factor)
+        return replace(self, nodes=nodes, rates=rates)
 
     @cached_property
     def memory_nids(self) -> tuple[int, ...]:

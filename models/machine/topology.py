@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from models.machine import Cpu, Node
 from models.text.cpu_list import format_cpu_list
@@ -15,6 +15,15 @@ MAX_DISTANCE = 254  # a byte in the ACPI SLIT, in which 255 means no way there
 NO_MEMORY = "no memory is told"
 # Favoured cores of one kind differ by a few steps of 100 MHz (Turbo Boost Max 3.0); kinds of cores differ by more.
 _LEAST_DIFFERENCE_OF_KINDS = 0.1
+
+
+@dataclass(frozen=True)
+class MemoryTold:
+    """What a source tells of a node's memory: its kind, as a source names it, and the traffic that it carries."""
+
+    kind: str | None = None
+    bytes_per_s: float | None = None
+    source: str = ""
 
 
 @dataclass(frozen=True)
@@ -33,6 +42,8 @@ class Topology:
     remarks: tuple[str, ...] = ()
     vendor: str | None = None  # as the processor names it: GenuineIntel, AuthenticAMD
     model_name: str | None = None
+    spans: Mapping[int, int] = field(default_factory=dict)  # nodes whose CPUs are of several sockets -> how many
+    memories: Mapping[int, MemoryTold] = field(default_factory=dict)  # what a source tells of a node's memory
 
     def with_memory(self, sizes_bytes: Sequence[int], remark: str) -> Topology:
         """Return this topology with a size for each node, and a remark on where they come from.
@@ -149,6 +160,35 @@ def sockets_of(
     if bare:
         remarks.append(f"the socket of nodes without CPUs ({format_cpu_list(bare)}) is not told: the nearest one taken")
     return sockets, tuple(remarks)
+
+
+def spans_of(packages: Mapping[int, Collection[int]]) -> dict[int, int]:
+    """Return how many sockets the CPUs of a node are of, for nodes that span several."""
+    return {nid: len(set(found)) for nid, found in packages.items() if len(set(found)) > 1}
+
+
+_ONE_SOCKET = (
+    16  # AMD writes 16 between the dies of a package, and 12 since Zen 2; Intel 11 to 15; sockets are 20 apart
+)
+
+
+def sockets_by_distance(
+    nids: Sequence[int], with_cpus: Sequence[int], distances: Mapping[tuple[int, int], int]
+) -> tuple[dict[int, int], str]:
+    """Return the socket of each node where a source has distances alone, and what was taken in words.
+
+    Nodes up to 16 apart are of one socket, if that makes sockets of equally many nodes, all of them so near each other.
+    """
+    near = {a: frozenset(b for b in with_cpus if distances[a, b] <= _ONE_SOCKET) for a in with_cpus}
+    groups = sorted(set(near.values()), key=min)
+    whole = sum(map(len, groups)) == len(with_cpus) and len({len(group) for group in groups}) == 1
+    groups = groups if whole else [frozenset([nid]) for nid in with_cpus]
+    packages = {nid: [i] for i, group in enumerate(groups) for nid in group}
+    sockets, _ = sockets_of(nids, packages, distances)
+    if len(groups) == len(with_cpus):
+        return sockets, "each node with CPUs taken as one, those without in that of the nearest"
+    words = f"nodes at most {_ONE_SOCKET} apart taken as one, so {len(groups)} of {len(groups[0])} nodes"
+    return sockets, words
 
 
 def speeds_of(ratings: Mapping[int, float], *, by_kind: bool) -> dict[int, float]:

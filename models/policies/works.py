@@ -142,7 +142,7 @@ class Bandwidth(WorksRule):
 
     def wanted(self, size: int, min_chunk: int, nid: int | None) -> int:  # noqa: ARG002
         rates = self.machine.rates
-        return math.ceil(rates.memory_bytes_per_s / rates.clear_traffic / rates.clear_bytes_per_s - 1e-9)
+        return math.ceil(self.machine.memory_rate(nid) / rates.clear_traffic / rates.clear_bytes_per_s - 1e-9)
 
 
 class Adaptive(WorksRule):

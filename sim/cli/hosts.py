@@ -110,7 +110,7 @@ def import_machine(
     """Make a machine file of FILE: a copied /sys tree (folder or tar), hwloc XML, or text of numactl -H or lscpu.
 
     Several files are texts about one machine: lscpu and numactl -H. Mail quotes, comments and web pages around a text
-    and packed files (gzip, bzip2, xz) do no harm.
+    and packed files (gzip, bzip2, xz, zip, zstd) do no harm.
     """
     topology = import_topology(*files)
     if memory is not None:
@@ -139,7 +139,7 @@ def _write_topology(topology: Topology, name: str, rates_of: Machine | None, out
         _refuse_existing(output, force)
         write_machine(document, output)
         click.echo(f"machine file: {output}", err=True)
-    for remark in (*topology.remarks, *rate_remarks(topology)):
+    for remark in (*topology.remarks, *rate_remarks(topology, rates_of)):
         click.echo(f"note: {remark}", err=True)
     click.echo("note: the rates are not measured; `ktask-sim calibrate` measures them on the machine itself", err=True)
 

@@ -81,6 +81,8 @@ def describe_machine(machine: Machine, *, with_sources: bool = False) -> str:
         f"{format_rate(rates.memory_bytes_per_s)} of traffic, {rates.clear_traffic:g} bytes for a byte cleared, so "
         f"{format_rate(rates.memory_bytes_per_s / rates.clear_traffic)} of clearing, {shape}."
     )
+    if any(node.memory_bytes_per_s is not None for node in machine.nodes):
+        lines.append(f"  The memory of nodes differs: {machine.memory_rates_in_words} of traffic.")
     lines.append(f"  The threads of a core together do {rates.core_throughput:g} of what one does alone.")
     if rates.cache_bytes_per_s is not None:
         lines.append(f"  A last-level cache lets {format_rate(rates.cache_bytes_per_s)} of clearing through.")

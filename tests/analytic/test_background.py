@@ -66,6 +66,20 @@ def test_memory_is_shared_with_a_clearing_thread(case_of: MakeCase) -> None:
     assert time_of(with_rates(case_of(2), memory_bytes_per_s=6.0 * GIB)) == pytest.approx(1 / 3, rel=1e-9)
 
 
+def test_a_node_with_its_own_bandwidth(case_of: MakeCase) -> None:
+    """Node 0 alone takes 3 GiB/s of clearing: two threads of 2 GiB/s clear 1 GiB in 1 / 3 s; twice as fast, in 1 / 4 s.
+
+    With the bandwidth doubled, 6 GiB/s, the threads' 4 GiB/s are the limit.
+    """
+    case = case_of(2)
+    nodes = tuple(replace(node, memory_bytes_per_s=6.0 * GIB if node.nid == 0 else None) for node in case.machine.nodes)
+    slow = replace(case.machine, nodes=nodes)
+    assert slow.bandwidths["memory0"] == 6.0 * GIB
+    assert slow.bandwidths["memory1"] == case.machine.rates.memory_bytes_per_s
+    assert time_of(replace(case, machine=slow)) == pytest.approx(1 / 3, rel=1e-9)
+    assert time_of(replace(case, machine=slow.with_memory_rates(2.0))) == pytest.approx(1 / 4, rel=1e-9)
+
+
 def test_three_clearing_threads(case_of: MakeCase) -> None:
     """Four threads on a node that takes 3 GiB/s: a quarter, 0.75 GiB/s, for the job: T = 1.33333 s."""
     case = with_load(with_rates(case_of(1), memory_bytes_per_s=6.0 * GIB), "clear", 1, 2, 3)

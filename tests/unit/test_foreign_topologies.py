@@ -6,6 +6,8 @@ mailing lists, cut down to what each shows; the texts of lscpu follow its messag
 
 from __future__ import annotations
 
+import tarfile
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -17,7 +19,7 @@ from models.text.cpu_list import format_cpu_list
 from models.text.problems import InputError
 from models.text.units import GIB, MIB
 from sim.cli import main
-from tests.topologies import built, caches, cores
+from tests.topologies import built, caches, cores, plain
 
 FOREIGN = Path(__file__).parent.parent / "data" / "foreign"
 RIGHT = [line.split("\t") for line in (FOREIGN / "right.tsv").read_text(encoding="utf-8").splitlines()[1:]]
@@ -52,7 +54,7 @@ def test_foreign_topology(right: list[str]) -> None:
     assert remark == "-" or any(remark in said for said in topology.remarks), topology.remarks
     memory = topology if any(n.memory_bytes for n in topology.nodes) else with_memory(topology, [64 * GIB])
     machine = built(memory)
-    assert machine.nodes == memory.nodes
+    assert plain(machine.nodes) == memory.nodes
     assert layout(machine.cpus) == layout(topology.cpus)
 
 
@@ -127,3 +129,72 @@ def test_threads_of_a_core_are_alike(tmp_path: Path) -> None:
     ]
     machine = built(with_memory(topology, [GIB]))
     assert layout(machine.cpus) == layout(topology.cpus)
+
+
+def numactl_text(rows: list[list[int]], n_cpus: int = 2) -> str:
+    """Return what numactl -H prints of nodes with so many CPUs each."""
+    n = len(rows)
+    lines = [f"available: {n} nodes (0-{n - 1})"]
+    for nid in range(n):
+        cpus = " ".join(str(nid * n_cpus + i) for i in range(n_cpus))
+        lines += [f"node {nid} cpus: {cpus}", f"node {nid} size: 1000 MB", f"node {nid} free: 1 MB"]
+    lines += ["node distances:", f"node {' '.join(map(str, range(n)))}"]
+    return "\n".join([*lines, *(f"{nid}: {' '.join(map(str, row))}" for nid, row in enumerate(rows))]) + "\n"
+
+
+@pytest.mark.parametrize(
+    ("rows", "sockets"),
+    [
+        ([[10, 12, 32, 32], [12, 10, 32, 32], [32, 32, 10, 12], [32, 32, 12, 10]], [0, 0, 1, 1]),  # EPYC, NPS2
+        ([[10, 16, 32, 32], [16, 10, 32, 32], [32, 32, 10, 16], [32, 32, 16, 10]], [0, 0, 1, 1]),  # Naples
+        ([[10, 11, 21, 21], [11, 10, 21, 21], [21, 21, 10, 11], [21, 21, 11, 10]], [0, 0, 1, 1]),  # Xeon, SNC2
+        ([[10, 16, 16, 22], [16, 10, 22, 16], [16, 22, 10, 16], [22, 16, 16, 10]], [0, 1, 2, 3]),  # Opteron: a ring
+        ([[10, 21], [21, 10]], [0, 1]),
+    ],
+)
+def test_sockets_by_distance(rows: list[list[int]], sockets: list[int], tmp_path: Path) -> None:
+    """numactl -H has no sockets: nodes near each other share one, and its memory bandwidth, with a remark."""
+    (tmp_path / "text").write_text(numactl_text(rows), encoding="utf-8")
+    topology = import_topology(tmp_path / "text")
+    assert [node.socket_id for node in topology.nodes] == sockets
+    remark = next(said for said in topology.remarks if said.startswith("sockets are not told"))
+    assert remark.endswith("the nodes of a socket share its memory bandwidth")
+    of_socket = 150e9  # of a server of which nothing is known
+    n = sockets.count(0)
+    assert built(topology).rates.memory_bytes_per_s == pytest.approx(of_socket / n, rel=1e-3)
+
+
+def zipped(members: dict[str, bytes], path: Path) -> Path:
+    """Write a zip archive."""
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+    return path
+
+
+def test_zip_archives(tmp_path: Path) -> None:
+    """A zip archive of one file, of texts about one machine, of a tree, or of a packed file is opened."""
+    plain_file, quoted = FOREIGN / "lscpu_plain.txt", FOREIGN / "name with space+plus (1).txt"
+    one = zipped({"__MACOSX/x": b"", "a/lscpu.txt": plain_file.read_bytes()}, tmp_path / "one.zip")
+    assert words(import_topology(one)) == words(import_topology(plain_file))
+    both = zipped({"a.txt": plain_file.read_bytes(), "b.txt": quoted.read_bytes()}, tmp_path / "both.zip")
+    assert words(import_topology(both)) == words(import_topology(plain_file, quoted))
+    inside = FOREIGN / "itanium_masks.tar.gz"
+    packed = zipped({"gathered.tar.gz": inside.read_bytes()}, tmp_path / "packed.zip")
+    assert words(import_topology(packed)) == words(import_topology(inside))
+    with tarfile.open(inside) as archive:
+        files = {member.name: archive.extractfile(member) for member in archive if member.isfile()}
+        tree = zipped({name: file.read() for name, file in files.items() if file}, tmp_path / "tree.zip")
+    assert words(import_topology(tree)) == words(import_topology(inside))
+    broken = tmp_path / "broken.zip"
+    broken.write_bytes(one.read_bytes()[:100])
+    with pytest.raises(InputError, match="is a zip archive that can't be read to its end"):
+        import_topology(broken)
+
+
+def test_zstd_is_opened_or_named(tmp_path: Path) -> None:
+    """A file packed by zstd is opened where Python or a package can, else the message says what to do."""
+    packed = tmp_path / "topology.txt.zst"
+    packed.write_bytes(b"\x28\xb5\x2f\xfd" + b"\0" * 20)
+    with pytest.raises(InputError, match=r"can't open; unpack it first \(zstd -d FILE\)|can't be read to its end"):
+        import_topology(packed)

@@ -49,6 +49,21 @@ def shipped_document(name: str) -> dict[str, Any]:
     return document
 
 
+def test_a_node_may_have_its_own_bandwidth(tmp_path: Path) -> None:
+    """Nodes of a group with `memory_bandwidth` have that, others `rates.memory_bandwidth`; its source is kept."""
+    hbm = "{value: 500GB/s, source: a data sheet}"
+    machine = load(
+        tmp_path,
+        "nodes:\n- {memory: 4GiB, cores: [{count: 2}], source: test}\n"
+        f"- {{count: 2, memory: 1GiB, memory_bandwidth: {hbm}, cores: [], source: test}}\n"
+        "distance_matrix: {value: [[10, 13, 23], [13, 10, 23], [23, 23, 10]], source: test}",
+    )
+    assert machine.bandwidths == {"memory0": 40e9, "memory1": 500e9, "memory2": 500e9}
+    assert machine.sources["nodes[1].memory_bandwidth"] == "a data sheet"
+    told = "The memory of nodes differs: 37.25 GiB/s (node 0), 465.7 GiB/s (nodes 1,2) of traffic."
+    assert told in describe_machine(machine)
+
+
 # --- the shipped machines -------------------------------------------------------------------------------------------
 
 

@@ -13,12 +13,13 @@ from hypothesis import strategies as st
 from models.files.families import OF_SOCKET, UNKNOWN, families
 from models.files.machine import iter_shipped, load_machine
 from models.files.machine_keys import RATES
-from models.files.machine_writer import machine_document, machine_yaml, nodes_per_socket, rate_remarks, write_machine
-from models.machine import Machine
-from models.machine.topology import Topology, layout
+from models.files.machine_writer import machine_document, machine_yaml, rate_remarks, write_machine
+from models.files.node_memory import nodes_per_socket
+from models.machine import Cpu, Machine, Node
+from models.machine.topology import MemoryTold, Topology, layout
 from models.text.document import parse
-from models.text.units import parse_rate
-from tests.topologies import built, read
+from models.text.units import GIB, parse_rate
+from tests.topologies import built, plain, read
 
 
 def of_machine(machine: Machine) -> Topology:
@@ -88,12 +89,41 @@ def test_nodes_of_a_socket_share_its_bandwidth() -> None:
 
 
 def test_memory_without_cpus_is_said_to_be_guessed(tmp_path: Path) -> None:
-    """Persistent memory, in nodes without CPUs, takes no share of a socket's bandwidth, and a remark names it."""
-    topology = read("xeon_pmem_4nodes.tree", tmp_path)
+    """Persistent memory, in nodes without CPUs, takes no share of a socket's bandwidth: its own is a guess."""
+    topology = replace(read("xeon_pmem_4nodes.tree", tmp_path), model_name="Intel(R) Xeon(R) Gold 6252 CPU @ 2.10GHz")
     (remark,) = rate_remarks(topology)
-    assert remark.startswith("nodes 2,3 have memory and no CPUs")
-    assert remark in built(topology).sources["rates.memory_bandwidth"]
+    assert (
+        remark
+        == "nodes 2,3 have memory and no CPUs: taken as persistent memory (Optane), 20GB/s a node, which is a guess"
+    )
+    machine = built(topology)
+    assert [node.memory_bytes_per_s for node in machine.nodes] == [None, None, 20e9, 20e9]
+    assert machine.sources["nodes[2].memory_bandwidth"].startswith("guessed, not measured, within 50%: persistent")
+    assert machine.bandwidths["memory2"] == 20e9
+    assert machine.bandwidths["memory0"] == machine.rates.memory_bytes_per_s
     assert nodes_per_socket(topology.nodes, topology.cpus) == 1
+
+
+def test_nodes_of_several_kinds_of_memory(tmp_path: Path) -> None:
+    """By hand, of a socket's 150 GB/s (an unknown server): what a source names or tells goes before guesses.
+
+    Nodes: 0 and 1 with a CPU in socket 0, so 75 each; 2 with a CPU alone in socket 1, so 150; 3 is named HBM, 600; 4
+    has twice what firmware tells of node 2, whose share is taken as 75. A node that spans two sockets has 300.
+    """
+    nodes = [(0, 0), (1, 0), (2, 1), (3, 0), (4, 1)]
+    topology = replace(
+        read("opteron_2nodes.numactl", tmp_path),
+        nodes=tuple(Node(nid, socket, GIB) for nid, socket in nodes),
+        cpus=tuple(Cpu(nid, nid, nid, nid, 1.0) for nid in (0, 1, 2)),
+        distances={(a, b): 10 if a == b else 20 + abs(a - b) for a, _ in nodes for b, _ in nodes},
+        memories={3: MemoryTold("HBM"), 4: MemoryTold(None, 2e11, "HMAT"), 2: MemoryTold(None, 1e11, "HMAT")},
+    )
+    machine = built(topology)
+    assert machine.rates.memory_bytes_per_s == pytest.approx(75e9, rel=1e-3)
+    rates = [machine.memory_rate(nid) for nid in machine.memory_nids]
+    assert rates == pytest.approx([75e9, 75e9, 150e9, 600e9, 150e9], rel=1e-3)
+    spanning = built(replace(topology, spans={2: 2}))
+    assert spanning.memory_rate(2) == pytest.approx(300e9)
 
 
 def test_remote_factors_are_interpolated(tmp_path: Path) -> None:
@@ -130,13 +160,14 @@ def test_written_as_text(tmp_path: Path) -> None:
     few = replace(topology, cpus=some, source="a copy of /sys")
     write_machine(machine_document(few, "few"), tmp_path / "few.yaml")
     text = (tmp_path / "few.yaml").read_text(encoding="utf-8")
-    assert load_machine(tmp_path / "few.yaml").nodes == topology.nodes
+    assert plain(load_machine(tmp_path / "few.yaml").nodes) == topology.nodes
     assert text.startswith('machine: few\ntitle: "2 x Intel(R) Xeon(R) Platinum, 96 CPUs, 4 nodes, ')
     assert (
         '\n    memory: 64136MiB\n    cpus:\n      - {cores: ["0,48", "49"]}\n    source: >-\n      a copy of /sys; '
         in text
     )
-    assert "\n  - {nid: 2, socket: 0, memory: 248GiB, cpus: [], source: a copy of /sys}\n" in text
+    assert "\n  - nid: 2\n    socket: 0\n    memory: 248GiB\n    memory_bandwidth:\n      value: 30GB/s\n" in text
+    assert "\n    cpus: []\n    source: a copy of /sys\n" in text
     assert "value: [[10, 21, 17, 28], [21, 10, 28, 17], [17, 28, 10, 28], [28, 17, 28, 10]]\n" in text
     assert max(len(line) for line in text.splitlines()) <= 120
 

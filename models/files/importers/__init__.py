@@ -6,14 +6,28 @@ Each has NAME (the format in words), `recognises(source)` and `read_topology(sou
 from __future__ import annotations
 
 import pkgutil
+import re
+import tarfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from importlib import import_module
+from io import BytesIO
 from pathlib import Path
 from typing import Protocol, cast
 
-from models.files.content import MAX_TEXT_BYTES, Unpacked, is_archive, is_packed, read_content, refusal, text_of
+from models.files.content import (
+    MAX_ARCHIVE_BYTES,
+    MAX_TEXT_BYTES,
+    Unpacked,
+    is_archive,
+    is_packed,
+    is_zip,
+    read_content,
+    refusal,
+    text_of,
+    zip_members,
+)
 from models.files.foreign import what_it_is
 from models.files.pasted import Line, pasted_lines
 from models.machine.topology import Topology
@@ -96,11 +110,36 @@ def _source(path: Path) -> Source:
     if is_folder(path):
         return Source(path, None)
     content = read_content(path)
+    if is_zip(content):
+        return _of_zip(content, path)
     if is_archive(content, path):
         return Source(path, content, archive=True)
     if is_packed(content):
         content = Unpacked(content, path, MAX_TEXT_BYTES).read()
     return Source(path, content)
+
+
+def _of_zip(content: bytes, path: Path) -> Source:
+    """Return what a zip archive holds: a tree of /sys as an archive of tar, one file, or texts about one machine."""
+    members = zip_members(content, path, MAX_ARCHIVE_BYTES)
+    if any(re.search(r"(^|/)cpu/cpu[0-9]+/", name) for name, _ in members):
+        packed = BytesIO()
+        with tarfile.open(fileobj=packed, mode="w") as archive:
+            for name, part in members:
+                entry = tarfile.TarInfo(name)
+                entry.size = len(part)
+                archive.addfile(entry, BytesIO(part))
+        return Source(path, packed.getvalue(), archive=True)
+    if not members:
+        raise refusal(path, "is a zip archive without a file in it")
+    if len(members) == 1:
+        (content,) = (part for _, part in members)
+        if is_archive(content, path):
+            return Source(path, content, archive=True)
+        return Source(path, Unpacked(content, path, MAX_TEXT_BYTES).read() if is_packed(content) else content)
+    texts = [text_of(part) for _, part in members]
+    trees = [text for text in texts if "<topology" in text]
+    return Source(path, "\n".join(trees[:1] or texts).encode())
 
 
 def with_memory(topology: Topology, sizes_bytes: Sequence[int]) -> Topology:

@@ -21,10 +21,12 @@ from models.machine import Node
 from models.machine.topology import (
     NO_MEMORY,
     FoundCpu,
+    MemoryTold,
     Topology,
     distances_of,
     number_cpus,
     sockets_of,
+    spans_of,
     speeds_of,
     title_of,
 )
@@ -225,6 +227,8 @@ class _XmlReader:
             source=f"XML of hwloc ({self._path.name})",
             remarks=tuple(remarks),
             vendor=self._info("CPUVendor"),
+            spans=spans_of(packages),
+            memories=self._memories(),
             model_name=model_name,
         )
 
@@ -333,6 +337,30 @@ class _XmlReader:
             numbers = [self._number(nid_of[str(n)], "os_index") for n in numbers if str(n) in nid_of]
         values = [int(word) for word in self._words(part, "u64values")]
         return self._matrix(numbers, values)
+
+    def _memories(self) -> dict[int, MemoryTold]:
+        """Return the kind and the bandwidth of each node's memory, as far as they are told.
+
+        Kinds are subtypes (version 2) or an information called Type (version 1). Bandwidths are in MB/s, as HMAT has
+        them; the highest of the initiators is that of the nearest.
+        """
+        rates: dict[str, float] = {}
+        for part in self._root.findall("memattr"):
+            if part.get("name") not in ("Bandwidth", "WriteBandwidth"):
+                continue
+            for value in part.findall("memattr_value"):
+                text, node = value.get("value", ""), value.get("target_obj_gp_index", "")
+                if re.fullmatch(r"[0-9]{1,9}", text) and int(text):
+                    rates[node] = max(rates.get(node, 0.0), int(text) * 1e6)
+        found = {}
+        for item in self._of_type("NUMANode"):
+            info = {each.get("name"): each.get("value") for each in item.element.findall("info")}
+            kind = item.element.get("subtype") or info.get("Type") or ("DAX" if "DAXDevice" in info else None)
+            rate = rates.get(item.element.get("gp_index", ""))
+            if kind or rate:
+                nid = self._number(item.element, "os_index")
+                found[nid] = MemoryTold(kind, rate, "what firmware tells of bandwidth (in XML of hwloc)")
+        return found
 
     def _words(self, part: ElementTree.Element, tag: str) -> list[str]:
         words = " ".join(element.text or "" for element in part.findall(tag)).split()

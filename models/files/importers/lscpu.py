@@ -21,6 +21,7 @@ from models.machine.topology import (
     distances_of,
     number_cpus,
     sockets_of,
+    spans_of,
     speeds_of,
     title_of,
 )
@@ -382,6 +383,7 @@ class _CpuFacts:
             source=f"lscpu{' and numactl -H' if report else ''} ({source.path.name})",
             remarks=tuple(remarks),
             vendor=next((value for _, _, value in summary.fields if _VENDORS.fullmatch(value)), None),
+            spans=spans_of(packages),
             model_name=None if model_name in (None, "-", "unknown") else model_name,
         )
 

@@ -13,7 +13,7 @@ from models.files.importers import Source
 from models.files.machine_keys import MAX_NID
 from models.files.pasted import Line
 from models.machine import Node
-from models.machine.topology import FoundCpu, Topology, distances_of, number_cpus, sockets_of, title_of
+from models.machine.topology import FoundCpu, Topology, distances_of, number_cpus, sockets_by_distance, title_of
 from models.text.cpu_list import MAX_CPU_ID, format_cpu_list, parse_cpu_list
 from models.text.problems import InputError, Problem
 from models.text.units import KIB, MIB
@@ -35,7 +35,7 @@ _TOO_OLD = "this numactl is too old to tell the CPUs; give /sys or lstopo file.x
 REMARKS = {
     "threads": "hardware threads are not told: each CPU taken as a core of its own",
     "caches": "caches are not told: one last-level cache taken for each node",
-    "sockets": "sockets are not told: each node with CPUs taken as one, those without in that of the nearest",
+    "sockets": "sockets are not told: {taken}; the nodes of a socket share its memory bandwidth",
     "page": "the size of a page is not told: 4 KiB taken",
     "memory": "a node's size is what the kernel manages, a little below what is built in",
 }
@@ -64,8 +64,7 @@ def read_topology(source: Source) -> Topology:
     nids = sorted(report.cpus)
     distances, remarks = distances_of(nids, report.distances)
     with_cpus = [nid for nid in nids if report.cpus[nid]]
-    # The text has no sockets: each node with CPUs is one.
-    sockets, _ = sockets_of(nids, {nid: [i] for i, nid in enumerate(with_cpus)}, distances)
+    sockets, taken = sockets_by_distance(nids, with_cpus, distances)
     nodes = tuple(Node(nid, sockets[nid], report.sizes[nid]) for nid in nids)
     found = {cpu_id: FoundCpu(nid, cpu_id, nid) for nid in nids for cpu_id in report.cpus[nid]}
     return Topology(
@@ -75,7 +74,7 @@ def read_topology(source: Source) -> Topology:
         distances=distances,
         base_page_bytes=4 * KIB,
         source=f"numactl -H ({source.path.name})",
-        remarks=(*REMARKS.values(), *report.remarks, *remarks),
+        remarks=(*(remark.format(taken=taken) for remark in REMARKS.values()), *report.remarks, *remarks),
     )
 
 

@@ -12,17 +12,19 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import IO, Protocol, cast
 
-from models.files.content import MAX_ARCHIVE_BYTES, Unpacked, refusal
+from models.files.content import MAX_ARCHIVE_BYTES, MAX_MEMBERS, Unpacked, refusal
 from models.files.importers import Source
 from models.files.machine_keys import MAX_NID
 from models.machine import Node
 from models.machine.topology import (
     NO_MEMORY,
     FoundCpu,
+    MemoryTold,
     Topology,
     distances_of,
     number_cpus,
     sockets_of,
+    spans_of,
     speeds_of,
     title_of,
 )
@@ -39,7 +41,6 @@ PAGE_REMARK = "the size of a page is not told: 4 KiB taken"
 _MAX_BITS = 65_536  # of a mask: more than any system has
 _MAX_FILE_BYTES = 1_048_576  # cpuinfo of the largest machines is about this long; all others are a page
 _MAX_LINKS = 8  # from one link to the next
-_MAX_MEMBERS = 200_000  # cpu and node of /sys/devices/system have some 200 files a CPU
 
 
 def recognises(source: Source) -> bool:
@@ -121,8 +122,8 @@ class _Archive:
             with tarfile.open(fileobj=unpacked, mode="r|") as archive:
                 for member in archive:
                     count += 1
-                    if count > _MAX_MEMBERS:
-                        raise refusal(self._path, f"has more than {_MAX_MEMBERS} files; pack sys/devices/system alone")
+                    if count > MAX_MEMBERS:
+                        raise refusal(self._path, f"has more than {MAX_MEMBERS} files; pack sys/devices/system alone")
                     self._take(archive, member)
                     archive.members.clear()  # type: ignore[attr-defined] # which it would keep for seeking back
         except (tarfile.TarError, EOFError, OSError, ValueError, OverflowError) as error:
@@ -188,7 +189,8 @@ _Cache = tuple[int, frozenset[int]]  # its level, and the CPUs behind it
 _FOLDER = re.compile(r"(^|/)(cpu/cpu[0-9]{1,9}|node/node[0-9]{1,9})$")
 _WANTED = re.compile(
     r"(^|/)(cpu/(online|cpu\d+/(online|cpu_capacity|topology/\w+|cache/index\d+/\w+|cpufreq/cpuinfo_max_freq))"
-    r"|cpufreq/policy\d+/cpuinfo_max_freq|node/(online|has_memory|node\d+/(cpulist|cpumap|distance|meminfo))"
+    r"|cpufreq/policy\d+/cpuinfo_max_freq|node/(online|has_memory"
+    r"|node\d+/(cpulist|cpumap|distance|meminfo|access0/initiators/(read|write)_bandwidth))"
     r"|devices/cpu_(core|atom)/cpus|proc/(cpuinfo|meminfo))$"
 )
 
@@ -284,6 +286,8 @@ class _SysReader:
             source=f"/sys of Linux ({self._path.name})" if self._path.name not in ("", "sys") else "/sys of Linux",
             remarks=tuple(self._remarks),
             vendor=vendor,
+            spans=spans_of(packages),
+            memories=self._memories(nids),
             model_name=model_name,
         )
 
@@ -428,6 +432,17 @@ class _SysReader:
         if match is None:
             self._remarks.append(f"the memory of node {nid} is not told: none taken")
         return int(match[1]) * KIB if match else 0
+
+    def _memories(self, nids: Iterable[int]) -> dict[int, MemoryTold]:
+        """Return the bandwidth of each node's memory that firmware tells (HMAT), in MB/s from its nearest initiator."""
+        found = {}
+        for nid in nids:
+            folder = f"node/node{nid}/access0/initiators"
+            told = [self._number(f"{folder}/{way}_bandwidth") for way in ("read", "write")]
+            rates = [rate for rate in told if rate]
+            if rates:
+                found[nid] = MemoryTold(None, min(rates) * 1e6, "what firmware tells of bandwidth (HMAT)")
+        return found
 
     def _processor(self) -> tuple[str | None, str | None]:
         """Return vendor and model, as far as they are known."""

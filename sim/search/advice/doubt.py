@@ -62,10 +62,12 @@ def varied(case: Case, doubts: Mapping[str, Doubt]) -> dict[tuple[str, int], Cas
             task = case.task.model_copy(update={"costs": costs.model_copy(update=scaled)})
             found[name, side] = replace(case, task=task)
             continue
+        changes: tuple[str, ...]
         if name == "clear_rate":
             changes = ("clear_bytes_per_s", "serial_clear_bytes_per_s")
         else:
-            changes = ("memory_bytes_per_s", "cache_bytes_per_s")
+            machine = machine.with_memory_rates(factor)
+            changes = ("cache_bytes_per_s",)
         given = {key: value * factor for key in changes if (value := getattr(rates, key)) is not None}
-        found[name, side] = replace(case, machine=replace(machine, rates=replace(rates, **given)))
+        found[name, side] = replace(case, machine=replace(machine, rates=replace(machine.rates, **given)))
     return found

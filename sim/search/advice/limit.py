@@ -27,9 +27,7 @@ def relaxed(case: Case) -> dict[str, Case]:
     """Return the case on machines without one limit each, by the kind of resource."""
     machine, rates = case.machine, case.machine.rates
     threads = len(machine.cpus) / len({cpu.core_id for cpu in machine.cpus})
-    machines = {
-        "memory": replace(machine, rates=replace(rates, memory_bytes_per_s=_UNLIMITED * rates.memory_bytes_per_s))
-    }
+    machines = {"memory": machine.with_memory_rates(_UNLIMITED)}
     if rates.cache_bytes_per_s is not None:
         machines["cache"] = replace(machine, rates=replace(rates, cache_bytes_per_s=None))
     if threads > 1:
