@@ -11,8 +11,8 @@ from simpy import AllOf, Event
 from models.loads import Arrival, Compute, Load, LoadStep, Move, SleepFor
 from models.machine import Cpu
 from models.scenario.streams import Streams
-from sim.engine.flows import Route
 from sim.engine.hardware import Hardware
+from sim.engine.routes import Route
 from sim.engine.scheduler import Scheduler
 from sim.engine.threads import Thread
 

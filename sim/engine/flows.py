@@ -18,183 +18,20 @@ The engine knows nothing of kernels, threads or pages.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable
 from heapq import heapify, heappop, heappush, heapreplace
-from typing import Any
 
 from simpy import Environment, Event
 from simpy.core import StopSimulation
-from simpy.events import NORMAL
 
 from models.machine.capacity import CapacityCurve, Curve
+from sim.engine.clock import Alarm, let_pass
+from sim.engine.filling import component, fill_rates
+from sim.engine.routes import Flow, FlowClass, Resource, Route, total
 
-_SLACK = 1e-9  # relative: loads this close to a capacity count as within it (rounding of sums)
 _MEMORY = 10_000  # solved populations that are kept
 _INF = math.inf
-_TIE = 1e-12  # relative: finish marks or fill levels this close are the same instant or level
-
-
-class Resource:
-    """Something that flows share: `capacity` units per second, shaped by `curve`. Made by `FlowNetwork.resource`."""
-
-    __slots__ = (
-        "_active",
-        "_binds",
-        "_demand",
-        "_foldable",
-        "_folded",
-        "_index",
-        "_limit",
-        "_n_flows",
-        "_on",
-        "_pinned",
-        "_routes",
-        "_share",
-        "_tight",
-        "capacity",
-        "curve",
-        "name",
-    )
-
-    def __init__(self, name: str, capacity: float, curve: Curve, index: int) -> None:
-        self.name = name
-        self.capacity = capacity
-        self.curve = curve
-        self._index = index
-        self._limit = capacity * (1.0 + _SLACK)
-        self._pinned = not curve.is_flat  # always part of the classes
-        self._tight = self._pinned  # part of the classes now
-        self._demand = 0.0  # while not tight: what its flows take, all at their caps
-        self._routes: list[Route] = []
-        self._active: list[_FlowClass] = []  # while tight: the classes that use it and have flows
-        self._foldable = False  # private: folded into the ceilings of its flows while these are alike
-        self._folded = False
-        # While folded: its flows by route, how many, whether they would take more than there is, the share of each.
-        self._on: dict[Route, int] = {}
-        self._n_flows = 0
-        self._binds = False
-        self._share = _INF
-
-    def __repr__(self) -> str:
-        return f"Resource({self.name!r}, {self.capacity:g}/s)"
-
-    @property
-    def load(self) -> float:
-        """Return the units per second in use now."""
-        return _total(r.flows * r._class.rate * r._usage(self) for r in self._routes)
-
-    @property
-    def served(self) -> float:
-        """Return the units used so far."""
-        return _total(r.served * r._usage(self) for r in self._routes)
-
-    @property
-    def granted(self) -> float:
-        """Return the share of the load that the curve leaves now, at most 1 (1 for a flat curve)."""
-        if not self._pinned or not self._active:
-            return 1.0
-        uses = [(cls, usage) for cls in self._active for q, usage in cls.uses if q is self]
-        offered = _total(cls.count * cls.cap * usage for cls, usage in uses)
-        limit = self.curve.effective(self.capacity, offered, sum(cls.count for cls, _ in uses))
-        return min(1.0, limit / offered)
-
-
-class Route:
-    """The resources that a flow passes through, its greatest rate and its weight. Made by `FlowNetwork.route`."""
-
-    __slots__ = ("_ceiling", "_class", "_flows", "_folds", "_kind", "_slack", "_started", "cap", "uses", "weight")
-
-    def __init__(self, uses: tuple[tuple[Resource, float], ...], cap: float, weight: float) -> None:
-        self.uses = uses
-        self.cap = cap
-        self.weight = weight
-        self._started = 0.0  # work of all flows so far
-        self._flows: dict[Flow, int] = {}  # those under way, and their place in the order of starts
-        self._ceiling = _INF  # the least share of a folded resource, if below the cap
-        self._folds: tuple[tuple[Resource, float], ...] = ()  # resources that are folded, and a flow's demand on each
-        self._kind: tuple[Any, ...]  # what must be equal for flows to be alike
-        self._class: _FlowClass
-        self._slack: tuple[tuple[Resource, float], ...]  # resources that can't bind now, and a flow's demand on each
-
-    @property
-    def served(self) -> float:
-        """Return the work done so far on this route, that of flows under way up to now included."""
-        if not self._flows:
-            return self._started
-        cls = self._class
-        now: float = next(iter(self._flows)).env.now
-        clock = cls.clock + cls.rate * (now - cls.since)
-        return self._started - _total(flow.mark - clock for flow in self._flows)
-
-    @property
-    def flows(self) -> int:
-        """Return the number of flows on this route now."""
-        return len(self._flows)
-
-    @property
-    def rate(self) -> float:
-        """Return the work per second of each flow on this route now, or 0 if it has none."""
-        return self._class.rate if self._flows else 0.0
-
-    def _usage(self, resource: Resource) -> float:
-        return next(usage for used, usage in self.uses if used is resource)
-
-
-class Flow(Event):
-    """An amount of work under way on a route: an event that is processed when the work is done (as a Timeout is).
-
-    `left` is the rest of the work, if it was stopped before its end.
-    """
-
-    _ok = True
-    _value = None
-    left = 0.0
-    mark = 0.0  # the value of its class's clock at its end
-
-
-class _FlowClass:
-    """Flows that have the same rate: one virtual clock, one heap, one deadline."""
-
-    __slots__ = (
-        "alone",
-        "cap",
-        "clock",
-        "count",
-        "deadline",
-        "dirty",
-        "entry_at",
-        "entry_id",
-        "fair",
-        "heap",
-        "number",
-        "rate",
-        "since",
-        "stale",
-        "top",
-        "uses",
-        "weight",
-    )
-
-    def __init__(
-        self, number: int, uses: tuple[tuple[Resource, float], ...], cap: float, weight: float, top: float
-    ) -> None:
-        self.number = number
-        self.uses = uses  # only the resources that can bind
-        self.fair = uses[0][0].capacity / uses[0][1] if len(uses) == 1 else 0.0
-        self.alone = False  # its one resource is flat, and no other class uses it: its rate is min(top, fair / count)
-        self.cap = cap
-        self.top = top  # the most that a flow gets: its cap, or less where a folded resource binds
-        self.weight = weight
-        self.count = 0
-        self.rate = 0.0
-        self.clock = 0.0  # work done by each flow since the class was last empty
-        self.since = 0.0  # when `clock` was last brought up to date
-        self.heap: list[tuple[float, int, Flow, Route]] = []  # (mark, order, flow, route)
-        self.stale = 0  # entries of the heap whose flows have left the class, or are in it anew
-        self.deadline = _INF  # when the next flow ends, at the present rate
-        self.entry_at = _INF  # when its entry in the heap of deadlines says so: never later
-        self.entry_id = -1
-        self.dirty = False
+_TIE = 1e-12  # relative: finish marks this close are the same instant
 
 
 class FlowNetwork:
@@ -204,15 +41,17 @@ class FlowNetwork:
         self.env = env
         self.resources: list[Resource] = []
         self.routes: list[Route] = []
-        self._classes: dict[tuple[tuple[tuple[int, float], ...], float, float, float], _FlowClass] = {}
-        self._dirty: list[_FlowClass] = []
-        self._deadlines: list[tuple[float, int, _FlowClass]] = []
+        self._classes: dict[tuple[tuple[tuple[int, float], ...], float, float, float], FlowClass] = {}
+        self._dirty: list[FlowClass] = []
+        self._deadlines: list[tuple[float, int, FlowClass]] = []
         self._solved: dict[tuple[tuple[int, int], ...], list[float]] = {}  # populations seen before, and their rates
+        self._shape = 0  # changes when a class gets its first flow or loses its last
+        self._stamp = 0  # of the last search for classes that depend on each other
         self._order = 0
-        self._alarm: Event | None = None
+        self._alarm: Alarm | None = None
         self._alarm_at = _INF
-        self._on_ring: list[Callable[[Event], None]] = [self._ring]
         self._completing = False
+        self._ending: FlowClass | None = None  # that of the one flow that ends now, while the one process goes on
         self._vacated: Route | None = None  # the route of the flow that is just ending, until its place is taken
 
     def resource(
@@ -312,7 +151,7 @@ class FlowNetwork:
         if route._folds:
             self._join(route)
         cls = route._class
-        now = self.env._now
+        now = self.env.now
         if cls.count:
             if cls.since != now:
                 cls.clock += cls.rate * (now - cls.since)
@@ -348,6 +187,7 @@ class FlowNetwork:
         Raises ValueError for a flow that has ended.
         """
         left = self.work_left(route, flow)
+        self._ending = None  # others go on as well
         del route._flows[flow]
         flow.mark = -_INF  # so that its entry is of no flow any more
         self._leave_entries(route._class, 1)
@@ -356,9 +196,30 @@ class FlowNetwork:
         self._leave(route)
         if not self._completing:
             self._settle()
-        callbacks, flow.callbacks = flow.callbacks, None  # type: ignore[assignment]  # as SimPy does
-        for callback in callbacks:
-            callback(flow)
+        flow.happen()
+
+    def skip(self, seconds: float) -> bool:
+        """Let time pass for the process that was waiting for a flow which has just ended. Return whether that is done.
+
+        It is not done where anything else happens by then, or might: another flow ends, or an event is due. Then the
+        process is to wait for a timeout, as if it had not asked. So a worker that is at a lock for a moment costs no
+        event, and all others go on meanwhile at the rates that they have without it.
+        """
+        at = self.env.now + seconds
+        cls = self._ending
+        if cls is None or self.env.peek() <= at:
+            return False
+        if cls.stale:
+            self._trim(cls)
+        if self._vacated is not None:
+            route, self._vacated = self._vacated, None
+            self._leave(route)
+        if self._dirty:
+            self._settle()
+        if self._next_deadline() <= at:
+            self._ending = None
+            return False
+        return let_pass(self.env, at)
 
     # -- population of the classes
 
@@ -384,7 +245,7 @@ class FlowNetwork:
                     self._loosen(resource)
 
     def _loosen(self, resource: Resource) -> None:
-        if _total(r.flows * r.cap * r._usage(resource) for r in resource._routes) <= resource._limit:
+        if total(r.flows * r.cap * r._usage(resource) for r in resource._routes) <= resource._limit:
             self._set_tight(resource, False)
 
     # -- folded resources
@@ -484,7 +345,7 @@ class FlowNetwork:
 
     # -- classes
 
-    def _wake(self, cls: _FlowClass, flows: int) -> None:
+    def _wake(self, cls: FlowClass, flows: int) -> None:
         """Give flows to a class that has none."""
         cls.clock = 0.0
         cls.since = self.env.now
@@ -492,14 +353,16 @@ class FlowNetwork:
         if cls.heap:
             cls.heap.clear()
             cls.stale = 0
+        self._shape += 1
+        cls.alone = False
         for resource, _ in cls.uses:
             resource._active.append(cls)
-        self._pair(cls)
+            self._pair(resource)
         if not cls.dirty:
             cls.dirty = True
             self._dirty.append(cls)
 
-    def _shrink(self, cls: _FlowClass, flows: int) -> None:
+    def _shrink(self, cls: FlowClass, flows: int) -> None:
         now = self.env.now
         cls.clock += cls.rate * (now - cls.since)
         cls.since = now
@@ -507,19 +370,22 @@ class FlowNetwork:
         if not cls.count:
             cls.rate = 0.0
             cls.deadline = _INF
+            self._shape += 1
             for resource, _ in cls.uses:
                 resource._active.remove(cls)
-            self._pair(cls)
+                self._pair(resource)
         if not cls.dirty:
             cls.dirty = True
             self._dirty.append(cls)
 
     @staticmethod
-    def _pair(cls: _FlowClass) -> None:
-        """Note which classes are alone on a resource, after a class came or went."""
-        for resource, _ in cls.uses:
-            for other in resource._active:
-                other.alone = len(other.uses) == 1 and len(resource._active) == 1 and not resource._pinned
+    def _pair(resource: Resource) -> None:
+        """Note whether a class is alone on a resource, after one came or went."""
+        active = resource._active
+        if len(active) == 1:
+            active[0].alone = len(active[0].uses) == 1 and not resource._pinned
+        elif len(active) == 2:
+            active[0].alone = active[1].alone = False
 
     def _classify(self, route: Route) -> None:
         """Find the class of a route: the flows with the same tight resources, cap and weight."""
@@ -528,7 +394,7 @@ class FlowNetwork:
         found = self._classes.get(key)
         if found is None:
             top = min(route.cap, route._ceiling)
-            found = self._classes[key] = _FlowClass(len(self._classes), uses, route.cap, route.weight, top)
+            found = self._classes[key] = FlowClass(len(self._classes), uses, route.cap, route.weight, top)
         route._class = found
         route._slack = tuple((q, route.cap * usage) for q, usage in route.uses if not (q._tight or q._folded))
 
@@ -569,7 +435,7 @@ class FlowNetwork:
         self._shrink(old, n_flows)
         return n_flows
 
-    def _leave_entries(self, cls: _FlowClass, n_entries: int) -> None:
+    def _leave_entries(self, cls: FlowClass, n_entries: int) -> None:
         """Count entries of a class's heap whose flows have left it. They are taken out when they come to the top."""
         cls.stale += n_entries
         if cls.stale > 64 and 2 * cls.stale > len(cls.heap):
@@ -581,7 +447,7 @@ class FlowNetwork:
             self._trim(cls)
 
     @staticmethod
-    def _trim(cls: _FlowClass) -> None:
+    def _trim(cls: FlowClass) -> None:
         """Take entries of flows that have left a class off the top of its heap."""
         heap = cls.heap
         while cls.stale and heap and not _is_valid(cls, heap[0]):
@@ -592,7 +458,7 @@ class FlowNetwork:
 
     def _settle(self) -> None:
         """Give every class that may have changed its rate and its deadline, and arm the alarm."""
-        now = self.env._now
+        now = self.env.now
         for dirty in self._dirty:
             if not dirty.dirty:
                 continue  # was part of a component already solved
@@ -600,14 +466,19 @@ class FlowNetwork:
             if dirty.alone and dirty.count:
                 self._pace(dirty, now)
                 continue
-            component = self._component(dirty)
-            key = tuple([(cls.number, cls.count) for cls in component])
+            if dirty.shape == self._shape:
+                found = dirty.component
+            else:
+                self._stamp = stamp = self._stamp + 1
+                found = dirty.component = component(dirty, stamp)
+                dirty.shape = self._shape
+            key = tuple([(cls.number, cls.count) for cls in found])
             rates = self._solved.get(key)
             if rates is None:
                 if len(self._solved) >= _MEMORY:
                     self._solved.clear()
-                rates = self._solved[key] = self._fill(component)
-            for cls, rate in zip(component, rates, strict=True):
+                rates = self._solved[key] = fill_rates(found)
+            for cls, rate in zip(found, rates, strict=True):
                 cls.dirty = False
                 cls.clock += cls.rate * (now - cls.since)
                 cls.since = now
@@ -617,7 +488,7 @@ class FlowNetwork:
         if not self._completing and self._next_deadline() < self._alarm_at:
             self._arm()
 
-    def _pace(self, cls: _FlowClass, now: float) -> None:
+    def _pace(self, cls: FlowClass, now: float) -> None:
         """Give a class that is alone its rate and its deadline: by far the most frequent case."""
         rate = cls.fair / cls.count
         if rate > cls.top:
@@ -629,12 +500,12 @@ class FlowNetwork:
             if deadline < cls.entry_at:
                 self._enter(cls)
 
-    def _set_deadline(self, cls: _FlowClass, now: float) -> None:
+    def _set_deadline(self, cls: FlowClass, now: float) -> None:
         cls.deadline = now + (cls.heap[0][0] - cls.clock) / cls.rate if cls.heap else _INF
         if cls.deadline < cls.entry_at:
             self._enter(cls)
 
-    def _enter(self, cls: _FlowClass) -> None:
+    def _enter(self, cls: FlowClass) -> None:
         self._order = cls.entry_id = order = self._order + 1
         cls.entry_at = cls.deadline
         heappush(self._deadlines, (cls.deadline, order, cls))
@@ -660,94 +531,9 @@ class FlowNetwork:
         return _INF
 
     def _arm(self) -> None:
-        alarm = Event(self.env)
-        alarm._ok = True
-        alarm._value = None
-        alarm.callbacks = self._on_ring
-        self._alarm = alarm
+        self._alarm = alarm = Alarm(self.env, self._ring)
         self._alarm_at = at = self._deadlines[0][0]
-        delay = at - self.env._now
-        self.env.schedule(alarm, delay=delay if delay > 0.0 else 0.0)
-
-    @staticmethod
-    def _component(start: _FlowClass) -> list[_FlowClass]:
-        """Return the classes whose rates depend on each other, `start` among them (none if it and they are empty)."""
-        for resource, _ in start.uses:
-            if len(resource._active) > 1 or (resource._active and not start.count):
-                break
-        else:
-            return [start] if start.count else []
-        found = [start] if start.count else []
-        seen = {id(start)}
-        reached: set[int] = set()
-        queue = [start]
-        for cls in queue:
-            for resource, _ in cls.uses:
-                if id(resource) not in reached:
-                    reached.add(id(resource))
-                    for other in resource._active:
-                        if id(other) not in seen:
-                            seen.add(id(other))
-                            found.append(other)
-                            queue.append(other)
-        return found
-
-    @staticmethod
-    def _fill(classes: Sequence[_FlowClass]) -> list[float]:
-        """Raise all rates in proportion to weight until a cap or capacity stops some, and repeat."""
-        if len(classes) == 1:
-            only = classes[0]
-            rate = only.top
-            for resource, usage in only.uses:
-                load = only.count * usage
-                limit = resource.capacity
-                if resource._pinned:
-                    limit = resource.curve.effective(limit, load * only.cap, only.count)
-                if load * rate > limit:
-                    rate = limit / load
-            return [rate]
-        offered: dict[Resource, float] = {}
-        flows: dict[Resource, int] = {}
-        weights: dict[Resource, float] = {}
-        for cls in classes:
-            for resource, usage in cls.uses:
-                load = cls.count * usage
-                offered[resource] = offered.get(resource, 0.0) + load * cls.cap
-                flows[resource] = flows.get(resource, 0) + cls.count
-                weights[resource] = weights.get(resource, 0.0) + load * cls.weight
-        limits = {r: r.curve.effective(r.capacity, load, flows[r]) for r, load in offered.items()}
-        left = dict(limits)
-        rates = [0.0] * len(classes)
-        rising = list(range(len(classes)))
-        while rising:
-            level = min(classes[i].top / classes[i].weight for i in rising)
-            for resource, weight in weights.items():
-                if weight > 0.0:
-                    level = min(level, left[resource] / weight)
-            ceiling = level * (1.0 + _TIE)
-            full = {r for r, weight in weights.items() if weight > 0.0 and left[r] / weight <= ceiling}
-            still: list[int] = []
-            for i in rising:
-                cls = classes[i]
-                if cls.top / cls.weight <= ceiling:
-                    rates[i] = cls.top
-                elif any(resource in full for resource, _ in cls.uses):
-                    rates[i] = level * cls.weight
-                else:
-                    still.append(i)
-            rising = still
-            # What is left is summed anew, not subtracted: subtraction leaves rounding where there should be nothing.
-            for resource in weights:
-                weights[resource] = 0.0
-            for i in rising:
-                for resource, usage in classes[i].uses:
-                    weights[resource] += classes[i].count * usage * classes[i].weight
-            left = dict(limits)
-            frozen = set(range(len(classes))).difference(rising)
-            for i in sorted(frozen):
-                for resource, usage in classes[i].uses:
-                    left[resource] = max(0.0, left[resource] - classes[i].count * usage * rates[i])
-        return rates
+        alarm.set(at - self.env.now)
 
     # -- ends
 
@@ -759,7 +545,7 @@ class FlowNetwork:
         if alarm is not self._alarm:
             return  # an earlier one was armed since
         env = self.env
-        now = env._now
+        now = env.now
         until = max(now, self._alarm_at)  # rounding may put `now` a hair before the deadline
         deadlines = self._deadlines
         dirty = self._dirty
@@ -781,7 +567,8 @@ class FlowNetwork:
                     continue
                 self._vacated = route
                 del route._flows[flow]
-                callbacks, flow.callbacks = flow.callbacks, None  # type: ignore[assignment]  # as SimPy does
+                callbacks = flow.take_callbacks()
+                self._ending = cls if len(callbacks) == 1 and not (heap and heap[0][0] <= mark) else None
                 for callback in callbacks:
                     try:
                         callback(flow)
@@ -797,21 +584,20 @@ class FlowNetwork:
                             cls.dirty = True
                             dirty.append(cls)
                 if cls.clock != clock:
-                    break  # emptied and begun anew since, with another clock: `mark` says nothing about its flows
+                    break  # time has passed, or it was emptied and begun anew: `mark` says nothing about its flows
             if cls.stale:
                 self._trim(cls)
-            if cls.count and not cls.dirty:
+            if env.now != now:  # all deadlines are later, and those that have changed since are set
+                now = until = env.now
+            elif cls.count and not cls.dirty:
                 if cls.alone:
                     self._pace(cls, now)
                 else:
                     self._set_deadline(cls, now)
             if dirty:
                 self._settle()
-            top = deadlines[0]
-            at = top[0]
-            if top[1] != top[2].entry_id or at != top[2].deadline:
-                at = self._next_deadline()
-        self._completing = False
+            at = self._next_deadline()
+        self._completing, self._ending = False, None
         if stopped is not None:
             self._alarm_at = _INF
             if at < _INF:
@@ -819,19 +605,10 @@ class FlowNetwork:
             raise stopped
         self._alarm_at = at
         if at < _INF:
-            alarm.callbacks = self._on_ring
-            env.schedule(alarm, NORMAL, at - now)
+            self._alarm.set(at - now)
 
 
-def _is_valid(cls: _FlowClass, entry: tuple[float, int, Flow, Route]) -> bool:
+def _is_valid(cls: FlowClass, entry: tuple[float, int, Flow, Route]) -> bool:
     """Return whether an entry of a class's heap belongs to a flow of that class that has not ended."""
     mark, _, flow, route = entry
     return route._class is cls and flow.mark == mark and flow in route._flows
-
-
-def _total(values: Iterable[float]) -> float:
-    """Add up in order, plainly: the built-in sum gives other last digits from Python 3.12 on."""
-    total = 0.0
-    for value in values:
-        total += value
-    return total

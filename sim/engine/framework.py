@@ -216,7 +216,7 @@ class Framework:
 
     def _work(self, running: _Running, index: int, thread: Thread) -> ProcessGenerator:
         """Take chunks until none is left (ktask_thread)."""
-        env = self._env
+        env, network = self._env, self._hardware.network
         totals = self._record.worker(index)
         waited_s = thread.cpu_wait_s
         entry = self._first_entry(running, index, thread.cpu)
@@ -225,7 +225,8 @@ class Framework:
             if running.walk is None:
                 delay_s, wait_s = running.lock.pass_through()
                 if delay_s:
-                    yield env.timeout(delay_s)
+                    if not network.skip(delay_s):
+                        yield env.timeout(delay_s)
                     totals.lock_wait_s += wait_s
                     self._note("lock", running, index, thread.cpu, asked_at)
                 chosen, chunk = self._take(running, index, entry, thread.cpu)
@@ -333,7 +334,7 @@ class Framework:
                 took_s = env.now - begin_s - (thread.cpu_wait_s - waited_before_s)
                 waited_s = max(0.0, min(took_s - work / route.cap, took_s * (1.0 - granted)))
                 self._record.worker(index).client_lock_wait_s += waited_s
-            if self._kernel.chunk_time:
+            if self._kernel.chunk_time and not hardware.network.skip(self._kernel.chunk_time):
                 yield env.timeout(self._kernel.chunk_time)
             if self._record.with_slices:
                 memory_nid = nids[0] if len(nids) == 1 else None

@@ -23,7 +23,8 @@ from models.clients import Stream
 from models.machine import Cpu, Machine
 from models.machine.placement import Placement
 from models.memory.locks import LockCurve, lock_curve
-from sim.engine.flows import FlowNetwork, Resource, Route
+from sim.engine.flows import FlowNetwork
+from sim.engine.routes import Resource, Route
 
 
 class Busy:

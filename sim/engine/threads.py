@@ -9,9 +9,9 @@ from simpy import Event
 
 from models.machine import Cpu
 from models.machine.weights import weight_of
-from sim.engine.flows import Flow, Route
 from sim.engine.hardware import Hardware
 from sim.engine.quota import Quota
+from sim.engine.routes import Flow, Route
 
 
 class Cpus(Protocol):

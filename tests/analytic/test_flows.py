@@ -10,7 +10,8 @@ import pytest
 from simpy import Environment, Event
 
 from models.machine.capacity import CapacityCurve
-from sim.engine.flows import FlowNetwork, Route
+from sim.engine.flows import FlowNetwork
+from sim.engine.routes import Route
 
 EXACT = 1e-12
 

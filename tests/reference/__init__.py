@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from simpy import Environment, Event
 
 from models.machine.capacity import CapacityCurve
-from sim.engine.flows import FlowNetwork, Resource, Route
+from sim.engine.flows import FlowNetwork
+from sim.engine.routes import Resource, Route
 from tests.reference.plain_flows import PlainResource, PlainRoute
 
 

@@ -63,6 +63,11 @@ class PlainNetwork:
         self._end(flow)
         self._again()
 
+    @staticmethod
+    def skip(seconds: float) -> bool:  # noqa: ARG004
+        """Let no time pass: whoever wants to wait needs an event for it."""
+        return False
+
     def work_left(self, route: Way, flow: Under) -> float:  # noqa: ARG002
         """Return what is left of a flow."""
         self._advance()
