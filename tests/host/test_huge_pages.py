@@ -30,9 +30,10 @@ N_PAGES = 8
 PATIENCE_S = 60.0  # a poll ends long before; only a failure takes so long
 
 HOLD = f"""
-import sys, time
+import signal, sys, time
 from pathlib import Path
 from real.huge_pages import GrownPool
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # a suite under nohup passes on that hangups are ignored
 with GrownPool({PAGE_BYTES}, int(sys.argv[1]), state_dir=Path(sys.argv[2])):
     print("grown", flush=True)
     time.sleep(600)
