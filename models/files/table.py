@@ -122,8 +122,6 @@ def read_cells(path: Path) -> pd.DataFrame:
     text = text_of(read_bytes(path, _MAX_BYTES)).replace("\r\n", "\n").replace("\r", "\n")
     if "\0" in text:
         raise refusal(path, "can't be read as a CSV table: is no text")
-    if not text.strip():
-        raise refusal(path, "can't be read as a CSV table: is empty; allowed is a first line with names of columns")
     head = text.lstrip("\n").partition("\n")[0]
     delimiter = max(_DELIMITERS, key=lambda mark: (head.count(mark), mark == ","))
     try:
@@ -133,6 +131,8 @@ def read_cells(path: Path) -> pd.DataFrame:
         raise refusal(
             path, "found a quote that is not closed; allowed is a second one at the end of the cell", line, column
         ) from None
+    if not records:
+        raise refusal(path, "can't be read as a CSV table: is empty; allowed is a first line with names of columns")
     if len(records) > _MAX_ROWS:
         raise refusal(path, f"has {len(records)} rows; allowed are at most {_MAX_ROWS}")
     names, rows = records[0], records[1:]

@@ -148,7 +148,8 @@ class Kernel(PolicyOptions):
     time_slice: Annotated[
         Time,
         Field(
-            gt=0,
+            ge=1e-4,
+            le=0.1,
             description="turn of a thread on a CPU that background load wants too: 4 ms, a tick at 250 Hz; helpers "
             "queued to a busy CPU were measured to wait half of that (Linux 6.18, 2 CPUs)",
         ),

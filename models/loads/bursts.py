@@ -20,6 +20,10 @@ class Bursts(Load):
     busy: Annotated[Time, Field(gt=0, description="mean CPU time of a burst")]
     idle: Annotated[Time, Field(gt=0, description="mean time asleep after it")]
 
+    @property
+    def steps_per_s(self) -> float:
+        return self.n_threads / (self.busy + self.idle)
+
     def steps(self, machine: Machine, random: Random) -> list[Iterator[LoadStep]]:  # noqa: ARG002
         return [self._steps(Random(random.getrandbits(64))) for _ in range(self.n_threads)]
 

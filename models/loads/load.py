@@ -90,6 +90,14 @@ class Load(FileKeys):
         """Return whether its threads have an amount of work, and then end."""
         return False
 
+    @property
+    def steps_per_s(self) -> float:
+        """Return how many steps its threads take in a second on idle CPUs, which a simulation goes through one by one.
+
+        0 is a few, whatever they are.
+        """
+        return 0.0
+
     def steps(self, machine: Machine, random: Random) -> list[Iterator[LoadStep]]:
         """Return the steps of each thread."""
         raise NotImplementedError

@@ -27,6 +27,10 @@ class Service(Load):
     cpu_time: Annotated[Time, Field(gt=0, description="mean CPU time that a request needs (exponential distribution)")]
     memory: Annotated[Size, Field(ge=0, description="memory of its node that a request reads; default none")] = 0
 
+    @property
+    def steps_per_s(self) -> float:
+        return self.requests_per_s
+
     def steps(self, machine: Machine, random: Random) -> list[Iterator[LoadStep]]:
         arrivals = self._arrivals(Random(random.getrandbits(64)))
         stream = memory_stream("read", machine, Read.traffic)

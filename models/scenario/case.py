@@ -109,6 +109,11 @@ class Case:
         n_tasks = max(1, round(self.size_bytes / max(1, self.task.task_bytes(self.machine))))
         return 0 if chunk is None else n_tasks * math.ceil(self._task_size / chunk.size)
 
+    @property
+    def n_steps_before(self) -> float:
+        """Return how many steps other work takes until the job starts, about (bursts of threads, requests)."""
+        return math.fsum(load.steps_per_s * max(0.0, self.task.start - load.start) for load in self.background.values())
+
     def chunk_bytes(self) -> list[int]:
         """Return the chunks of the first task, as works that are all alike would take them in turn."""
         unit = self.task.unit_bytes(self.machine)

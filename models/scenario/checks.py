@@ -21,6 +21,7 @@ MAX_CASES = 100_000
 
 
 MAX_CHUNKS = 50_000_000  # of a run, which then takes some half an hour
+MAX_STEPS_BEFORE = 50_000_000  # of other work, until the job starts: an hour
 
 
 def check_shape(document: Located, name: str) -> None:
@@ -81,8 +82,15 @@ def check_case(
         _check_policy(file, machine, check)
 
 
-def check_chunks(case: Case, check: Checker) -> None:
-    """Find a job cut into more chunks than a run can go through."""
+def check_length(case: Case, check: Checker) -> None:
+    """Find a job cut into more chunks, or other work of more steps before it, than a run can go through."""
+    n_steps = case.n_steps_before
+    if n_steps > MAX_STEPS_BEFORE:
+        check.problem(
+            ("task", "start"),
+            f"other work has about {n_steps:,.0f} bursts and requests before the job starts; allowed are at most "
+            f"{MAX_STEPS_BEFORE:,}, so let the job start sooner, or other work later",
+        )
     # No chunk is smaller than what tasks are made of.
     if case.size_bytes <= MAX_CHUNKS * case.task.unit_bytes(case.machine):
         return

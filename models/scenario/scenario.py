@@ -13,7 +13,7 @@ from models.files.table import PublishedTable, load_table
 from models.machine import Machine
 from models.policies import ChunkRule, WorksRule
 from models.scenario.case import Case
-from models.scenario.checks import check_case, check_chunks, check_shape, find_doubles, find_unused
+from models.scenario.checks import check_case, check_length, check_shape, find_doubles, find_unused
 from models.scenario.keys import SHARED, ScenarioFile, read_groups, read_loads, scenario_model
 from models.text.checks import Checker, validate
 from models.text.document import EMPTY, KeyPath, Located, combinations, format_path, leaves, locate, read
@@ -140,7 +140,7 @@ def build_scenario(document: Located, path: Path, *, machine: Machine | None = N
                 )
             )
             if not check.problems:
-                check_chunks(cases[-1], check)
+                check_length(cases[-1], check)
         problems += check.problems
     problems += find_unused(cases, name)
     if problems:

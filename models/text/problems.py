@@ -11,6 +11,8 @@ from difflib import get_close_matches
 # {costs.rate} for a value further in.
 Finding = tuple[tuple[str, ...], str]
 
+_LONG = 20_000  # characters of a problem; a longer one has a value of the file in it that nobody reads
+
 
 @dataclass(frozen=True, order=True)
 class Problem:
@@ -24,7 +26,8 @@ class Problem:
 
     def __str__(self) -> str:
         place = f"{self.file}:{self.line}:{self.column}" if self.line else self.file
-        return f"{place}: {self.path}: {self.message}" if self.path else f"{place}: {self.message}"
+        text = f"{place}: {self.path}: {self.message}" if self.path else f"{place}: {self.message}"
+        return printable(text if len(text) <= _LONG else f"{text[: _LONG // 2]} ... {text[-_LONG // 2 :]}")
 
 
 class InputError(Exception):
@@ -36,6 +39,11 @@ class InputError(Exception):
 
     def __reduce__(self) -> tuple[type[InputError], tuple[list[Problem]]]:
         return type(self), (self.problems,)
+
+
+def printable(text: str) -> str:
+    """Return a text of which a terminal shows every character: others (line ends, escapes) as Python writes them."""
+    return text if text.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 def did_you_mean(found: str, allowed: Sequence[str]) -> str:

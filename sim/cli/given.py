@@ -96,7 +96,8 @@ def _of_prompt(text: str) -> tuple[str, Located]:
         return at, Located(value.strip(), 0, 0)
     if not value.lstrip().startswith(("[", "{", '"', "'")) and "," in value:
         value = f"[{value}]"
-    found = parse(f"- {value}", f"{_AT_PROMPT} {text}") if value.strip() else Located([Located("", 0, 0)], 0, 0)
+    place = f"{_AT_PROMPT} {text if len(text) <= 80 else text[:77] + '...'}"
+    found = parse(f"- {value}", place) if value.strip() else Located([Located("", 0, 0)], 0, 0)
     return at, _spread(found.value[0], text)
 
 

@@ -11,8 +11,9 @@ import pytest
 
 from models.files.importers import import_topology
 from models.scenario import load_scenario
-from models.text.problems import InputError
+from models.text.problems import InputError, Problem
 from sim.cli import main
+from sim.cli.jobs import note_long_runs
 
 TINY_CHUNKS = """title: tiny chunks
 machine: laptop-ryzen-4800u
@@ -102,3 +103,28 @@ def test_many_processes_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
         main(["run", "clear_gigantic_page", "--jobs", "100000000"])
     assert end.value.code == 2
     assert "100000000 is not in the range 1<=x<=1024" in capsys.readouterr().err
+
+
+def test_other_work_of_too_many_steps_before_the_job(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Bursts of 20 us and as long asleep, 5 threads: 125,000 a second; long starts are said or refused before a run."""
+    path = tmp_path / "s.yaml"
+    path.write_text(
+        "title: Long\nquestion: How long?\nmachine: laptop-ryzen-4800u\n"
+        "task: {client: populate, size: 1MiB, start: 1s}\n"
+        "kernel: ktask-v4\nbackground: {b: {load: bursts, busy: 20us, idle: 20us, threads: 5}}\n"
+        "replications: 1\nseed: 1\n"
+    )
+    scenario = load_scenario(path)
+    assert scenario.cases[0].n_steps_before == pytest.approx(125_000)
+    note_long_runs(scenario)
+    assert "125,000 bursts and requests of other work before the job, 8 s a run or so" in capsys.readouterr().err
+    path.write_text(path.read_text().replace("start: 1s", "start: 1h"))
+    with pytest.raises(InputError, match=r"task.start: other work has about 450,000,000 bursts and requests before"):
+        load_scenario(path)
+
+
+def test_a_message_is_one_line_of_characters_that_show() -> None:
+    """Line ends and escapes of a terminal in a file's name or values are written out; what is very long is cut."""
+    said = str(Problem("a\nb.yaml", 1, 2, "task", "found '\x1b[2J' and ²"))
+    assert said == "a\\nb.yaml:1:2: task: found '\\x1b[2J' and ²"
+    assert len(str(Problem("a.yaml", 1, 2, "task", "x" * 100_000))) < 21_000

@@ -24,6 +24,7 @@ def written(tmp_path: Path, text: str | bytes) -> Path:
     ("text", "expected"),
     [
         ("", "t.csv: can't be read as a CSV table: is empty"),
+        ('""\n', "t.csv: can't be read as a CSV table: is empty"),
         (
             "time_s,nthreads\n10,1,\n5,2,\n",
             "t.csv:2:6: found 3 cells, separated by a comma; allowed are 2, one for each",

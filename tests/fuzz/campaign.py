@@ -15,7 +15,11 @@ from pathlib import Path
 from random import Random, SystemRandom
 
 CORPUS = Path(__file__).parent / "corpus.tsv"
-_WEIGHTS = {"machine": 30, "scenario": 20, "table": 20, "topology": 30, "advice": 0.02}
+# What is quick is drawn often: in a second some hundred texts are read, or some ten scenarios simulated.
+_WEIGHTS = {
+    "value": 22, "text": 14, "prompt": 14, "arguments": 18, "machine": 14, "table": 10, "topology": 6,
+    "scenario": 1.5, "process": 0.1, "command": 0.4, "advice": 0.005,
+}  # fmt: skip
 _MOST_KIB = 2**20  # 1 GiB
 
 

@@ -7,15 +7,21 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from random import Random
 from typing import Any
+
+import click
+import yaml
+from pydantic import BaseModel
 
 from models.clients import CLIENTS
 from models.kernels import VERSIONS
 from models.loads import LOADS
 from models.loads.groups import Group
 from models.machine import Machine
+from sim.cli import cli
 
 Document = dict[str, Any]
 DATA = Path(__file__).parent.parent / "data"
@@ -46,7 +52,7 @@ WILD: tuple[Any, ...] = (
 _UNITS = (
     ("GiB/s", ("100MiB/s", "1GiB/s", "9GB/s", "37GB/s")),
     ("GiB", ("4KiB", "64KiB", "1MiB", "2MiB", "3MiB", "33MiB", "100MiB", "1GiB")),
-    ("|min|h", ("0s", "300ns", "20us", "1ms", "30ms", "100ms")),
+    ("|min|h", ("0s", "300ns", "20us", "1ms", "30ms", "100ms", "2s")),
     ("kW", ("0W", "5W", "100W")),
     ("pJ", ("0.3nJ/B", "38pJ/bit")),
     ("0-9, ", ("0", "0-1", "1,3", "0-3", "2")),
@@ -178,7 +184,7 @@ def _spoil(document: Document, r: Random) -> None:
 def scenario(r: Random, where: Machine, wild: float = 0.0) -> Document:
     """Return a scenario on a machine: any client, kernel, policy, groups and other work, of small size."""
     name = r.choice(list(CLIENTS))
-    schema = CLIENTS[name].model_json_schema()
+    schema = _schema_of(CLIENTS[name])
     task = {"client": name} | {k: v for k, v in mapping(schema, r, wild).items() if k not in ("costs", "group")}
     if "size" in schema["properties"]:
         page = task.get("page_size")
@@ -204,7 +210,7 @@ def scenario(r: Random, where: Machine, wild: float = 0.0) -> Document:
         "replications": 1, "seed": r.randint(0, 2**31),
     }  # fmt: skip
     if r.random() < 0.3:
-        document["groups"] = {g: mapping(Group.model_json_schema(), r, wild) for g in ("g", "h")[: r.randint(1, 2)]}
+        document["groups"] = {g: mapping(_schema_of(Group), r, wild) for g in ("g", "h")[: r.randint(1, 2)]}
         task |= {"group": "g"} if r.random() < 0.6 else {}
     if r.random() < 0.4:
         document["background"] = {n: load(r, wild, document.get("groups", {})) for n in ("a", "b")[: r.randint(1, 2)]}
@@ -213,9 +219,9 @@ def scenario(r: Random, where: Machine, wild: float = 0.0) -> Document:
     return document
 
 
-def _schema_of(kernel: Any) -> Mapping[str, Any]:
-    schema: Mapping[str, Any] = (kernel if isinstance(kernel, type) else type(kernel)).model_json_schema()
-    return schema
+@cache
+def _schema_of(model: type[BaseModel]) -> Mapping[str, Any]:
+    return model.model_json_schema()
 
 
 def load(r: Random, wild: float, groups: Mapping[str, Any]) -> Document:
@@ -339,6 +345,185 @@ def _damaged_bytes(content: bytes, r: Random) -> bytes:
     if r.random() < 0.4:
         return content[:place]
     return content[:place] + bytes([r.randrange(256)]) + content[place + 1 :]
+
+
+_WORDS = (
+    *(
+        "0",
+        "1",
+        "16",
+        "1e9",
+        "0.5",
+        "-",
+        "--",
+        "+",
+        "%",
+        "e",
+        ".",
+        ",",
+        " ",
+        "\t",
+        "\n",
+        "_",
+        "0x10",
+        "²",
+        "٣",
+        "½",
+        "∞",
+    ),
+    *(
+        "GiB",
+        "MiB",
+        "Gib",
+        "GB/s",
+        "B",
+        "us",
+        "µs",
+        "h",
+        "min",
+        "W",
+        "pJ/bit",
+        "nJ/B",
+        "nan",
+        "inf",
+        "1-16",
+        "0-",
+        "-1",
+    ),
+    *(
+        "9" * 30,
+        "9" * 5000,
+        "1" + "0" * 400,
+        "\x00",
+        "\ud800",
+        "\u202e",
+        "é",
+        "null",
+        "true",
+        "~",
+        "[",
+        "]",
+        "{",
+        "}",
+        ":",
+    ),
+    *("=", "&a", "*a", "<<", "!!python/object:os.system", "|", ">", "'", '"', "#", "../..", "/dev/zero", "task.size"),
+)
+
+
+def words(r: Random) -> str:
+    """Return a text of a few pieces: numbers, units, marks, letters of other scripts."""
+    return "".join(r.choice(_WORDS) for _ in range(r.choice((1, 1, 2, 2, 3, 5))))
+
+
+def text(r: Random) -> str:
+    """Return YAML: a scenario or machine file as text, most with slips of its syntax."""
+    if r.random() < 0.1:
+        return "".join(words(r) + r.choice(("\n", " ", ": ", "\n  ")) for _ in range(r.randint(1, 20)))
+    document = machine(r) if r.random() < 0.3 else _small_scenario(r)
+    found: str = yaml.safe_dump(document, default_flow_style=r.choice((None, None, True, False)), sort_keys=False)
+    for _ in range(r.choice((0, 1, 1, 2, 4))):
+        found = _damaged(found, r)
+    for _ in range(r.choice((0, 0, 1))):
+        place = r.randrange(len(found) + 1)
+        found = found[:place] + r.choice(_WORDS) + found[place:]
+    return found
+
+
+def _small_scenario(r: Random) -> Document:
+    name = r.choice(list(CLIENTS))
+    task = {"client": name} | {k: v for k, v in mapping(_schema_of(CLIENTS[name]), r, 0.02).items() if k != "costs"}
+    version = r.choice(list(VERSIONS))
+    kernel = {k: v for k, v in mapping(_schema_of(VERSIONS[version]), r, 0.02).items() if r.random() < 0.3}
+    kernel |= {k: r.choice(("1MiB", "2MiB", "1GiB")) for k in ("min_chunk", "chunk_size") if k in kernel}
+    return {
+        "title": "drawn", "question": "?", "machine": "laptop-ryzen-4800u", "task": task,
+        "kernel": kernel | {"version": version},
+        "replications": r.choice((1, 1, 3, [1, 2])), "seed": r.randint(0, 2**31),
+    }  # fmt: skip
+
+
+def assignment(r: Random) -> str:
+    """Return a PATH=VALUE of the prompt."""
+    paths = (
+        *(
+            "task.size",
+            "kernel.max_threads",
+            "kernel.chunks",
+            "machine",
+            "seed",
+            "replications",
+            "task.client",
+            "title",
+        ),
+        *("background.x.load", "groups.g.quota", "task.cpus", "kernel", "task", "kernel.version"),
+    )
+    values = ("1", "1-16", "1,2,4", "2GiB", "1GiB,2GiB", "guided", "0-3", "populate", "ktask-v4", "spin", "0.5", "x")
+    path = r.choice(paths) if r.random() < 0.85 else words(r)
+    given = r.choice(values) if r.random() < 0.6 else words(r)
+    return path + r.choice(("=", "=", "=", "=", "", ":", "==")) + given
+
+
+@cache
+def commands() -> Mapping[str, click.Command]:
+    """Return the commands of the prompt, by name."""
+    context = click.Context(cli)
+    return {name: command for name in cli.list_commands(context) if (command := cli.get_command(context, name))}
+
+
+def arguments(r: Random) -> tuple[str, list[str]]:
+    """Return a command and arguments for it, by its options, right and wrong."""
+    name = r.choice(list(commands()))
+    found: list[str] = []
+    for parameter in commands()[name].params:
+        if isinstance(parameter, click.Argument):
+            if r.random() < 0.8:
+                found += [_argument(parameter, r) for _ in range(1 if parameter.nargs == 1 else r.randint(0, 2))]
+        elif r.random() < 0.25:
+            option = r.choice(parameter.opts) if r.random() < 0.9 else "--" + words(r)
+            is_flag = isinstance(parameter, click.Option) and parameter.is_flag
+            found += [option] if is_flag else [option, _argument(parameter, r)]
+    if r.random() < 0.1:
+        r.shuffle(found)
+    # No argument of a process has a NUL; a byte that is no UTF-8 comes as a surrogate of its own.
+    return name, [word.replace("\0", "\x01").replace("\ud800", "\udcff") for word in found]
+
+
+def _argument(parameter: click.Parameter, r: Random) -> str:
+    if r.random() < 0.2:
+        return words(r)
+    kind = parameter.type
+    if isinstance(kind, click.Choice):
+        return str(r.choice(list(kind.choices)))
+    if isinstance(kind, (click.types.IntParamType, click.types.FloatParamType)):
+        return r.choice(("0", "1", "2", "0.5", "0.01", "-1", "100", "1e3", "99999999999", "nan", "inf", "", "\u0661"))
+    return r.choice(("1GiB", "0-3", "clear_gigantic_page", "laptop-ryzen-4800u", "x.yaml", ".", "/", "qemu_prealloc"))
+
+
+# Of the prompt, what is answered soon, with nothing to read but what is drawn: a file "in", and a folder "out".
+_SOON = (
+    *(("run", "in"), ("describe", "in"), ("sweep", "in"), ("tune", "in"), ("import", "in"), ("machines", "in")),
+    *(("plot", "out"), ("show", "out"), ("page", "out"), ("perfetto", "out"), ("diff", "out", "out"), ("trace", "in")),
+    *(("compare", "in"), ("schema", "machine"), ("policies",), ("completion", "bash")),
+)
+
+
+def command(r: Random) -> tuple[list[str], bytes]:
+    """Return a whole command of the prompt on a drawn file, and the content of that."""
+    name, *files = r.choice(_SOON)
+    kind = r.random()
+    if kind < 0.5:
+        content = text(r).encode("utf-8", "surrogatepass")
+    elif kind < 0.75:
+        content = table(r).encode("utf-8", "surrogatepass")
+    else:
+        content = r.choice((b"", b"\0" * 100, b"\xff\xfe", bytes(r.randrange(256) for _ in range(50)), topology(r)[1]))
+    extra: list[str] = []
+    if name in ("run", "describe") and r.random() < 0.3:
+        extra.append(assignment(r))
+    if name in ("run", "sweep", "tune"):
+        extra += ["-o", "out", "--jobs", "1"]
+    return [name, *files, *extra], content
 
 
 def advice(r: Random) -> list[str]:

@@ -11,7 +11,10 @@ from hypothesis import strategies as st
 from tests.fuzz.campaign import CORPUS, found_before
 from tests.fuzz.checks import KINDS, limited
 
-EXAMPLES = {"machine": 60, "scenario": 150, "table": 60, "topology": 80, "advice": 4}
+EXAMPLES = {
+    "value": 200, "text": 80, "prompt": 80, "arguments": 120, "machine": 60, "table": 60, "topology": 80,
+    "scenario": 100, "process": 6, "command": 20, "advice": 4,
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("kind", list(KINDS))
