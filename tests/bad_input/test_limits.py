@@ -48,7 +48,7 @@ def _archive_of_zeros(path: Path, size: int) -> None:
         (b'<?xml version="1.0" encoding="foo"?><topology/>', "is not XML, unknown encoding: foo"),
         (b"<a:topology/>", "given:1:1: is not XML, unbound prefix"),
         (b"\xfd7zXZ\x00\x00\x04 damaged", "is packed and can't be read to its end"),
-        (b"\x28\xb5\x2f\xfd...", "is packed by zstd; unpack it first"),
+        (b"\x28\xb5\x2f\xfd...", "is packed by zstd, which this Python can't open; unpack it first"),
         (b"\x89PNG\r\n\x1a\n", "is a picture (lstopo draws them); run lstopo file.xml"),
         (b'{"lscpu": [' + b"[" * 100_000, "is JSON of lscpu that is cut short"),
         (b"processor\t: 0\nvendor_id\t: GenuineIntel\n", "is /proc/cpuinfo, which tells no nodes"),

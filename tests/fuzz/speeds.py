@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel
 
-from models.machine import Machine
+from models.machine import Machine, Node
 from models.memory.figures import PageFigures
 from models.scenario.case import Case
 
@@ -45,9 +45,15 @@ def faster_machine(machine: Machine, times: float = 2.0) -> Machine:
     return replace(
         machine,
         rates=replace(machine.rates, **rates),
+        nodes=tuple(_faster_node(node, times) for node in machine.nodes),
         links=tuple(replace(link, rate_bytes_per_s=link.rate_bytes_per_s * times) for link in machine.links),
         pages={name: getattr(faster(figures, times), name) for name in PageFigures.model_fields},
     )
+
+
+def _faster_node(node: Node, times: float) -> Node:
+    own = node.memory_bytes_per_s
+    return node if own is None else replace(node, memory_bytes_per_s=own * times)
 
 
 def faster_case(case: Case, times: float = 2.0) -> Case:
