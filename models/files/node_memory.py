@@ -72,7 +72,11 @@ def memory_remarks(own: Mapping[int, OwnMemory]) -> tuple[str, ...]:
     for nid, memory in own.items():
         if memory.remark:
             alike.setdefault(memory.remark, []).append(nid)
-    return tuple(f"nodes {format_cpu_list(nids)} have {remark}" for remark, nids in alike.items())
+    heads = {
+        r: f"nodes {format_cpu_list(nids)} have" if len(nids) > 1 else f"node {nids[0]} has"
+        for r, nids in alike.items()
+    }
+    return tuple(f"{head} {remark}" for remark, head in heads.items())
 
 
 def _sharing(nodes: Sequence[Node], with_cpus: set[int]) -> set[int]:
@@ -90,7 +94,7 @@ def _beside(topology: Topology, node: Node, share: float) -> OwnMemory:
         rate = told.bytes_per_s if not near else share * told.bytes_per_s / near
         how = "" if not near else f", taken in proportion to what it tells of node {nearest.nid if nearest else 0}"
         words = f"derived, not measured, within {_TOLD_WIDTH:.0%}: {told.source}{how}"
-        return OwnMemory(_rate(rate), words, f"no CPUs; how fast their memory is, is {told.source}{how}")
+        return OwnMemory(_rate(rate), words, f"no CPUs; for how fast that memory is, there is {told.source}{how}")
     kind = _kind(topology, node, nearest, told)
     alike = 1
     if kind.of_socket:

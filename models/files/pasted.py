@@ -49,8 +49,10 @@ def pasted_lines(text: str) -> tuple[Line, ...]:
     if max(map(len, text.splitlines()), default=0) > _MAX_LINE:
         raise ValueError(f"has a line of more than {_MAX_LINE} characters; allowed are at most {_MAX_LINE}")
     found = _BEFORE.search(text)
-    before = found[1] if found and found[1].strip() else "\n"
-    lines = (line.removeprefix(before).removeprefix(before.rstrip()) for line in text.splitlines())
+    # Times of a log and numbers of lines differ from line to line.
+    before = re.sub(r"[0-9]+", "[0-9]+", re.escape(found[1].rstrip())) if found and found[1].strip() else None
+    start = re.compile("$^" if before is None else f"{before} ?")
+    lines = (start.sub("", line, count=1) if start.match(line) else line for line in text.splitlines())
     return tuple(
         Line(number, line, " ".join(_PREFIX.sub("", line).strip("`").split())) for number, line in enumerate(lines, 1)
     )

@@ -65,8 +65,8 @@ def test_bad_file(content: str | bytes, expected: str, tmp_path: Path, monkeypat
         ({"sys/devices/system/cpu/cpu0/x": "", "sys/devices/system/cpu/online": "1"}, "found no CPU that is online"),
         ({"sys/devices/system/cpu/cpu99999/x": ""}, "found CPU 99999; allowed are numbers up to 16383"),
         (
-            {"sys/devices/system/cpu/cpu0/x": "", "sys/devices/system/node/node0/distance": "10 20"},
-            "node/node0/distance:1:1: found '10 20'; allowed are 1 distances, one for each online node",
+            {"sys/devices/system/cpu/cpu0/x": "", "sys/devices/system/node/node0/distance": "10 x"},
+            "node/node0/distance:1:1: found '10 x'; allowed are 1 distances, one for each online node",
         ),
     ],
 )

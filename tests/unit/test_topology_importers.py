@@ -127,6 +127,17 @@ def test_distances_not_told(tmp_path: Path) -> None:
     assert remarked(topology, "distances between nodes are not told: 20 taken")
 
 
+def test_distances_of_other_nodes(tmp_path: Path) -> None:
+    """A row of distances that is not as long as there are nodes, as in a part of a tree, is left out with a remark."""
+    for nid in (0, 1):
+        write_tree(tmp_path, {f"sys/devices/system/node/node{nid}/distance": "10 21 31"})
+        write_tree(tmp_path, {f"sys/devices/system/node/node{nid}/cpulist": f"{nid}"})
+        write_tree(tmp_path, {f"sys/devices/system/cpu/cpu{nid}/topology/core_id": "0"})
+    topology = import_topology(tmp_path)
+    assert topology.distances == {(0, 0): 10, (0, 1): 20, (1, 0): 20, (1, 1): 10}
+    assert remarked(topology, "distances are told for 3 nodes, and there are 2: left out")
+
+
 def test_impossible_distances_are_put_right(tmp_path: Path) -> None:
     """A SLIT with 17 for a node itself and 10 for another is read as 10 and 11, and a remark names them."""
     topology = read("itanium_sparse_3nodes.v2.xml", tmp_path)

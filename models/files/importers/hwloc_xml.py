@@ -334,7 +334,10 @@ class _XmlReader:
         numbers = [int(word) for word in self._words(part, "indexes")]
         if part.get("indexing") == "gp":
             nid_of = {item.element.get("gp_index"): item.element for item in self._of_type("NUMANode")}
-            numbers = [self._number(nid_of[str(n)], "os_index") for n in numbers if str(n) in nid_of]
+            # Nodes that were left out of the file get numbers that no node has.
+            numbers = [
+                self._number(nid_of[str(n)], "os_index") if str(n) in nid_of else -1 - i for i, n in enumerate(numbers)
+            ]
         values = [int(word) for word in self._words(part, "u64values")]
         return self._matrix(numbers, values)
 

@@ -84,6 +84,7 @@ _ARCHITECTURES = re.compile(r" ?(?:x86_64|i[3-6]86|aarch64|arm\w+|ppc\w*|s390x?|
 _LEVEL = re.compile(r"\bL([1-4])([di])?\b", re.IGNORECASE)
 _COLUMNS = {"CPU", "NODE", "SOCKET", "CORE", "BOOK", "DRAWER", "CLUSTER", "ONLINE", "MAXMHZ", "MINMHZ", "MHZ",
             "POLARIZATION", "ADDRESS", "CONFIGURED", "MODELNAME", "SCALMHZ%"}  # fmt: skip
+_DEFAULT_COLUMNS = ["CPU", "CORE", "SOCKET", "NODE", "", "L1D", "L1I", "L2", "L3"]
 _NO = ("no", "n", "false", "nein", "non", "nie", "ne", "нет", "否", "いいえ")
 _MAX_WORD = 40
 _WIDE_COLON = "\uff1a"  # of Chinese and Japanese
@@ -161,6 +162,9 @@ def _tables(source: Source) -> list[_Table]:
             columns, comma = [word.upper() for word in words], False
             tables.append(_Table(line.number))
             continue
+        if columns is None and re.fullmatch(r"[0-9]{1,5},[0-9]{1,5},[0-9]*,[0-9]*,(?:,[0-9]*)+", bare):
+            columns, comma = _DEFAULT_COLUMNS, True  # of -p, whose head was left out
+            tables.append(_Table(line.number))
         if columns is None:
             continue
         cells = bare.split(",") if comma else words
@@ -265,10 +269,12 @@ class _CpuFacts:
     cache_of: dict[int, object] = field(default_factory=dict)
     mhz: dict[int, float] = field(default_factory=dict)
     remarks: list[str] = field(default_factory=list)
+    bare_nids: tuple[int, ...] = ()  # nodes without CPUs
     n_threads: int | None = None  # of a core, where siblings are still to be guessed
     n_caches: int | None = None  # of all, where it is still to be guessed who is behind which
     n_sockets: int | None = None
     adjacent: bool = False  # whether siblings have neighbouring numbers
+    n_several: int | None = None  # cores that have several threads, the first ones, where others have one
 
     @classmethod
     def of_table(cls, table: _Table, path: Path) -> _CpuFacts:
@@ -330,6 +336,7 @@ class _CpuFacts:
         for nid, part in sorted(nodes.items()):
             for cpu_id in part:
                 owner.setdefault(cpu_id, nid)
+        found.bare_nids = tuple(nid for nid, part in nodes.items() if not part)
         lost = [cpu_id for cpu_id in cpus if cpu_id not in owner]
         if nodes and lost:
             found.remarks.append(f"the node of CPUs {format_cpu_list(lost)} is not told: node {min(nodes)} taken")
@@ -337,6 +344,11 @@ class _CpuFacts:
         found.n_threads = summary.number(_THREAD, _CORE) or 1
         found.n_sockets = _n_sockets(summary)
         found.n_caches = _n_caches(summary)
+        n_cores = summary.number(_CORE, (*_SOCKET, *_CLUSTER), without=_THREAD)
+        if n_cores is not None and found.n_threads == 2 and summary.first(_OFFLINE) is None:
+            n_cores *= found.n_sockets
+            if n_cores < len(cpus) < 2 * n_cores:  # performance cores have two threads, efficient ones have one
+                found.n_several = len(cpus) - n_cores
         words = " ".join(f"{key} {value}" for _, key, value in summary.fields)
         found.adjacent = bool(re.search(r"\bppc|\bs390|hypervisor|\bpower[0-9]", words, re.IGNORECASE))
         if len([1 for _, key, _ in summary.fields if any(word in key for word in _MODEL)]) > 1:
@@ -354,7 +366,7 @@ class _CpuFacts:
             sizes, distances = report.sizes, report.distances
         self._guess_cores()
         self._guess_caches()
-        nids = sorted({*self.nid_of.values(), *sizes})
+        nids = sorted({*self.nid_of.values(), *sizes, *(self.bare_nids if report is None else ())})
         matrix, more = distances_of(nids, distances)
         remarks = [*self.remarks, *more]
         packages = self._packages(nids)
@@ -410,6 +422,15 @@ class _CpuFacts:
                     "hardware threads are not told of all CPUs: each such CPU taken as a core of its own"
                 )
             self.core_of = {cpu_id: self.core_of.get(cpu_id, cpu_id) for cpu_id in self.nid_of}
+            return
+        if self.n_several is not None:
+            several = 2 * self.n_several
+            for i, cpu_id in enumerate(sorted(self.nid_of)):
+                self.core_of[cpu_id] = (self.nid_of[cpu_id], i // 2 if i < several else i)
+            self.remarks.append(
+                f"cores of two kinds: the first {self.n_several} taken as those with two threads, all as equally fast "
+                "(lscpu -e tells it)"
+            )
             return
         by_node: dict[int, list[int]] = {}
         for cpu_id, nid in sorted(self.nid_of.items()):

@@ -419,9 +419,12 @@ class _SysReader:
         distances: dict[tuple[int, int], int] = {}
         for nid in nids:
             words = (self._text(f"node/node{nid}/distance") or "").split()
-            if words and (len(words) != len(nids) or not all(re.fullmatch(r"[0-9]{1,3}", word) for word in words)):
+            if not all(re.fullmatch(r"[0-9]{1,3}", word) for word in words):
                 message = f"found {' '.join(words)[:60]!r}; allowed are {len(nids)} distances, one for each online node"
                 raise self._error(f"node/node{nid}/distance", message)
+            if words and len(words) != len(nids):  # as in a part of a tree
+                self._remark(f"distances are told for {len(words)} nodes, and there are {len(nids)}: left out")
+                continue
             distances |= {(nid, other): int(word) for other, word in zip(nids, words, strict=False)}
         return distances
 
