@@ -17,7 +17,7 @@ from simpy.events import ProcessGenerator
 
 from models.clients import Step, Task
 from models.kernels import Kernel
-from models.machine import Cpu
+from models.machine import Cpu, Rates
 from models.policies import Chunk, ChunkQueue, Policy
 from models.results.run import Record, Slice
 from models.scenario.streams import Streams
@@ -116,7 +116,7 @@ class Framework:
         self._wake = streams["wake"]
         self._late = streams["late_start"]
         rates = hardware.machine.rates
-        self._run_factor = streams["run_noise"].lognormvariate(*_lognormal(rates.run_noise))
+        self._run_factor = run_factor(rates, streams)
         self._noise = _lognormal(rates.chunk_noise)
 
     def run_steps(self, caller: Thread, steps: Iterable[Step]) -> ProcessGenerator:
@@ -431,6 +431,11 @@ class Framework:
             self._record.slices.append(
                 Slice(kind, running.number, index, cpu_id, None, None, None, begin_s, self._env.now)
             )
+
+
+def run_factor(rates: Rates, streams: Streams) -> float:
+    """Return by how much all work of a run takes longer: the first number of its own stream."""
+    return streams["run_noise"].lognormvariate(*_lognormal(rates.run_noise))
 
 
 def _lognormal(cv: float) -> tuple[float, float]:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from statistics import fmean
+from statistics import fmean, median, stdev
 from typing import Any
 
 import pandas as pd
@@ -13,8 +13,11 @@ import pandas as pd
 from models.results.run import RunResult
 from models.scenario.case import Case
 from sim.search.advice.limit import NOTICED
+from sim.search.advice.runs import REPLICATIONS, SCREENED
 
 THREADS_WITHIN, CHUNK_WITHIN = 0.03, 0.01  # of the least time: what is as good
+_SURE = 3.0  # standard errors
+INSIDE = (REPLICATIONS - 1) / (REPLICATIONS + 1)  # probability that one more run ends within an interval
 
 
 def recommend(table: pd.DataFrame) -> Any:
@@ -23,6 +26,40 @@ def recommend(table: pd.DataFrame) -> Any:
     fewest = table[table["threads"] == good["threads"].min()]
     best = fewest[fewest["time_s"] <= (1 + CHUNK_WITHIN) * fewest["time_s"].min()]
     return best["chunk_bytes"].idxmax()
+
+
+def in_question(candidates: Sequence[Candidate]) -> list[Candidate]:
+    """Return the candidates on whose times the recommendation depends, so that they deserve more runs.
+
+    These are the recommended one, and each whose time relative to the least is so near to a limit of `recommend` that
+    three standard errors reach it, with the one that has the least. Two with as many runs have met the same luck, so
+    the error is that of the ratios of their runs. Few runs may look alike by chance, so no spread counts as less than
+    that of half of the candidates.
+    """
+    best = candidates[recommend(table_of(candidates))]
+    fewest = [each for each in candidates if each.threads == best.threads]
+    found = {best: None}
+    for group, within in ((candidates, THREADS_WITHIN), (fewest, CHUNK_WITHIN)):
+        least = min(group, key=lambda each: each.time_s)
+        errors = {each: _error(each, least) for each in group if each is not least}
+        usual = median(errors.values()) if errors else 0.0
+        for each, error in errors.items():
+            if abs(each.time_s / least.time_s - (1.0 + within)) <= _SURE * max(error, usual):
+                found |= {each: None, least: None}
+    return list(found)
+
+
+def _error(one: Candidate, other: Candidate) -> float:
+    """Return the standard error of the mean time of one relative to another."""
+    if one.n_runs == other.n_runs:
+        ratios = [a / b for a, b in zip(one.times_s, other.times_s, strict=True)]
+        return stdev(ratios) / math.sqrt(len(ratios))
+    return math.hypot(*(stdev(each.times_s) / fmean(each.times_s) / math.sqrt(each.n_runs) for each in (one, other)))
+
+
+def table_of(candidates: Iterable[Candidate]) -> pd.DataFrame:
+    """Return the rows of candidates as a table."""
+    return pd.DataFrame([each.row() for each in candidates])
 
 
 def starts_of(case: Case) -> list[tuple[float, Case]]:
@@ -41,27 +78,36 @@ class Outcome:
     """One way in which a start can go, with its probability, and its runs.
 
     `varied` has, for each unsure figure, the time if it is lower, and if it is higher, relative to that as it is.
+    `luck` is by how much all runs would take longer in the mean than those made, as far as is known.
     """
 
     share: float
     results: list[RunResult]
     varied: Mapping[str, tuple[float, float]]
+    luck: float = 1.0
 
     @property
     def time_s(self) -> float:
         """Return the mean."""
-        return fmean(result.time_s for result in self.results)
+        return self.luck * fmean(result.time_s for result in self.results)
 
     def interval(self) -> tuple[float, float]:
-        """Return the shortest and the longest time, each widened by the doubt of the unsure figures.
+        """Return the times between which one more run ends, each widened by the doubt of the unsure figures.
 
-        One more run ends between those of n with the probability (n - 1) / (n + 1), whatever the distribution. Doubts
-        are independent of the spread and of each other, so they add up as squares, on each side by itself.
+        With all runs they are the shortest and the longest: one more run ends between those of n with the probability
+        (n - 1) / (n + 1), whatever the distribution. With the few runs of a candidate that was only screened they have
+        the same probability if times are normal: Student's t, of a mean and one more run. Doubts are independent of the
+        spread and of each other, so they add up as squares, on each side by itself.
         """
-        times = [result.time_s for result in self.results]
-        less = math.hypot(1.0 - min(times) / self.time_s, *(1.0 - min(1.0, *pair) for pair in self.varied.values()))
-        more = math.hypot(max(times) / self.time_s - 1.0, *(max(1.0, *pair) - 1.0 for pair in self.varied.values()))
-        return self.time_s * max(0.0, 1.0 - less), self.time_s * (1.0 + more)
+        mean_s, times = self.time_s, [self.luck * result.time_s for result in self.results]
+        shortest_s, longest_s = min(times), max(times)
+        if len(times) == SCREENED:
+            # The quantile of t with two degrees of freedom has a closed form.
+            reach = INSIDE * math.sqrt(2.0 / (1.0 - INSIDE**2)) * math.sqrt(1.0 + 1.0 / SCREENED) * stdev(times)
+            shortest_s, longest_s = mean_s - reach, mean_s + reach
+        less = math.hypot(1.0 - shortest_s / mean_s, *(1.0 - min(1.0, *pair) for pair in self.varied.values()))
+        more = math.hypot(longest_s / mean_s - 1.0, *(max(1.0, *pair) - 1.0 for pair in self.varied.values()))
+        return mean_s * max(0.0, 1.0 - less), mean_s * (1.0 + more)
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,9 +120,19 @@ class Candidate:
     outcomes: tuple[Outcome, ...]
     limit: str
 
+    @property
+    def n_runs(self) -> int:
+        """Return the number of runs of each outcome."""
+        return len(self.outcomes[0].results)
+
+    @property
+    def times_s(self) -> list[float]:
+        """Return the times by replication, each in the mean of all starts."""
+        return [math.fsum(each.share * each.results[i].time_s for each in self.outcomes) for i in range(self.n_runs)]
+
     def mean(self, figure: Callable[[RunResult], float]) -> float:
-        """Return the mean of a figure of a run over all starts."""
-        return math.fsum(outcome.share * fmean(map(figure, outcome.results)) for outcome in self.outcomes)
+        """Return the mean of a figure of a run, which grows with its time, over all starts."""
+        return math.fsum(each.share * each.luck * fmean(map(figure, each.results)) for each in self.outcomes)
 
     @property
     def time_s(self) -> float:

@@ -14,9 +14,11 @@ from sim.runs.replications import Key
 from sim.search.advice.chunk import first_chunk, has_chunk
 from sim.search.advice.limit import WAITS
 
-REPLICATIONS = 10
+REPLICATIONS = 10  # of a candidate that matters (`sim.search.advice.search`)
+SCREENED = 3  # of each candidate, at first
 _ROUNDS = 2  # chunks for each thread in the shorter of two runs of which a long job is made up
 _LEAST_CHUNKS = 512  # in it, so that their noise hardly shows
+_LEAST_QUIET = 64  # in it, where chunks have no noise
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,7 @@ def parts_of(case: Case) -> Parts:
     machine, size_bytes, threads = case.machine, case.size_bytes, case.n_works
     least_bytes = min((node.memory_bytes for node in machine.nodes if node.memory_bytes), default=0)
     task_bytes, n_tasks, chunk_bytes = case.task.task_bytes(machine), case.task.n_tasks(machine), first_chunk(case)
-    n_chunks = max(_ROUNDS * threads, _LEAST_CHUNKS)
+    n_chunks = max(_ROUNDS * threads, _LEAST_CHUNKS if machine.rates.chunk_noise else _LEAST_QUIET)
     if n_tasks == 1 and has_chunk(case):
         step_bytes = -(-n_chunks // threads) * threads * chunk_bytes
     elif n_tasks > 1 and n_tasks * task_bytes == size_bytes <= least_bytes:
@@ -104,14 +106,14 @@ class Runs:
         self._on_done = on_done
         self._n_made = self._n_planned = 0
 
-    def make(self, cases: Sequence[Case], replications: int = REPLICATIONS) -> list[list[RunResult]]:
+    def make(self, cases: Sequence[Case], replications: range) -> list[list[RunResult]]:
         """Return the results of each case, by replication."""
         parts = [parts_of(case) for case in cases]
         flat = [case for part in parts for case in part.cases]
         starts = [sum(len(part.cases) for part in parts[:i]) for i in range(len(parts))]
-        found = self._run([(number, i) for number in range(len(flat)) for i in range(replications)], flat)
+        found = self._run([(number, i) for number in range(len(flat)) for i in replications], flat)
         return [
-            [part.combine([found[start + k, i] for k in range(len(part.cases))]) for i in range(replications)]
+            [part.combine([found[start + k, i] for k in range(len(part.cases))]) for i in replications]
             for start, part in zip(starts, parts, strict=True)
         ]
 

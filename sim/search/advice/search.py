@@ -1,22 +1,36 @@
-"""The search: which candidates are tried for a request, and which of them is recommended."""
+"""The search: which candidates are tried for a request, and which of them is recommended.
+
+All candidates are screened with a few runs. More runs are made only for those on which the recommendation depends
+(`sim.search.advice.candidate.in_question`). All runs of a number meet the same luck. So the mean of a candidate with
+few runs is corrected by what is known of their luck, the noise of whole runs (`_luck`).
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-
-import pandas as pd
+from statistics import fmean
 
 from models.results.run import RunResult
 from models.scenario.case import Case
+from models.scenario.streams import Streams
 from models.text.problems import InputError, Problem
 from models.text.units import format_time
-from sim.search.advice.candidate import CHUNK_WITHIN, Candidate, Outcome, recommend, starts_of
+from sim.engine.framework import run_factor
+from sim.search.advice.candidate import (
+    CHUNK_WITHIN,
+    Candidate,
+    Outcome,
+    in_question,
+    recommend,
+    starts_of,
+    table_of,
+)
 from sim.search.advice.chunk import count_chunks, first_chunk, has_chunk, other_chunks
 from sim.search.advice.doubt import Doubt, doubts_of, varied
 from sim.search.advice.limit import limit_of, relaxed
 from sim.search.advice.request import SOURCE, Request
-from sim.search.advice.runs import Runs, on_line, parts_of
+from sim.search.advice.runs import REPLICATIONS, SCREENED, Runs, on_line, parts_of
 
 _MOST_SLOWDOWN = 100  # by other work
 _MOST_WORK = 1_000_000  # chunks times threads of a run: with more, an advice takes too long
@@ -68,6 +82,7 @@ class Search:
         if has_chunk(self._default):
             self._try_chunks()
         best = self._best()
+        alone = self._alone(best)
         return Findings(
             self._request,
             tuple(self._found[key] for key in sorted(self._found)),
@@ -76,7 +91,7 @@ class Search:
             self._found[_key(self._request.case(1))],
             tuple(sorted(self._skipped)),
             self._unsure,
-            self._alone(best),
+            alone,
         )
 
     def _check_progress(self) -> None:
@@ -84,7 +99,7 @@ class Search:
         if not self._default.background:
             return
         beside = self._default.without_noise()
-        (own,), (idle,) = self._runs.make([beside, replace(beside, background={})], 1)
+        (own,), (idle,) = self._runs.make([beside, replace(beside, background={})], range(1))
         if own.time_s > _MOST_SLOWDOWN * idle.time_s:
             slower = f"beside it the job takes {own.time_s / idle.time_s:.0f} times as long"
             mend = "give it less weight (nice), fewer threads, or CPUs of its own"
@@ -114,40 +129,68 @@ class Search:
             self._try(list(self._thread_cases(best.chunk_bytes)))
 
     def _best(self) -> Candidate:
-        candidates = [each for _, each in sorted(self._found.items()) if each.threads <= self._request.most_threads]
-        index: int = recommend(pd.DataFrame([each.row() for each in candidates]))
-        return candidates[index]
+        """Return the best so far, after all runs on which that depends."""
+        while True:
+            candidates = [each for _, each in sorted(self._found.items()) if each.threads <= self._request.most_threads]
+            index: int = recommend(table_of(candidates))
+            unsure = [each for each in in_question(candidates) if each.n_runs < REPLICATIONS]
+            if not unsure:
+                return candidates[index]
+            self._found |= {_key(each.case): each for each in self._completed(unsure)}
+
+    def _completed(self, candidates: Sequence[Candidate]) -> list[Candidate]:
+        """Return candidates with all their runs."""
+        starts = [[start for _, start in starts_of(each.case)] for each in candidates]
+        more = iter(self._runs.make([start for each in starts for start in each], range(SCREENED, REPLICATIONS)))
+        return [
+            replace(
+                each,
+                outcomes=tuple(
+                    replace(outcome, results=[*outcome.results, *next(more)], luck=1.0) for outcome in each.outcomes
+                ),
+            )
+            for each in candidates
+        ]
 
     def _alone(self, best: Candidate) -> Candidate:
         """Return the best candidate without other work beside it."""
         if not best.case.background:
             return best
-        return self._candidates([replace(best.case, background={})])[0]
+        return self._completed(self._candidates([replace(best.case, background={})]))[0]
 
     def _try(self, cases: Sequence[Case]) -> None:
         new = {_key(case): case for case in reversed(cases) if _key(case) not in self._found}
         self._found |= zip(new, self._candidates(list(new.values())), strict=True)
 
     def _candidates(self, cases: Sequence[Case]) -> list[Candidate]:
-        """Make the runs of cases, in each way to start.
+        """Make the first runs of cases, in each way to start.
 
         Times come from runs with noise. The limit of a case, and the effect of a doubtful figure, follow from single
         runs without noise.
         """
         starts = [(number, share, start) for number, case in enumerate(cases) for share, start in starts_of(case)]
-        noisy = self._runs.make([start for _, _, start in starts])
+        noisy = self._runs.make([start for _, _, start in starts], range(SCREENED))
         variants = [_variants(start, self._unsure) for _, _, start in starts]
-        made = iter(self._runs.make([case.without_noise() for each in variants for case in each.values()], 1))
+        made = iter(self._runs.make([case.without_noise() for each in variants for case in each.values()], range(1)))
         quiet = [{what: next(made)[0] for what in each} for each in variants]
         candidates = []
         for number, case in enumerate(cases):
             own = [i for i, (of, _, _) in enumerate(starts) if of == number]
-            outcomes = tuple(Outcome(starts[i][1], noisy[i], _ratios(quiet[i], self._unsure)) for i in own)
+            outcomes = tuple(Outcome(starts[i][1], noisy[i], _ratios(quiet[i], self._unsure), _luck(case)) for i in own)
             first, last = quiet[own[0]], quiet[own[-1]]
             mean = {what: on_line(first[what], last[what], outcomes[-1].share) for what in first}
             limit = limit_of(mean[_AS_IS], {kind: mean[kind].time_s for kind in relaxed(case)}, case.n_works)
             candidates.append(Candidate(case, *_key(case), outcomes, limit))
         return candidates
+
+
+def _luck(case: Case) -> float:
+    """Return by how much all runs of a case take longer in the mean than those made at first, as far as is known.
+
+    That is the noise of whole runs, which is the same for all candidates.
+    """
+    factors = [run_factor(case.machine.rates, Streams(case.seed, i)) for i in range(REPLICATIONS)]
+    return fmean(factors) / fmean(factors[:SCREENED])
 
 
 def _variants(case: Case, unsure: Mapping[str, Doubt]) -> dict[_What, Case]:
