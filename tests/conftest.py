@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import signal
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -47,6 +49,23 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         mark = _FOLDER_MARKS.get(item.path.parent.name, "slow" if item.path.stem in _SLOW_FILES else None)
         if mark is not None:
             item.add_marker(mark)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Keep the tests of a file that share what took long on one worker, and begin with them."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class KeepFixtures(LoadScopeScheduling):  # type: ignore[misc]
+        def _split_scope(self, nodeid: str) -> str:
+            path = nodeid.partition("::")[0]
+            return path if shares(path) else nodeid
+
+    @functools.cache
+    def shares(path: str) -> bool:
+        return 'fixture(scope="module")' in (ROOT / path).read_text(encoding="utf-8")
+
+    return KeepFixtures(config, log)
 
 
 @pytest.fixture(scope="session", autouse=True)

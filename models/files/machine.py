@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections import deque
 from collections.abc import Iterator, Mapping
@@ -34,11 +35,12 @@ from models.text.document import KeyPath, Located, is_file, is_folder, read
 from models.text.problems import InputError, Problem, did_you_mean
 from models.text.units import describe
 
+_SHIPPED = Path(str(resources.files("models") / "machines"))
+
 
 def shipped_machines() -> tuple[str, ...]:
     """Return the names of the machines that come with the program."""
-    folder = resources.files("models") / "machines"
-    return tuple(sorted(item.name.removesuffix(".yaml") for item in folder.iterdir() if item.name.endswith(".yaml")))
+    return tuple(sorted(path.stem for path in _SHIPPED.glob("*.yaml")))
 
 
 def find_machine_file(name: str, base: Path) -> Path:
@@ -63,7 +65,7 @@ def find_machine_file(name: str, base: Path) -> Path:
             f"found {describe(name)}; allowed is a shipped machine ({', '.join(names)}) or the path of "
             f"a machine file (.yaml){did_you_mean(name, names)}"
         )
-    return Path(str(resources.files("models") / "machines" / f"{name}.yaml"))
+    return _SHIPPED / f"{name}.yaml"
 
 
 def load_machine(name: str | Path) -> Machine:
@@ -84,6 +86,15 @@ def load_machine(name: str | Path) -> Machine:
         288
     """
     path = name if isinstance(name, Path) else find_machine_file(name, Path.cwd())
+    return _shipped(path) if path.parent == _SHIPPED else _load(path)
+
+
+@functools.cache  # the program's own files don't change while it runs
+def _shipped(path: Path) -> Machine:
+    return _load(path)
+
+
+def _load(path: Path) -> Machine:
     document = read(path)
     if isinstance(document.value, dict) and "base_page_bytes" in document.value:  # models.results.machine_as_data
         what = "found a machine as a result folder records it; allowed is a machine file, such as that it was read from"

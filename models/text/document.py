@@ -171,8 +171,10 @@ def _place_in(text: str, index: int) -> tuple[int, int]:
 def parse(text: str, name: str) -> Located:
     """Parse YAML text. `name` stands for the file in messages. Raises InputError."""
     try:
-        nodes = list(yaml.compose_all(text, Loader=yaml.SafeLoader))
-        problems = _marks(text, name)
+        loader = _Loader(text, name)
+        nodes = []
+        while loader.check_node() and (node := loader.get_node()) is not None:
+            nodes.append(node)
     except yaml.MarkedYAMLError as error:
         raise InputError([_syntax_problem(error, name)]) from None
     except ReaderError as error:
@@ -187,6 +189,7 @@ def parse(text: str, name: str) -> Located:
         found = f"{len(nodes)} documents, the second from here" if nodes else "an empty file"
         place = (nodes[1].start_mark.line + 1, nodes[1].start_mark.column + 1) if nodes else (1, 1)
         raise InputError([Problem(name, *place, "", f"found {found}; allowed is one YAML document")])
+    problems = loader.problems
     located = _locate(nodes[0], name, (), problems, set())
     if problems:
         raise InputError(problems)
@@ -205,19 +208,26 @@ def _syntax_problem(error: yaml.MarkedYAMLError, name: str) -> Problem:
     return Problem(name, line, column, "", f"is not YAML, {' '.join(what.split())}{'; ' if hint else ''}{hint}")
 
 
-def _marks(text: str, name: str) -> list[Problem]:
-    """Find the anchors and tags, which nodes don't keep."""
-    problems = []
-    for event in yaml.parse(text, Loader=yaml.SafeLoader):
+class _Loader(yaml.SafeLoader):
+    """A loader that finds the anchors and tags, which nodes don't keep."""
+
+    def __init__(self, text: str, name: str) -> None:
+        super().__init__(text)
+        self.problems: list[Problem] = []
+        self._name = name
+
+    def get_event(self) -> yaml.Event:
+        event: yaml.Event = super().get_event()  # type: ignore[no-untyped-call]
         if isinstance(event, (yaml.ScalarEvent, yaml.CollectionStartEvent)) and event.start_mark:
             place = (event.start_mark.line + 1, event.start_mark.column + 1)
             if event.anchor:
                 message = f"found an anchor (&{event.anchor}); anchors are not allowed, write each value out"
-                problems.append(Problem(name, *place, "", message))
+                self.problems.append(Problem(self._name, *place, "", message))
             if event.tag:
                 tag = event.tag.replace("tag:yaml.org,2002:", "!!")
-                problems.append(Problem(name, *place, "", f"found the tag {tag!a}; tags are not allowed, leave it out"))
-    return problems
+                message = f"found the tag {tag!a}; tags are not allowed, leave it out"
+                self.problems.append(Problem(self._name, *place, "", message))
+        return event
 
 
 def _locate(node: yaml.Node, name: str, path: KeyPath, problems: list[Problem], seen: set[int]) -> Located:

@@ -127,6 +127,11 @@ def compare_measurements(measured: Measurements, jobs: int = 1, executor: Execut
         runs.loc[runs["case"] == number, column]
         for number, column in zip(numbers, measured.rows["measure"], strict=True)
     ]
+    return result_of(measured, times)
+
+
+def result_of(measured: Measurements, times: Sequence[pd.Series[float]]) -> TableResult:
+    """Return a table beside the times of simulated runs, those of a row each."""
     predicted = np.array([each.mean() for each in times])
     cells = measured.rows.assign(
         predicted_s=predicted,

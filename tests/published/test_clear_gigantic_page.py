@@ -7,17 +7,22 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from models.measured.measurements import load_measurements
 from models.results import Results
 from models.scenario import load_scenario
+from sim.compare.published import describe_published, published_section, result_of
 from sim.runs.experiment import run
 from sim.show.describe import describe_results
+from tests.published.guide import rows_of, section
 from tests.validation.study import cell_table
+
+SCENARIO = Path(__file__).parents[2] / "scenarios" / "clear_gigantic_page.yaml"
 
 
 @pytest.fixture(scope="module")
 def results() -> Results:
     """The shipped scenario, as `make run` runs it."""
-    return run(load_scenario(Path(__file__).parents[2] / "scenarios" / "clear_gigantic_page.yaml"), jobs=2)
+    return run(load_scenario(SCENARIO), jobs=2)
 
 
 def test_every_published_cell_is_compared(results: Results) -> None:
@@ -61,3 +66,19 @@ def test_guides_show_these_numbers(results: Results) -> None:
     root = Path(__file__).parents[2]
     assert describe_results(results) in (root / "README.md").read_text()
     assert cell_table(results.summary) in (root / "VALIDATION.md").read_text()
+
+
+def test_guides_row_of_the_table_is_this_one(results: Results) -> None:
+    """The comparison of all tables has the same runs for this one, and its row and remarks in VALIDATION.md."""
+    measured = load_measurements("clear_gigantic_page_xeon_e7-8895v3")
+    assert measured.scenario is not None
+    shipped = load_scenario(SCENARIO).cases
+    parts = ("machine", "task", "kernel", "seed", "replications", "background", "groups", "rules")
+    numbers = [
+        next(i for i, own in enumerate(shipped) if all(getattr(own, part) == getattr(case, part) for part in parts))
+        for case in measured.scenario.cases
+    ]
+    times = [results.runs.loc[results.runs["case"] == number, "time_s"] for number in numbers]
+    found = [result_of(measured, times)]
+    assert rows_of(describe_published(found, style="github"))[1] in rows_of(section("published"))
+    assert published_section(found).partition("\n\n* ")[2] in section("published")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import statistics
-from pathlib import Path
 
 import pytest
 
@@ -14,9 +13,7 @@ from models.files.without import DEFAULT, machine_without
 from models.measured.measurements import load_measurements, tables_with_cases
 from sim.compare.transfer import Transfer, is_of_the_work, transfer, transfer_section, transfer_summary
 from sim.runs.experiment import available_cpus
-
-GUIDE = Path(__file__).parents[2] / "VALIDATION.md"
-
+from tests.published.guide import rows_of, section
 
 # Their simulation takes most of the study's time: `make transfer` has them, the tests compare the others.
 _LONG = ("clear_gigantic_page_xeon_e7-8895v3", "munmap_free_haswell_ex", "vfio_padata_rfc2022_skylake")
@@ -29,16 +26,14 @@ def found() -> list[Transfer]:
     return transfer([name for name in tables_with_cases() if name not in _LONG], jobs=available_cpus())
 
 
-def rows_of(text: str) -> dict[str, list[str]]:
+def by_table(text: str) -> dict[str, list[str]]:
     """Return the rows of the study's table: the cells of each, by the name of the published table."""
-    section = text.partition("<!-- transfer -->")[2].partition("<!-- end -->")[0] or text
-    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in section.splitlines() if line[:2] == "| "]
-    return {cells[0]: cells for cells in rows if cells[0] in tables_with_cases()}
+    return {cells[0]: cells for cells in rows_of(text) if cells[0] in tables_with_cases()}
 
 
 def test_how_near() -> None:
     """What was reached, as the guide has it, stated so that it may not get worse; the bars are in the guide."""
-    means = [float(cells[4]) for cells in rows_of(GUIDE.read_text()).values()]
+    means = [float(cells[4]) for cells in by_table(section("transfer")).values()]
     assert len(means) >= 13
     assert statistics.median(means) <= MEDIAN_PCT
     assert max(means) <= WORST_PCT
@@ -58,7 +53,7 @@ def test_all_cells_count(found: list[Transfer]) -> None:
 
 def test_which_tables() -> None:
     """Every table with cases is in the guide, but those in which the work itself was fitted."""
-    names = rows_of(GUIDE.read_text())
+    names = by_table(section("transfer"))
     for name in tables_with_cases():
         measured = load_measurements(name)
         assert (name in names) == (measured.scenario is not None and not is_of_the_work(measured)), name
@@ -81,8 +76,8 @@ def test_nothing_fitted_stays() -> None:
 
 def test_guide_shows_these_numbers(found: list[Transfer]) -> None:
     """VALIDATION.md has what the study gives for the quick tables (`make transfer` writes all)."""
-    written = rows_of(GUIDE.read_text())
-    computed = rows_of(transfer_section(found))
+    written = by_table(section("transfer"))
+    computed = by_table(transfer_section(found))
     assert computed
     assert {name: written[name] for name in computed} == computed
 
