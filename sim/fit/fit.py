@@ -33,6 +33,7 @@ _FAR = (-4.0, -2.0, 2.0, 4.0)  # starts of one figure, elsewhere than where it w
 _UNEXPLAINED = 0.06  # of a model's error: beyond it other starts are tried
 _STARTS, _ROUNDS_OF_STARTS = 3, 2  # so many of them at a time, and so often
 _FLAT = 0.003  # of a row's logarithm, by a figure moved by its standard deviation: less is no slope to go down
+_STRAIGHT = 0.5  # share of a step's effect that slopes may have missed to be kept
 _ROUNDS = 4
 IMPOSSIBLE_S = 1e12  # the time of a row with figures that contradict each other
 SEEN = 0.95  # a figure stays as it was if what is left of its standard deviation is more than this share
@@ -184,8 +185,10 @@ class _Search:
                 ends.append(self.descend(other, self.prior.model_error))
                 if ends[-1][1] <= _UNEXPLAINED:  # the rows are explained
                     break
-            best = max(ends, key=lambda each: self.score(*each))
-        return best
+            before, best = best, max(ends, key=lambda each: self.score(*each))
+            if best is before:  # the same bases once more have only worse places left
+                break
+        return self.descend(*best)  # with slopes that are measured there
 
     def _other_starts(self, bases: Sequence[Vector], tried: set[tuple[float, ...]]) -> list[Vector]:
         """Return places with one figure moved far from where a search began or ended, not yet tried.
@@ -194,22 +197,38 @@ class _Search:
         with two of these figures moved. The priors don't count here. They do count in a search from there.
         """
         moved: dict[int, tuple[float, Vector]] = {}
-        for base in bases:
+        changes: dict[tuple[int, float], Vector] = {}  # of the rows' logarithms, by a figure of the first base moved
+        at_first = self.misses(bases[0])
+        for number, base in enumerate(bases):
+            at_base = at_first if number == 0 else self.misses(base)
             for i in range(len(base)):
                 for step in _FAR:
+                    if abs(step) < max(_FAR) and self._is_flat(base, at_base, i, math.copysign(max(_FAR), step)):
+                        continue
                     there = self._moved(base, {i: step})
-                    if tuple(there) not in tried and (i not in moved or self._off(there) < moved[i][0]):
-                        moved[i] = self._off(there), there
+                    misses = self.misses(there)
+                    if number == 0:
+                        changes[i, step] = misses - at_first
+                    if tuple(there) not in tried and (i not in moved or self._off(misses) < moved[i][0]):
+                        moved[i] = self._off(misses), there
         best = sorted(moved, key=lambda i: moved[i][0])[:_STARTS]
         starts = [moved[i][1] for i in best]
+        # Two figures at once: those that would be nearest if each changed the rows as it does alone.
         pairs = [
-            self._moved(bases[0], {i: one, j: other})
+            ((i, one), (j, other))
             for i, j in itertools.combinations(best, 2)
             for one in _FAR
             for other in _FAR
+            if (i, one) in changes and (j, other) in changes
         ]
-        pairs = [there for there in pairs if tuple(there) not in tried]
-        return [*starts, min(pairs, key=self._off)] if pairs else starts
+        pairs.sort(key=lambda pair: self._off(at_first + changes[pair[0]] + changes[pair[1]]))
+        places = [self._moved(bases[0], dict(pair)) for pair in pairs[:_STARTS]]
+        places = [there for there in places if tuple(there) not in tried]
+        return [*starts, min(places, key=lambda there: self._off(self.misses(there)))] if places else starts
+
+    def _is_flat(self, x: Vector, misses: Vector, i: int, step: float) -> bool:
+        """Return whether a figure, moved as far as this, changes no row. Nor does it then on the way."""
+        return bool(np.abs(self.misses(self._moved(x, {i: step})) - misses).max() < _FLAT)
 
     def _moved(self, x: Vector, steps: Mapping[int, float]) -> Vector:
         there = x.copy()
@@ -217,9 +236,8 @@ class _Search:
             there[i] = np.clip(x[i] + step, self.prior.low[i], self.prior.high[i])
         return there
 
-    def _off(self, x: Vector) -> float:
+    def _off(self, misses: Vector) -> float:
         """Return by how much rows miss in all."""
-        misses = self.misses(x)
         return float(np.maximum(0.0, misses)[self.below].sum() + np.abs(misses[~self.below]).sum())
 
     def misses(self, x: Vector) -> Vector:
@@ -251,9 +269,10 @@ class _Search:
         """Return the most likely figures near a start, and the model's error there, each found with the other."""
         from scipy.optimize import least_squares  # takes a while, which other commands don't need
 
+        near = _Slopes(self)
         for _ in range(_ROUNDS):
-            slopes = np.abs(self.slopes(x, self.chosen)) * self.prior.widths
-            free = np.flatnonzero((slopes.max(axis=0) > _FLAT) | (x != 0.0)) if len(x) else np.array([], int)
+            steep = np.abs(near(x)) * self.prior.widths
+            free = np.flatnonzero((steep.max(axis=0) > _FLAT) | (x != 0.0)) if len(x) else np.array([], int)
             if len(free):
                 sigma, at = np.hypot(self.rows.spread, error), x
 
@@ -267,7 +286,7 @@ class _Search:
                     return np.concatenate([self._of_rows(self.misses(there), sigma), self._of_figures(there)])
 
                 def jacobian(part: Vector, sigma: Vector = sigma, whole: Any = whole, free: Any = free) -> Vector:
-                    return self._jacobian(whole(part), sigma, free)
+                    return self._jacobian(whole(part), sigma, near)[:, free]
 
                 found = least_squares(
                     residuals,
@@ -281,20 +300,19 @@ class _Search:
                     max_nfev=12,
                 )
                 x = whole(np.asarray(found.x, dtype=float))
-            before, error = error, self.error_at(x)
+            before, error = error, self.error_at(x, near(x))
             if abs(math.log(error / before)) < 0.15:
                 break
         return x, error
 
-    def _jacobian(self, x: Vector, sigma: Vector, free: Vector) -> Vector:
-        slopes = self.slopes(x, self.chosen, free)
-        of_rows = slopes / sigma[:, None] * self._weights(x, sigma)[:, None]
+    def _jacobian(self, x: Vector, sigma: Vector, slopes: _Slopes) -> Vector:
+        of_rows = slopes(x) / sigma[:, None] * self._weights(x, sigma)[:, None]
         s2 = _TAILS * self.prior.widths**2
         residuals = self._of_figures(x)
         near = np.abs(x) < 1e-6 * self.prior.widths
         steep = (_TAILS + 1) * x / (s2 + x**2) / np.where(near, 1.0, residuals)
         of_figures = np.where(near, math.sqrt((_TAILS + 1) / _TAILS) / self.prior.widths, steep)
-        return np.concatenate([of_rows, np.diag(of_figures)[:, free]])
+        return np.concatenate([of_rows, np.diag(of_figures)])
 
     def _weights(self, x: Vector, sigma: Vector) -> Vector:
         """Return by how much each row's residual changes with its miss over sigma: 1, less for a row below a time."""
@@ -307,11 +325,11 @@ class _Search:
                 weights[i] = math.exp(-0.5 * z[i] ** 2 - log_cdf) / math.sqrt(2 * math.pi) / residual
         return weights
 
-    def slopes(self, x: Vector, rows: Sequence[int], free: Sequence[int] | Vector | None = None) -> Vector:
-        """Return the derivatives of the logarithms of times, shape (rows, figures), or (rows, free ones)."""
+    def slopes(self, x: Vector, rows: Sequence[int]) -> Vector:
+        """Return the derivatives of the logarithms of times, shape (rows, figures)."""
         at = self.predict(x, rows)
         columns = []
-        for i in range(len(x)) if free is None else free:
+        for i in range(len(x)):
             step = _STEP if x[i] + _STEP <= self.prior.high[i] else -_STEP
             moved = x.copy()
             moved[i] += step
@@ -322,10 +340,42 @@ class _Search:
             columns.append((there - at) / step if there.max() < _IMPOSSIBLE else np.zeros(len(at)))
         return np.array(columns).T if columns else np.zeros((len(rows), 0))
 
-    def error_at(self, x: Vector) -> float:
+    def error_at(self, x: Vector, slopes: Vector) -> float:
         """Return the model's error, given that figures are somewhere near x: they are integrated over."""
-        linear = _Linear(self, x, self.slopes(x, self.chosen))
+        linear = _Linear(self, x, slopes)
         return float(np.exp(linear.weights() @ np.log(_ERRORS)))
+
+
+class _Slopes:
+    """The derivatives of fitted rows on a way down: measured at its start, then kept up by the steps (Broyden 1965).
+
+    They are measured again where a step did something else than they said.
+    """
+
+    def __init__(self, search: _Search) -> None:
+        self._search = search
+        self._last: tuple[Vector, Vector, Vector] | None = None  # figures, misses, slopes
+
+    def __call__(self, x: Vector) -> Vector:
+        """Return the derivatives at x, shape (rows, figures)."""
+        misses = self._search.misses(x)
+        slopes = self._followed(x, misses)
+        if slopes is None:
+            slopes = self._search.slopes(x, self._search.chosen)
+        self._last = x.copy(), misses, slopes
+        return slopes
+
+    def _followed(self, x: Vector, misses: Vector) -> Vector | None:
+        if self._last is None:
+            return None
+        before, misses_before, slopes = self._last
+        step, done = x - before, misses - misses_before
+        if not step.any():
+            return slopes
+        error = done - slopes @ step
+        if np.abs(error).max() > max(_STRAIGHT * float(np.abs(done).max()), _FLAT):
+            return None
+        return np.asarray(slopes + np.outer(error, step) / float(step @ step))
 
 
 class _Linear:
