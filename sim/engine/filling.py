@@ -33,52 +33,83 @@ def fill_rates(classes: Sequence[FlowClass]) -> list[float]:
         only = classes[0]
         rate = only.top
         for resource, usage in only.uses:
-            load = only.count * usage
+            by_rate = only.count * usage
             limit = resource.capacity
             if resource._pinned:
-                limit = resource.curve.effective(limit, load * only.cap, only.count)
-            if load * rate > limit:
-                rate = limit / load
+                limit = resource.curve.effective(limit, by_rate * only.cap, only.count)
+            if by_rate * rate > limit:
+                rate = limit / by_rate
         return [rate]
-    offered: dict[Resource, float] = {}
-    flows: dict[Resource, int] = {}
-    weights: dict[Resource, float] = {}
+    loads: dict[Resource, _Load] = {}
+    asked: list[list[tuple[_Load, float, float]]] = []  # of each class: loads, and what a unit of rate and level adds
     for cls in classes:
+        count, cap, own_weight = cls.count, cls.cap, cls.weight
+        own = []
         for resource, usage in cls.uses:
-            load = cls.count * usage
-            offered[resource] = offered.get(resource, 0.0) + load * cls.cap
-            flows[resource] = flows.get(resource, 0) + cls.count
-            weights[resource] = weights.get(resource, 0.0) + load * cls.weight
-    limits = {r: r.curve.effective(r.capacity, load, flows[r]) for r, load in offered.items()}
-    left = dict(limits)
-    rates = [0.0] * len(classes)
+            load = loads.get(resource)
+            if load is None:
+                load = loads[resource] = _Load()
+            by_rate = count * usage
+            by_level = by_rate * own_weight
+            load.offered += by_rate * cap
+            load.flows += count
+            load.weight += by_level
+            own.append((load, by_rate, by_level))
+        asked.append(own)
+    for resource, load in loads.items():
+        load.limit = load.left = (
+            resource.curve.effective(resource.capacity, load.offered, load.flows)
+            if resource._pinned
+            else resource.capacity
+        )
+    shared = list(loads.values())
+    levels = [cls.top / cls.weight for cls in classes]
+    rates = [-1.0] * len(classes)  # not known yet
     rising = list(range(len(classes)))
     while rising:
-        level = min(classes[i].top / classes[i].weight for i in rising)
-        for resource, weight in weights.items():
-            if weight > 0.0:
-                level = min(level, left[resource] / weight)
+        level = min([levels[i] for i in rising])
+        for load in shared:
+            if load.weight > 0.0 and load.left / load.weight < level:
+                level = load.left / load.weight
         ceiling = level * (1.0 + _TIE)
-        full = {r for r, weight in weights.items() if weight > 0.0 and left[r] / weight <= ceiling}
+        for load in shared:
+            load.is_full = load.weight > 0.0 and load.left / load.weight <= ceiling
+            load.left = load.limit
+            load.weight = 0.0
         still: list[int] = []
         for i in rising:
-            cls = classes[i]
-            if cls.top / cls.weight <= ceiling:
-                rates[i] = cls.top
-            elif any(resource in full for resource, _ in cls.uses):
-                rates[i] = level * cls.weight
+            if levels[i] <= ceiling:
+                rates[i] = classes[i].top
+                continue
+            for load, _, _ in asked[i]:
+                if load.is_full:
+                    rates[i] = level * classes[i].weight
+                    break
             else:
                 still.append(i)
         rising = still
+        if not rising:
+            break
         # What is left is summed anew, not subtracted: subtraction leaves rounding where there should be nothing.
-        for resource in weights:
-            weights[resource] = 0.0
-        for i in rising:
-            for resource, usage in classes[i].uses:
-                weights[resource] += classes[i].count * usage * classes[i].weight
-        left = dict(limits)
-        frozen = set(range(len(classes))).difference(rising)
-        for i in sorted(frozen):
-            for resource, usage in classes[i].uses:
-                left[resource] = max(0.0, left[resource] - classes[i].count * usage * rates[i])
+        for i, rate in enumerate(rates):
+            if rate >= 0.0:
+                for load, by_rate, _ in asked[i]:
+                    load.left = max(0.0, load.left - by_rate * rate)
+            else:
+                for load, _, by_level in asked[i]:
+                    load.weight += by_level
     return rates
+
+
+class _Load:
+    """The flows on a resource while rates rise."""
+
+    __slots__ = ("flows", "is_full", "left", "limit", "offered", "weight")
+
+    def __init__(self) -> None:
+        self.offered = 0.0  # all at their caps
+        self.flows = 0
+        self.weight = 0.0  # of those that still rise
+        self.limit = 0.0
+        self.left = 0.0  # of it, beside those that rise no more
+        self.is_full = False

@@ -20,6 +20,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from heapq import heapify, heappop, heappush, heapreplace
+from typing import Any
 
 from simpy import Environment, Event
 from simpy.core import StopSimulation
@@ -27,9 +28,8 @@ from simpy.core import StopSimulation
 from models.machine.capacity import CapacityCurve, Curve
 from sim.engine.clock import Alarm, let_pass
 from sim.engine.filling import component, fill_rates
-from sim.engine.routes import Flow, FlowClass, Resource, Route, total
+from sim.engine.routes import MEMORY, Flow, FlowClass, Resource, Route, total
 
-_MEMORY = 10_000  # solved populations that are kept
 _INF = math.inf
 _TIE = 1e-12  # relative: finish marks this close are the same instant
 
@@ -284,19 +284,19 @@ class FlowNetwork:
         Where all flows on a resource are alike, in their cap, weight and all else that may hold them up, they get the
         same rate. So the resource acts on each as a cap: an equal share.
         """
-        resources = [resource for resource, _ in route._folds]
-        for resource in resources:
+        touched = [route]  # some may be there twice, which changes nothing
+        for resource, _ in route._folds:
+            on = resource._on
             resource._binds = resource._demand > resource._limit
             resource._share = _INF
             if resource._binds:
-                resource._share = resource.capacity / (resource._n_flows * next(iter(resource._on))._usage(resource))
-        reached = dict.fromkeys(resources)  # whose flows may be alike no longer
-        for resource in resources:
-            for other in resource._on:
-                reached.update((also, None) for also, _ in other._folds)
-        for resource in reached:
-            self._check(resource)
-        for other in dict.fromkeys((route, *(other for resource in resources for other in resource._on))):
+                resource._share = resource.capacity / (resource._n_flows * next(iter(on))._usage(resource))
+            touched += [other for other in on if other is not route]
+        for other in touched:  # their flows may be alike no longer
+            for resource, _ in other._folds:
+                if resource._binds:
+                    self._check(resource)
+        for other in touched:
             self._set_ceiling(other)
 
     def _check(self, resource: Resource) -> None:
@@ -306,12 +306,17 @@ class FlowNetwork:
 
     @staticmethod
     def _are_alike(resource: Resource) -> bool:
-        kinds = (
-            (route._kind, min((q._share for q, _ in route._folds if q is not resource), default=_INF))
-            for route in resource._on
-        )
-        first = next(kinds)
-        return all(kind == first for kind in kinds)
+        first: tuple[Any, float] | None = None
+        for route in resource._on:
+            share = _INF
+            for q, _ in route._folds:
+                if q is not resource and q._share < share:
+                    share = q._share
+            if first is None:
+                first = (route._kind, share)
+            elif first != (route._kind, share):
+                return False
+        return True
 
     def _unfold(self, resource: Resource) -> None:
         """Make a resource one like others, which is part of the classes of its flows where it is tight."""
@@ -329,12 +334,18 @@ class FlowNetwork:
             self._check(other)
 
     def _set_ceiling(self, route: Route, *, always: bool = False) -> None:
-        ceiling = min([resource._share for resource, _ in route._folds], default=_INF)
+        ceiling = _INF
+        for resource, _ in route._folds:
+            if resource._share < ceiling:
+                ceiling = resource._share
         if ceiling >= route.cap:
             ceiling = _INF
         if always or ceiling != route._ceiling:
             route._ceiling = ceiling
-            self._move(route)
+            if always:
+                self._move(route)
+            else:
+                self._move(route, route._by_ceiling.get(ceiling) or self._class_of(route))
 
     @staticmethod
     def _split(route: Route) -> None:
@@ -389,14 +400,19 @@ class FlowNetwork:
 
     def _classify(self, route: Route) -> None:
         """Find the class of a route: the flows with the same tight resources, cap and weight."""
+        route._by_ceiling.clear()
+        route._class = self._class_of(route)
+        route._slack = tuple((q, route.cap * usage) for q, usage in route.uses if not (q._tight or q._folded))
+
+    def _class_of(self, route: Route) -> FlowClass:
         uses = tuple((resource, usage) for resource, usage in route.uses if resource._tight)
         key = (tuple((q._index, usage) for q, usage in uses), route.cap, route.weight, route._ceiling)
         found = self._classes.get(key)
         if found is None:
             top = min(route.cap, route._ceiling)
             found = self._classes[key] = FlowClass(len(self._classes), uses, route.cap, route.weight, top)
-        route._class = found
-        route._slack = tuple((q, route.cap * usage) for q, usage in route.uses if not (q._tight or q._folded))
+        route._by_ceiling[route._ceiling] = found
+        return found
 
     def _set_tight(self, resource: Resource, tight: bool) -> None:
         """Let a resource enter or leave the classes of its flows."""
@@ -413,11 +429,14 @@ class FlowNetwork:
                     resource._on[route] = n_flows
                     resource._n_flows += n_flows
 
-    def _move(self, route: Route) -> int:
-        """Take the flows of a route to the class that it has now, and return how many it has."""
+    def _move(self, route: Route, new: FlowClass | None = None) -> int:
+        """Take the flows of a route to the class that it has now, if that is not known, and return how many it has."""
         old = route._class
-        self._classify(route)
-        new = route._class
+        if new is None:
+            self._classify(route)
+            new = route._class
+        else:
+            route._class = new
         n_flows = len(route._flows) + (self._vacated is route)
         if not n_flows or new is old:
             return n_flows
@@ -462,8 +481,8 @@ class FlowNetwork:
         for dirty in self._dirty:
             if not dirty.dirty:
                 continue  # was part of a component already solved
-            dirty.dirty = False
             if dirty.alone and dirty.count:
+                dirty.dirty = False
                 self._pace(dirty, now)
                 continue
             if dirty.shape == self._shape:
@@ -475,15 +494,18 @@ class FlowNetwork:
             key = tuple([(cls.number, cls.count) for cls in found])
             rates = self._solved.get(key)
             if rates is None:
-                if len(self._solved) >= _MEMORY:
+                if len(self._solved) >= MEMORY:
                     self._solved.clear()
                 rates = self._solved[key] = fill_rates(found)
             for cls, rate in zip(found, rates, strict=True):
+                if rate == cls.rate and not cls.dirty:
+                    continue  # nothing changes for its flows
                 cls.dirty = False
                 cls.clock += cls.rate * (now - cls.since)
                 cls.since = now
                 cls.rate = rate
                 self._set_deadline(cls, now)
+            dirty.dirty = False  # it is none of those if it is empty
         self._dirty.clear()
         if not self._completing and self._next_deadline() < self._alarm_at:
             self._arm()

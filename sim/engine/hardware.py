@@ -73,7 +73,9 @@ class Hardware:
             for name, rate in machine.bandwidths.items()
         }
         self._locks: dict[str, Resource] = {}
-        self._routes: dict[tuple[int, tuple[int, ...], Stream], Route] = {}
+        self._routes: dict[Stream, dict[tuple[int, tuple[int, ...]], Route]] = {}
+        self._stream: Stream | None = None  # the last one that was asked for, and its routes
+        self._routes_of_it: dict[tuple[int, tuple[int, ...]], Route] = {}
         self._spin_routes: dict[int, Route] = {}
         self.placement = Placement(machine)
         self._socket_of = {node.nid: node.socket_id for node in machine.nodes}
@@ -103,10 +105,12 @@ class Hardware:
 
     def route(self, cpu: Cpu, nids: tuple[int, ...], stream: Stream) -> Route:
         """Return the route of a stream from `cpu` over memory of some nodes, evenly."""
-        key = (cpu.cpu_id, nids, stream)
-        route = self._routes.get(key)
+        if stream is not self._stream:  # a lookup by its value takes long
+            self._stream = stream
+            self._routes_of_it = self._routes.setdefault(stream, {})
+        route = self._routes_of_it.get((cpu.cpu_id, nids))
         if route is None:
-            route = self._routes[key] = self._make_route(cpu, nids, stream)
+            route = self._routes_of_it[cpu.cpu_id, nids] = self._make_route(cpu, nids, stream)
         return route
 
     def locks_of(self, nids: tuple[int, ...], stream: Stream) -> list[Resource]:

@@ -12,6 +12,7 @@ from typing import Any
 from models.machine.capacity import Curve
 from sim.engine.clock import Happening
 
+MEMORY = 10_000  # populations whose solution is kept
 _SLACK = 1e-9  # relative: loads this close to a capacity count as within it (rounding of sums)
 _INF = math.inf
 
@@ -25,6 +26,7 @@ class Resource:
         "_demand",
         "_foldable",
         "_folded",
+        "_granted",
         "_index",
         "_limit",
         "_n_flows",
@@ -57,6 +59,7 @@ class Resource:
         self._n_flows = 0
         self._binds = False
         self._share = _INF
+        self._granted: dict[tuple[tuple[int, int], ...], float] = {}  # by the population of its classes
         self._seen = 0  # by which search for classes that depend on each other
 
     def __repr__(self) -> str:
@@ -77,16 +80,34 @@ class Resource:
         """Return the share of the load that the curve leaves now, at most 1 (1 for a flat curve)."""
         if not self._pinned or not self._active:
             return 1.0
-        uses = [(cls, usage) for cls in self._active for q, usage in cls.uses if q is self]
-        offered = total(cls.count * cls.cap * usage for cls, usage in uses)
-        limit = self.curve.effective(self.capacity, offered, sum(cls.count for cls, _ in uses))
-        return min(1.0, limit / offered)
+        key = tuple([(cls.number, cls.count) for cls in self._active])
+        found = self._granted.get(key)
+        if found is None:
+            uses = [(cls, usage) for cls in self._active for q, usage in cls.uses if q is self]
+            offered = total(cls.count * cls.cap * usage for cls, usage in uses)
+            limit = self.curve.effective(self.capacity, offered, sum(cls.count for cls, _ in uses))
+            if len(self._granted) >= MEMORY:
+                self._granted.clear()
+            found = self._granted[key] = min(1.0, limit / offered)
+        return found
 
 
 class Route:
     """The resources that a flow passes through, its greatest rate and its weight. Made by `FlowNetwork.route`."""
 
-    __slots__ = ("_ceiling", "_class", "_flows", "_folds", "_kind", "_slack", "_started", "cap", "uses", "weight")
+    __slots__ = (
+        "_by_ceiling",
+        "_ceiling",
+        "_class",
+        "_flows",
+        "_folds",
+        "_kind",
+        "_slack",
+        "_started",
+        "cap",
+        "uses",
+        "weight",
+    )
 
     def __init__(self, uses: tuple[tuple[Resource, float], ...], cap: float, weight: float) -> None:
         self.uses = uses
@@ -98,6 +119,7 @@ class Route:
         self._folds: tuple[tuple[Resource, float], ...] = ()  # resources that are folded, and a flow's demand on each
         self._kind: tuple[Any, ...]  # what must be equal for flows to be alike
         self._class: FlowClass
+        self._by_ceiling: dict[float, FlowClass] = {}  # while the same resources are tight
         self._slack: tuple[tuple[Resource, float], ...]  # resources that can't bind now, and a flow's demand on each
 
     @property
@@ -121,7 +143,10 @@ class Route:
         return self._class.rate if self._flows else 0.0
 
     def _usage(self, resource: Resource) -> float:
-        return next(usage for used, usage in self.uses if used is resource)
+        for used, usage in self.uses:
+            if used is resource:
+                return usage
+        raise ValueError(f"no {resource!r} on the route")
 
 
 class Flow(Happening):
