@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from models.policies.chunks import ChunkRule
 
@@ -24,8 +25,7 @@ class NodeEntry:
     size: int
 
 
-@dataclass(frozen=True)
-class Chunk:
+class Chunk(NamedTuple):
     """A piece of a task: [start, start + size) of entry `entry`."""
 
     entry: int

@@ -217,7 +217,7 @@ class Framework:
     def _work(self, running: _Running, index: int, thread: Thread) -> ProcessGenerator:
         """Take chunks until none is left (ktask_thread)."""
         env, network = self._env, self._hardware.network
-        totals = self._record.worker(index)
+        totals, with_slices = self._record.worker(index), self._record.with_slices
         waited_s = thread.cpu_wait_s
         entry = self._first_entry(running, index, thread.cpu)
         while True:
@@ -228,7 +228,8 @@ class Framework:
                     if not network.skip(delay_s):
                         yield env.timeout(delay_s)
                     totals.lock_wait_s += wait_s
-                    self._note("lock", running, index, thread.cpu, asked_at)
+                    if with_slices:
+                        self._note("lock", running, index, thread.cpu, asked_at)
                 chosen, chunk = self._take(running, index, entry, thread.cpu)
             else:
                 with running.walk.request() as turn:
@@ -241,7 +242,7 @@ class Framework:
             if chosen is None:
                 totals.cpu_wait_s += thread.cpu_wait_s - waited_s
                 return
-            if self._moves(running, index, entry, chosen, thread.cpu):
+            if chosen != entry and self._moves(running, index, entry, chosen, thread.cpu):
                 thread.sleep()
                 nid = running.nids[chosen]
                 if self._kernel.migration == "requeue":
@@ -258,9 +259,10 @@ class Framework:
             if not running.n_at_work and running.none_at_work.callbacks:
                 running.none_at_work.succeed()
                 running.none_at_work = env.event()
+            took_s = env.now - begin_s
             totals.n_chunks += 1
             totals.size_bytes += done * self._policy.unit_bytes
-            running.working_s[index] += env.now - begin_s
+            running.working_s[index] += took_s
             if done < chunk.size:
                 self._record.n_failed += 1
                 if self._kernel.stops_at_error:
@@ -268,19 +270,22 @@ class Framework:
                     running.queue.stop()
             else:
                 running.handed_out += chunk.size
-                running.queue.done(index, chunk.size, env.now - begin_s)
+                running.queue.done(index, chunk.size, took_s)
 
     def _take(self, running: _Running, index: int, entry: int, cpu: Cpu) -> tuple[int | None, Chunk | None]:
         """Return where a work at `entry` goes on, and its next chunk there.
 
         No entry ends the work. There is no chunk yet for one that is to be queued again on another node.
         """
-        chosen = running.queue.choose(entry, cpu.nid)
-        if chosen is None:
-            return None, None
-        if self._kernel.migration == "requeue" and self._moves(running, index, entry, chosen, cpu):
-            return chosen, None
-        return chosen, running.queue.take(chosen, index, cpu.nid)
+        if self._kernel.migration == "requeue":
+            chosen = running.queue.choose(entry, cpu.nid)
+            if chosen is None:
+                return None, None
+            if self._moves(running, index, entry, chosen, cpu):
+                return chosen, None
+            entry = chosen
+        chunk = running.queue.take(entry, index, cpu.nid)
+        return (None, None) if chunk is None else (chunk.entry, chunk)
 
     def _moves(self, running: _Running, index: int, entry: int, chosen: int, cpu: Cpu) -> bool:
         """Return whether a work that goes on at another entry changes nodes. The caller, a user thread, never does."""

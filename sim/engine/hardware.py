@@ -76,6 +76,8 @@ class Hardware:
         self._routes: dict[Stream, dict[tuple[int, tuple[int, ...]], Route]] = {}
         self._stream: Stream | None = None  # the last one that was asked for, and its routes
         self._routes_of_it: dict[tuple[int, tuple[int, ...]], Route] = {}
+        self._locks_of: dict[Stream, dict[tuple[int, ...], list[Resource]]] = {}
+        self._locks_of_it: dict[tuple[int, ...], list[Resource]] = {}
         self._spin_routes: dict[int, Route] = {}
         self.placement = Placement(machine)
         self._socket_of = {node.nid: node.socket_id for node in machine.nodes}
@@ -105,9 +107,8 @@ class Hardware:
 
     def route(self, cpu: Cpu, nids: tuple[int, ...], stream: Stream) -> Route:
         """Return the route of a stream from `cpu` over memory of some nodes, evenly."""
-        if stream is not self._stream:  # a lookup by its value takes long
-            self._stream = stream
-            self._routes_of_it = self._routes.setdefault(stream, {})
+        if stream is not self._stream:
+            self._use(stream)
         route = self._routes_of_it.get((cpu.cpu_id, nids))
         if route is None:
             route = self._routes_of_it[cpu.cpu_id, nids] = self._make_route(cpu, nids, stream)
@@ -115,7 +116,12 @@ class Hardware:
 
     def locks_of(self, nids: tuple[int, ...], stream: Stream) -> list[Resource]:
         """Return the locks that a stream over memory of some nodes takes, as resources."""
-        found = []
+        if stream is not self._stream:
+            self._use(stream)
+        known = self._locks_of_it.get(nids)
+        if known is not None:
+            return known
+        found = self._locks_of_it[nids] = []
         for scope in ("job", "node"):
             locks = tuple(lock for lock in stream.locks if lock.scope == scope)
             if not locks:
@@ -125,6 +131,12 @@ class Hardware:
                 self._locks[name] = self.network.resource(name, 1.0, lock_curve(locks, stream.rate_bytes_per_s))
             found.append(self._locks[name])
         return found
+
+    def _use(self, stream: Stream) -> None:
+        """Look up the routes and locks of a stream. It takes long by its value, so the last one's are at hand."""
+        self._stream = stream
+        self._routes_of_it = self._routes.setdefault(stream, {})
+        self._locks_of_it = self._locks_of.setdefault(stream, {})
 
     def spin_route(self, cpu: Cpu) -> Route:
         """Return the route of a thread that computes on `cpu` and uses no memory. Its work is in seconds."""
