@@ -48,6 +48,7 @@ pythons:
 validate: $(VENV)/.installed
 	$(BIN)/python -m tests.validation.study
 	$(BIN)/python -m tests.validation.coverage
+	KTASK_SIM_FITS=300 $(BIN)/pytest -n auto tests/property/test_calibration.py
 
 # Of that, each published table predicted without any row of it.
 transfer: $(VENV)/.installed

@@ -19,7 +19,7 @@ import sim
 from models.scenario import Scenario
 from sim.runs.executors import LostWorkersError, SchedulerError, _run_there
 from tests.sweep.conftest import n_stored, wait_until
-from tests.unit.test_cli import ktask_sim
+from tests.unit.test_cli import process as ktask_sim
 from tests.unit.test_sweep import bytes_of, stored
 
 ROOT = str(Path(sim.__file__).parent.parent)

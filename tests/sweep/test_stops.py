@@ -14,7 +14,7 @@ import pytest
 import sim
 from models.scenario import Scenario
 from tests.sweep.conftest import n_stored, wait_until
-from tests.unit.test_cli import ktask_sim
+from tests.unit.test_cli import process as ktask_sim
 from tests.unit.test_sweep import bytes_of, stored
 
 

@@ -12,7 +12,7 @@ import optuna
 import sim
 from models.policies.options import PRESETS
 from tests.sweep.conftest import n_stored, wait_until
-from tests.unit.test_cli import ktask_sim
+from tests.unit.test_cli import process as ktask_sim
 from tests.unit.test_sweep import stored
 from tests.unit.test_tuning import bytes_of
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import subprocess
@@ -14,6 +15,7 @@ import pytest
 import yaml
 
 import sim
+from sim.cli import main
 from sim.show.describe import describe_scenario
 
 COLUMNS = {
@@ -22,10 +24,20 @@ COLUMNS = {
 }
 
 
-def ktask_sim(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    """Run the command in a folder of its own."""
+def process(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    """Run the command in a folder, as a process of its own."""
     command = [sys.executable, "-m", "sim.cli", *arguments]
     return subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
+
+
+def ktask_sim(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    """Run the command in a folder, in this process, which takes a second less than in one of its own."""
+    output, errors = io.StringIO(), io.StringIO()
+    written = contextlib.redirect_stdout(output), contextlib.redirect_stderr(errors)
+    with contextlib.chdir(cwd), written[0], written[1], pytest.raises(SystemExit) as end:
+        main(arguments)
+    assert isinstance(end.value.code, int)
+    return subprocess.CompletedProcess(arguments, end.value.code, output.getvalue(), errors.getvalue())
 
 
 @pytest.fixture
@@ -43,7 +55,7 @@ def scenario(tmp_path: Path) -> Path:
 
 def test_csv_can_be_piped(scenario: Path, tmp_path: Path) -> None:
     """With --format csv stdout is a table with the promised columns; messages go to stderr."""
-    done = ktask_sim("run", str(scenario), "--format", "csv", cwd=tmp_path)
+    done = process("run", str(scenario), "--format", "csv", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     table = pd.read_csv(io.StringIO(done.stdout))
     assert set(table.columns) >= COLUMNS
@@ -97,7 +109,7 @@ def test_trace_is_kept_on_request(scenario: Path, tmp_path: Path) -> None:
 def test_bad_input_is_status_2_without_traceback(tmp_path: Path) -> None:
     """A wrong file gives its problems on stderr, nothing on stdout, status 2, and no folder."""
     (tmp_path / "bad.yaml").write_text("title: x\nmachin: y\n")
-    done = ktask_sim("run", "bad.yaml", cwd=tmp_path)
+    done = process("run", "bad.yaml", cwd=tmp_path)
     assert (done.returncode, done.stdout) == (2, "")
     assert "bad.yaml:2:1: machin: unknown key" in done.stderr and "did you mean machine?" in done.stderr
     assert "Traceback" not in done.stderr

@@ -6,6 +6,7 @@ import itertools
 import json
 import math
 import random
+import shutil
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
@@ -51,7 +52,20 @@ def half_width(times: list[float]) -> float:
 @pytest.fixture
 def scenario_file(tmp_path: Path) -> Path:
     """A file of three cases."""
-    path = tmp_path / "small.yaml"
+    return write_scenario(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def swept(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a sweep of that file, to be copied."""
+    folder = tmp_path_factory.mktemp("swept")
+    ktask_sim("sweep", str(write_scenario(folder)), "-o", "out", "--jobs", "1", cwd=folder)
+    return folder / "out"
+
+
+def write_scenario(folder: Path) -> Path:
+    """Write a file of three cases to a folder."""
+    path = folder / "small.yaml"
     path.write_text(
         "title: Small\nquestion: How long?\nmachine: xeon-e7-8895v3-8s\n"
         "task: {client: clear_gigantic_page, size: 8GiB, pool: 32GiB}\n"
@@ -285,9 +299,9 @@ OF_ONE = "WHERE case_number = 2 AND replication = 1"
         (spoil_version, "has version 9 of its tables; this program writes 2"),
     ],
 )
-def test_other_files_are_refused(scenario_file: Path, tmp_path: Path, spoil: object, words: str) -> None:
+def test_other_files_are_refused(scenario_file: Path, swept: Path, tmp_path: Path, spoil: object, words: str) -> None:
     """A damaged or foreign file is refused with status 2 and left as it is."""
-    ktask_sim("sweep", str(scenario_file), "-o", "out", "--jobs", "1", cwd=tmp_path)
+    shutil.copytree(swept, tmp_path / "out")
     path = tmp_path / "out" / FILE
     assert callable(spoil)
     spoil(path)
