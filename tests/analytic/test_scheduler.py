@@ -291,6 +291,18 @@ def test_the_progress_of_a_load_is_slowed_down_by_the_job() -> None:
     assert result.extra["other_slowdown"] == pytest.approx(2.0, rel=0.02)
 
 
+def test_a_service_is_slowed_down_by_its_99th_percentile() -> None:
+    """The slowdown of a service is the 99th percentile of its responses over that without the job, and no other one."""
+    web = load_of("service", requests_per_s=50.0, cpu_time="4ms")
+    result = run_case(job(2.0, 0, background={"web": web}), 0)
+    others = Others({"web": web}, 0)
+    others.env.run(until=result.time_s + 5.0)
+    alone = others.of["web"].response_s(0.0, result.time_s)
+    ratios = {percentile: result.extra[f"web_p{percentile}_s"] / own_s for percentile, own_s in alone.items()}
+    assert result.extra["web_slowdown"] == pytest.approx(ratios[99], rel=1e-9)
+    assert all(abs(ratio / ratios[99] - 1) > 0.02 for percentile, ratio in ratios.items() if percentile != 99), ratios
+
+
 def test_a_load_that_starts_later_counts_from_its_start() -> None:
     """A load from 0.1 s on beside 0.2 s of job: 0.1 s alone, the rest in turns: T = 0.3 s, the load has 0.1 s."""
     result = run_case(job(0.2, 0, background={"other": load_of("spin", start="0.1s")}), 0)
