@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -29,7 +30,7 @@ from models.text.units import parse_size
 from sim.cli.host_options import HOST_OPTIONS, host_options
 from sim.cli.jobs import JOBS
 from sim.cli.programs import COUNT, measure_page_faults, validate_programs
-from sim.cli.published import fit_to_table, validate_tables, validate_transfer
+from sim.cli.published import validate_tables, validate_transfer
 from sim.compare.host import describe_validation
 from sim.compare.host import validate as compare
 from sim.fit.host import Calibration, CalibrationError, describe_calibration
@@ -149,36 +150,25 @@ def _refuse_existing(path: Path, force: bool) -> None:
         raise click.UsageError(f"{path} exists; give another file (-o), or --force to overwrite it")
 
 
-@click.command()
-@click.argument("measurements", required=False, type=click.Path(path_type=Path))
-@click.option(
-    "-o",
-    "--output",
-    type=click.Path(path_type=Path),
-    help="Machine file to write; default HOST.yaml, or MEASUREMENTS-fitted.yaml.",
-)
+def _refuse_table(others: Sequence[str]) -> None:
+    """Raise UsageError for arguments of a calibration: it fitted tables too, which has a command of its own now."""
+    if not others:
+        return
+    if others[0].startswith("-"):
+        raise click.NoSuchOption(others[0])
+    raise click.UsageError(f"found {others[0]}; a table is fitted with: ktask-sim fit {shlex.join(others)}")
+
+
+@click.command(context_settings={"ignore_unknown_options": True})
+@click.argument("others", nargs=-1, type=click.UNPROCESSED, metavar="")
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="Machine file to write; default HOST.yaml.")
 @click.option("--seconds", type=click.FloatRange(5, 3600), default=60.0, show_default=True, help="Time to measure for.")
-@click.option("--machine", "machine_name", help="With MEASUREMENTS: what is known of the machine (a file, or shipped).")
-@click.option("--client", help="With MEASUREMENTS: what was measured.")
-@click.option("--kernel", help="With MEASUREMENTS: the version; default what the table says, else ktask-v1.")
-@click.option(
-    "--fit",
-    "figures",
-    metavar="NAMES",
-    help="With MEASUREMENTS: the figures to fit, such as rates.clear_rate,pages.pin_rate; default all that may matter.",
-)
-@click.option("--jobs", type=JOBS, help="With MEASUREMENTS: processes; default the CPUs there are.")
 @click.option("--force", is_flag=True, help="Overwrite the files.")
 @host_options
 def calibrate(
-    measurements: Path | None,
+    others: tuple[str, ...],
     output: Path | None,
     seconds: float,
-    machine_name: str | None,
-    client: str | None,
-    kernel: str | None,
-    figures: str | None,
-    jobs: int | None,
     force: bool,
     method: str | None,
     memory_share: float,
@@ -186,15 +176,9 @@ def calibrate(
 ) -> None:
     """Fit a machine file to this host, by clearing memory on it.
 
-    With MEASUREMENTS it does what `ktask-sim fit` does.
-
     Exit status: 1 if the calibration failed, as on a host that was busy meanwhile. It prints the next step.
     """
-    if measurements is not None:
-        _refuse_given(("seconds", *HOST_OPTIONS), "a calibration of this host, without MEASUREMENTS")
-        click.echo(f"note: `ktask-sim fit {measurements}` is the new name of this", err=True)
-        sys.exit(fit_to_table(measurements, machine_name, client, kernel, figures, output, jobs, force))
-    _refuse_given(("machine_name", "client", "kernel", "figures", "jobs"), "a CSV of MEASUREMENTS")
+    _refuse_table(others)
     real = real_backend()
     output = output or Path(f"{real.host_name()}.yaml")
     table = output.with_suffix(".csv")

@@ -130,42 +130,21 @@ def fit_times(
 
     Exit status: 0 if the model describes the table, or nothing says that it does not; 3 if it does not.
     """
-    sys.exit(fit_to_table(times, machine_name, client, kernel, figures, output, jobs, force, notes, resolution))
-
-
-def fit_to_table(
-    measurements: Path,
-    machine_name: str | None,
-    client: str | None,
-    kernel: str | None,
-    figures: str | None,
-    output: Path | None,
-    jobs: int | None,
-    force: bool,
-    notes: Sequence[str] = (),
-    resolution: str | None = None,
-) -> int:
-    """Fit a machine file to a CSV of measurements, print the fit, predict the held-out rows, and return the status.
-
-    Raises UsageError for bad measurements, InputError for a machine file.
-    """
-    output = output or Path(f"{measurements.stem}-fitted.yaml")
+    output = output or Path(f"{times.stem}-fitted.yaml")
     table = output.with_suffix(".csv")
     for path in (output, table):
         if path.exists() and not force:
             raise click.UsageError(f"{path} exists; give another file (-o), or --force to overwrite it")
     if machine_name is None or client is None:
-        raise click.UsageError(
-            f"{measurements} needs --machine BASE.yaml, what is known of the machine, and --client NAME"
-        )
+        raise click.UsageError(f"{times} needs --machine BASE.yaml, what is known of the machine, and --client NAME")
     try:
         path = find_machine_file(machine_name, Path.cwd())
         machine = load_machine(path)
         resolution_s = 0.0 if resolution is None else parse_time(resolution)
-        measured = read_any_measurements(measurements, machine, client, kernel, notes=notes, resolution_s=resolution_s)
+        measured = read_any_measurements(times, machine, client, kernel, notes=notes, resolution_s=resolution_s)
         names = None if figures is None else [name.strip() for name in figures.split(",") if name.strip()]
         fitted = fit_table(measured, figures_of(measured, client, names), jobs=jobs or available_cpus())
-        document = fitted_document(yaml.safe_load(path.read_text(encoding="utf-8")), fitted, measurements.name)
+        document = fitted_document(yaml.safe_load(path.read_text(encoding="utf-8")), fitted, times.name)
     except InputError:
         raise
     except ValueError as error:
@@ -174,4 +153,4 @@ def fit_to_table(
     fitted.cells.to_csv(table, index=False)
     click.echo(describe_fit(fitted, measured))
     click.echo(f"machine file: {output}\ncells: {table}", err=True)
-    return fitted.verdict.exit_status
+    sys.exit(fitted.verdict.exit_status)
