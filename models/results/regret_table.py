@@ -52,8 +52,9 @@ def regret_table(summary: pd.DataFrame, *, over: Sequence[str] | None = None) ->
 
     Returns:
         A row for each policy and situation, the policy of least worst regret first. Columns: those of the policy and of
-        the situation, time_s, regret_pct (in percent of the best time), cpu_s, and over all situations of the policy
-        regret_mean_pct and regret_worst_pct.
+        the situation, time_s, regret_pct (in percent of the best time), cpu_s, over all situations of the policy
+        regret_mean_pct and regret_worst_pct, and regret_error_pct (the standard error of regret_pct, of the runs of
+        both; NaN where it has one run).
 
     Raises:
         ValueError: There are less than two policies, a column does not tell cases apart, or a policy was not run in
@@ -78,6 +79,7 @@ def regret_table(summary: pd.DataFrame, *, over: Sequence[str] | None = None) ->
     situation = [summary[name] for name in over] or [pd.Series(0, index=summary.index)]
     times = table.groupby(situation, sort=False, dropna=False)["time_s"]
     table.insert(len(policy) + len(over) + 1, "regret_pct", times.transform(regret_pct))
+    errors_pct = _errors_pct(summary, times.transform("idxmin"))
     regrets = table.groupby(policy, sort=False, dropna=False)["regret_pct"]
     found = regrets.size()
     if found.min() < times.ngroups:
@@ -86,5 +88,21 @@ def regret_table(summary: pd.DataFrame, *, over: Sequence[str] | None = None) ->
         raise ValueError(f"every policy must be run in all {times.ngroups} situations; found {name} in {found.min()}")
     table["regret_mean_pct"] = regrets.transform("mean")
     table["regret_worst_pct"] = regrets.transform("max")
+    table["regret_error_pct"] = errors_pct
     order = np.lexsort((regrets.ngroup(), table["regret_mean_pct"], table["regret_worst_pct"]))
     return table.iloc[order].reset_index(drop=True)
+
+
+def _errors_pct(summary: pd.DataFrame, best: pd.Series[int]) -> pd.Series[float]:
+    """Return the standard error of each case's regret in percent: of its own mean and of the best one's. 0 is the best.
+
+    Cases of one run have no spread, and so no error that is known.
+    """
+    if "time_stdev_s" not in summary:
+        return pd.Series(np.nan, index=summary.index)
+    n = summary["replications"]
+    relative = summary["time_stdev_s"].where(n > 1) / np.sqrt(n) / summary["time_s"]
+    ratio = summary["time_s"] / summary["time_s"].loc[best].to_numpy()
+    both = np.hypot(relative, relative.loc[best].to_numpy())
+    is_best = best.to_numpy() == summary.index
+    return pd.Series(np.where(is_best, 0.0, 100.0 * ratio * both), index=summary.index)

@@ -14,6 +14,7 @@ import click
 
 from models.results import FolderTakenError
 from models.text.problems import InputError
+from sim.cli.examples import epilog
 
 # Of each command: the module and the name of its function. A command is imported when it is asked for.
 _COMMANDS = {
@@ -54,6 +55,7 @@ class _Commands(click.Group):
             return None
         module, name = _COMMANDS[cmd_name]
         command: click.Command = getattr(import_module(f"sim.cli.{module}"), name)
+        command.epilog = epilog(cmd_name)
         return command
 
 

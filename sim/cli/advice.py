@@ -21,6 +21,7 @@ from models.text.problems import InputError, Problem
 from models.text.units import describe
 from sim.cli.hosts import real_backend
 from sim.cli.jobs import JOBS
+from sim.cli.widths import table_width, wide_option
 from sim.runs.experiment import available_cpus
 from sim.search.advice import Advice, describe_advice
 from sim.search.advice import advise as find_advice
@@ -59,6 +60,7 @@ _OPTIONS = {
 @click.option("--format", "style", type=click.Choice(["table", "csv", "json"]), default="table", show_default=True,
               help="csv: the table alone.")  # fmt: skip
 @click.option("--jobs", type=JOBS, help="Processes; default the CPUs this process may use.")
+@wide_option
 def advise(
     client: str,
     size: str,
@@ -75,6 +77,7 @@ def advise(
     beside: Path | None,
     style: str,
     jobs: int | None,
+    wide: bool,
 ) -> None:
     """Say how many threads should prepare the memory of a virtual machine, a Java heap or the like, and why."""
     machine = _machine(machine_name)
@@ -109,7 +112,7 @@ def advise(
             )
         except InputError as error:
             raise InputError(_as_given(problem, beside, document) for problem in error.problems) from None
-    _print(advice, style)
+    _print(advice, style, wide)
 
 
 def _more(texts: Sequence[str]) -> dict[str, Any]:
@@ -172,7 +175,7 @@ def _as_given(problem: Problem, beside: Path | None, document: Located) -> Probl
     return replace(problem, file="ktask-sim advise", path=_OPTIONS.get(problem.path, own))
 
 
-def _print(advice: Advice, style: str) -> None:
+def _print(advice: Advice, style: str, wide: bool) -> None:
     words = "\n".join([*advice.sentences, advice.option])
     if style == "csv":
         click.echo(advice.table.to_csv(index=False), nl=False)
@@ -183,7 +186,7 @@ def _print(advice: Advice, style: str) -> None:
         content |= {"option": advice.option, "sentences": list(advice.sentences), "unsure": list(advice.unsure)}
         click.echo(json.dumps(content | {"table": _plain(advice.table)}, indent=1))
     else:
-        click.echo(describe_advice(advice))
+        click.echo(describe_advice(advice, table_width(wide)))
 
 
 def _plain(table: pd.DataFrame) -> list[dict[str, object]]:

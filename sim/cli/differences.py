@@ -7,20 +7,16 @@ from pathlib import Path
 import click
 
 from sim.cli.plots import read_folder
+from sim.cli.widths import table_width, wide_option
 
 
-@click.command(
-    epilog="""\b
-Example:
-  ktask-sim run factoring kernel.chunks=ktask -o results/before
-  ktask-sim run factoring kernel.chunks=factoring -o results/after
-  ktask-sim diff results/before results/after"""
-)
+@click.command()
 @click.argument("a", metavar="A", type=click.Path(path_type=Path))
 @click.argument("b", metavar="B", type=click.Path(path_type=Path))
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Figure to write; default A-B.png beside B.")
 @click.option("--format", "style", type=click.Choice(["table", "csv", "json"]), default="table", show_default=True)
-def diff(a: Path, b: Path, output: Path | None, style: str) -> None:
+@wide_option
+def diff(a: Path, b: Path, output: Path | None, style: str, wide: bool) -> None:
     """Compare the result folders A and B: what differed in the runs, and by how much each case differs."""
     from sim.compare.folders import compare_results, describe_comparison
     from sim.show.difference_figure import plot_difference
@@ -34,7 +30,7 @@ def diff(a: Path, b: Path, output: Path | None, style: str) -> None:
     elif style == "json":
         click.echo(comparison.cases.to_json(orient="records", indent=1))
     else:
-        click.echo(describe_comparison(comparison, str(a), str(b)))
+        click.echo(describe_comparison(comparison, str(a), str(b), table_width(wide)))
     path = output or b.resolve().parent / f"{a.resolve().name}-{b.resolve().name}.png"
     plot_difference(comparison, title=f"{b} (B) from {a} (A)", path=path)
     click.echo(f"figure: {path}", err=True)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,24 +16,18 @@ from models.text.units import format_rate, format_size
 from sim.cli.given import complete_machine, read_scenario, scenario_arguments, stem_of
 from sim.cli.host_options import host_options
 from sim.cli.jobs import JOBS, note_long_runs
+from sim.cli.widths import table_width, wide_option
 from sim.runs.experiment import available_cpus
 
 if TYPE_CHECKING:
     from models.results import Results
 
 
-@click.command(
-    epilog="""\b
-Examples:
-  ktask-sim run clear_gigantic_page
-  ktask-sim run clear_gigantic_page task.size=100GiB kernel.max_threads=1,2,4 --replications 3
-  ktask-sim run mine.yaml kernel.max_threads=1-16 machine=epyc-7742-2s-nps4 -o results/epyc
-  ktask-sim run mine.yaml --set other_kernel.yaml --format csv > table.csv"""
-)
+@click.command()
 @scenario_arguments
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Result folder; default results/SCENARIO.")
 @click.option("--format", "style", type=click.Choice(["table", "csv", "json"]), default="table", show_default=True)
-@click.option("--wide", is_flag=True, help="Every column, wider than the terminal or not.")
+@wide_option
 @click.option("--replications", type=click.IntRange(min=1), help="Runs of each case, in place of the file's.")
 @click.option("--seed", type=click.IntRange(min=0), help="Seed of all random streams, in place of the file's.")
 @click.option("--jobs", type=JOBS, help="Processes; default the CPUs this process may use.")
@@ -119,7 +111,7 @@ def run(
 @click.command()
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.option("--format", "style", type=click.Choice(["table", "csv", "json"]), default="table", show_default=True)
-@click.option("--wide", is_flag=True, help="Every column, wider than the terminal or not.")
+@wide_option
 def show(folder: Path, style: str, wide: bool) -> None:
     """Print the table of a result FOLDER again, and draw its figure anew."""
     from sim.cli.plots import read_folder
@@ -232,5 +224,4 @@ def print_results(results: Results, style: str, *, wide: bool = False) -> None:
     else:
         from sim.show.describe import describe_results
 
-        width = None if wide or not sys.stdout.isatty() else shutil.get_terminal_size().columns
-        click.echo(describe_results(results, width))
+        click.echo(describe_results(results, table_width(wide)))

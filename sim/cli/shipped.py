@@ -65,10 +65,7 @@ notebooks.add_command(_copy_command("notebooks"))
 @click.command()
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 def completion(shell: str) -> None:
-    """Print the script that completes commands, options, scenarios and their keys in a SHELL.
-
-    For bash: ktask-sim completion bash > ~/.local/share/bash-completion/completions/ktask-sim
-    """
+    """Print the script that completes commands, options, scenarios and their keys in a SHELL."""
     root = click.get_current_context().find_root()
     maker = get_completion_class(shell)
     assert maker is not None

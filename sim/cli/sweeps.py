@@ -15,6 +15,7 @@ from models.results.tables import unmatched_note
 from sim.cli.given import read_scenario, scenario_arguments, stem_of
 from sim.cli.jobs import JOBS, note_long_runs
 from sim.cli.scenarios import print_results
+from sim.cli.widths import wide_option
 from sim.runs.executors import LostWorkersError, SchedulerError
 from sim.runs.experiment import available_cpus
 from sim.runs.store import FILE
@@ -22,16 +23,11 @@ from sim.runs.sweep import FIGURE
 from sim.runs.sweep import sweep as make_sweep
 
 
-@click.command(
-    epilog="""\b
-Examples:
-  ktask-sim sweep factoring --ci 0.01
-  ktask-sim sweep mine.yaml kernel.max_threads=1-32 kernel.min_chunk=1MiB,2MiB,4MiB --jobs 8"""
-)
+@click.command()
 @scenario_arguments
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Folder; default results/SCENARIO-sweep.")
 @click.option("--format", "style", type=click.Choice(["table", "csv", "json"]), default="table", show_default=True)
-@click.option("--wide", is_flag=True, help="Every column, wider than the terminal or not.")
+@wide_option
 @click.option("--jobs", type=JOBS, help="Processes; default the CPUs this process may use.")
 @click.option("--scheduler", metavar="ADDRESS", help="Dask scheduler, such as tcp://host:8786, in place of processes.")
 @click.option("--ci", type=click.FloatRange(0, 1, min_open=True, max_open=True), metavar="SHARE",

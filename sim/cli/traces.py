@@ -11,13 +11,7 @@ from sim.cli.plots import read_folder
 FILE = "trace.json"
 
 
-@click.command(
-    epilog="""\b
-Example, a simulation and the same really run, side by side:
-  ktask-sim run mine.yaml --trace -o results/sim
-  ktask-sim run mine.yaml --trace --backend real -o results/real
-  ktask-sim perfetto results/sim results/real -o both.json"""
-)
+@click.command()
 @click.argument("folders", nargs=-1, required=True, metavar="FOLDER...", type=click.Path(path_type=Path))
 @click.option("-o", "--output", type=click.Path(path_type=Path), default=Path(FILE), show_default=True,
               help="File to write, for ui.perfetto.dev or chrome://tracing.")  # fmt: skip

@@ -10,18 +10,14 @@ import click
 from sim.cli.given import read_scenario, scenario_arguments, stem_of
 from sim.cli.jobs import JOBS
 from sim.cli.sweeps import go_on, progress, stoppable
+from sim.cli.widths import table_width, wide_option
 from sim.runs.executors import LostWorkersError
 from sim.runs.experiment import available_cpus
 from sim.search.tuning import FIGURE, OBJECTIVES, Tuning, describe_tuning
 from sim.search.tuning import tune as search
 
 
-@click.command(
-    epilog="""\b
-Examples:
-  ktask-sim tune tuning --trials 200
-  ktask-sim tune tuning task.size=64GiB --objective time"""
-)
+@click.command()
 @scenario_arguments
 @click.option("--objective", default="time,cpu_seconds", show_default=True, metavar="NAME,...",
               help=f"What is to be least: {', '.join(OBJECTIVES)}; one, or several for a Pareto front.")  # fmt: skip
@@ -31,6 +27,7 @@ Examples:
 @click.option("--format", "style", type=click.Choice(["table", "csv", "json"]), default="table", show_default=True,
               help="csv: the front alone.")  # fmt: skip
 @click.option("--jobs", type=JOBS, help="Processes; default the CPUs this process may use.")
+@wide_option
 def tune(
     scenario: str,
     values: tuple[str, ...],
@@ -40,6 +37,7 @@ def tune(
     output: Path | None,
     style: str,
     jobs: int | None,
+    wide: bool,
 ) -> None:
     """Search the policies that the lists of SCENARIO span for the best ones, and tell how far presets are from them.
 
@@ -61,16 +59,16 @@ def tune(
             raise click.UsageError(str(error)) from None
         except LostWorkersError as error:
             raise click.ClickException(f"{error}; {go_on(folder)}") from None
-    _print(tuning, style)
+    _print(tuning, style, wide)
     click.echo(f"figure: {folder / FIGURE}", err=True)
     click.echo(f"results: {folder}", err=True)
 
 
-def _print(tuning: Tuning, style: str) -> None:
+def _print(tuning: Tuning, style: str, wide: bool) -> None:
     if style == "csv":
         click.echo(tuning.front.to_csv(index=False), nl=False)
     elif style == "json":
         tables = {"front": tuning.front, "regret": tuning.regret}
         click.echo(json.dumps({name: json.loads(t.to_json(orient="records")) for name, t in tables.items()}, indent=1))
     else:
-        click.echo(describe_tuning(tuning))
+        click.echo(describe_tuning(tuning, table_width(wide)))

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import pandas as pd
-from tabulate import tabulate
 
 from models.results import Results
 from models.results.differences import Difference, what_differs
 from models.results.regret_table import identity
 from models.results.tables import threads_worked
+from models.text.tables import fit_table
 from sim.figures.names import case_name
 from sim.runs.replications import RunningMean
 
@@ -161,8 +162,11 @@ def _row(a: Results, b: Results, i: int, j: int, name: str, paired: bool) -> dic
     }
 
 
-def describe_comparison(comparison: Comparison, name_a: str, name_b: str) -> str:
-    """Return a comparison for a person: the differences first, then the cases, then those without a partner."""
+def describe_comparison(comparison: Comparison, name_a: str, name_b: str, width: int | None = None) -> str:
+    """Return a comparison for a person: the differences first, then the cases, then those without a partner.
+
+    `width` is the most characters of a line of the tables, as far as it can be had.
+    """
     lines = [f"A: {name_a}", f"B: {name_b}", ""]
     for head, found in (
         ("scenario", comparison.scenario),
@@ -170,15 +174,19 @@ def describe_comparison(comparison: Comparison, name_a: str, name_b: str) -> str
         ("version", comparison.versions),
     ):
         if found:
-            rows = [[path, _text(one), _text(other)] for path, one, other in found]
-            lines += [tabulate(rows, headers=[head, "A", "B"], disable_numparse=True), ""]
+            columns = {
+                head: [path for path, _, _ in found],
+                "A": [_text(one) for _, one, _ in found],
+                "B": [_text(other) for _, _, other in found],
+            }
+            lines += [fit_table(columns, width, (), dict.fromkeys(columns, "left")), ""]
         else:
             lines += [f"The same {head}."]
     lines.append("")
     cells = comparison.cases
     unit, factor = ("s", 1.0) if cells[["time_a_s", "time_b_s"]].max().max() >= 1.0 else ("ms", 1e3)
-    shown = {
-        "case": cells["case"],
+    shown: dict[str, list[Any]] = {
+        "case": list(cells["case"]),
         "threads at\nwork, A": [f"{n:.3g}" for n in cells["n_workers_a"]],
         "threads at\nwork, B": [f"{n:.3g}" for n in cells["n_workers_b"]],
         f"A ({unit})": [f"{factor * time:.4g}" for time in cells["time_a_s"]],
@@ -187,11 +195,12 @@ def describe_comparison(comparison: Comparison, name_a: str, name_b: str) -> str
             f"{change:+.1f}" + ("" if math.isnan(half) else f" ({change - half:+.1f} to {change + half:+.1f})")
             for change, half in zip(cells["difference_pct"], cells["half_width_pct"], strict=True)
         ],
-        "B is": cells["verdict"],
+        "B is": list(cells["verdict"]),
     }
-    align = ("left", *["right"] * (len(shown) - 2), "left")
-    lines.append(tabulate(shown, headers="keys",
-                          disable_numparse=True, colalign=align))  # fmt: skip
+    said = ("threads at\nwork, A", "threads at\nwork, B")
+    if (cells["n_workers_a"] == cells["n_workers_b"]).all():
+        shown = {"threads\nat work" if name == said[0] else name: v for name, v in shown.items() if name != said[1]}
+    lines.append(fit_table(shown, width, ("B is", "threads\nat work", *said), {"case": "left", "B is": "left"}))
     how = "both had the same random numbers" if cells["paired"].all() else "they had other random numbers"
     if cells["half_width_pct"].notna().any():
         lines += ["", f"In brackets: the 95 % confidence interval of the mean difference; {how}."]

@@ -88,9 +88,22 @@ def plot_heat_map(
     bar.ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     bar.ax.yaxis.set_minor_formatter(NullFormatter())
     frames = "framed: the least time; dashed: a tie with it, within twice the standard error"
-    figure.supxlabel(frames, fontsize="small")
+    figure.supxlabel(f"{frames}\n{_spread(summary)}", fontsize="small")
     set_title(figure, f"{results.title}: time (s)")
     return save(figure, path)
+
+
+def _spread(summary: pd.DataFrame) -> str:
+    """Return the spread of the runs of a cell in words."""
+    several = summary[summary["replications"] > 1]
+    if several.empty:
+        return "each cell is one run: its spread is not known"
+    shares = several["time_stdev_s"] / several["time_s"]
+    low, high = (f"{100 * share:.1f}" for share in (shares.min(), shares.max()))
+    span = f"{low} %" if low == high else f"{low} to {high} %"
+    return (
+        f"a cell is the mean of {int(several['replications'].min())} runs or more, with a standard deviation of {span}"
+    )
 
 
 def _axes(summary: pd.DataFrame, x: str | None, y: str | None) -> tuple[str, str]:

@@ -60,7 +60,7 @@ def plot_loads(
     means = axis.secondary_yaxis("right")
     means.set_yticks(range(len(table)), [f"{mean:.0%}" for mean in table.mean(axis="columns")])
     means.set_ylabel("mean")
-    axis.set_xlabel("time (s)")
+    axis.set_xlabel("time of one run (s): its spread over runs is not drawn")
     for row in range(1, len(table)):
         axis.axhline(row - 0.5, color="white", linewidth=1.5)
     figure.colorbar(image, ax=axis, fraction=0.04, label="utilisation", format="{x:.0%}")

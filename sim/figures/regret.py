@@ -14,7 +14,7 @@ from models.results import Results
 from models.results.regret import tied
 from models.results.regret_table import policy_columns, regret_table, situation_columns
 from sim.figures.names import case_names
-from sim.figures.style import BLUE, GRID, ORANGE, SKY, hover, save, set_title, width_inches
+from sim.figures.style import BLACK, BLUE, GRID, ORANGE, SKY, hover, save, set_title, width_inches
 
 _MOST_POLICIES = 60
 _SEVERAL_DECADES_PCT = 100.0
@@ -70,6 +70,7 @@ def plot_regret(results: Results, *, over: Sequence[str] | None = None, path: st
     figure = Figure(figsize=(6.0 + width_inches(policies), 1.8 + 0.27 * len(policies)), layout="constrained")
     axis = figure.subplots()
     places = np.arange(len(policies))
+    two_errors = 2.0 * table["regret_error_pct"].fillna(0.0)
     if n_situations == 1:
         axis.barh(places, first["regret_pct"], color=BLUE, label="regret")
     else:
@@ -85,14 +86,27 @@ def plot_regret(results: Results, *, over: Sequence[str] | None = None, path: st
             linestyle="none",
             label="one situation",
         )
+    if (two_errors > 0.0).any():
+        lower = np.minimum(two_errors, table["regret_pct"])
+        axis.errorbar(
+            table["regret_pct"],
+            rows,
+            xerr=[lower, two_errors],
+            fmt="none",
+            ecolor=BLACK,
+            elinewidth=1.0,
+            capsize=2,
+            label="± 2 standard errors, of its runs and the best one's",
+        )
     ties = _ties(summary, over)
     for row, name, regret in zip(places, policies, first["regret_worst_pct"], strict=True):
         word = f"{regret:.1f}, a tie" if name in ties and regret > 0.0 else f"{regret:.1f}"
         hover(axis, [max(regret, 0.0)], [float(row)], [f"{name}: {word} % more than the best, at worst"])
-        axis.annotate(word, (regret, row), (5, 0), textcoords="offset points", va="center", fontsize="small")
+        end = float((table["regret_pct"] + two_errors)[rows == row].max())
+        axis.annotate(word, (max(regret, end), row), (5, 0), textcoords="offset points", va="center", fontsize="small")
     axis.set_yticks(places, policies, fontsize="small")
     axis.set_ylim(len(policies) - 0.4, -0.6)
-    most = float(first["regret_worst_pct"].max())
+    most = float(max(first["regret_worst_pct"].max(), (table["regret_pct"] + two_errors).max()))
     if most > _SEVERAL_DECADES_PCT:  # from one percent on, by decades
         axis.set_xscale("symlog", linthresh=1.0)
         axis.set_xlim(0, 2 * most)

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from models.text.units import format_time
+from models.text.units import format_size, format_time
 from sim.figures.style import BLACK, BLUE, GREEN, GREY, ORANGE, SKY, VERMILION, hover, save, set_title
 
 _MOST_CHUNKS = 320  # of the first tasks, where nobody says up to when
@@ -185,8 +185,12 @@ def _draw(axis: Axes, slices: pd.DataFrame, row: int, factor: float) -> None:
             style: dict[str, Any] = {"facecolor": colours, "edgecolor": "white", "linewidth": 0.6}
             middles = factor * (own["begin_s"] + own["end_s"]) / 2
             names = ["caller" if who == 0 else f"helper {who}" for who in own["worker"]]
-            took = zip(names, own["task"], own["end_s"] - own["begin_s"], strict=True)
-            texts = [f"{who}, task {task}: a chunk in {format_time(seconds)}" for who, task, seconds in took]
+            sizes = [
+                "a chunk" if pd.isna(size) else f"a chunk of {format_size(int(size))}"
+                for size in own.get("size_bytes", pd.Series(pd.NA, index=own.index))
+            ]
+            took = zip(names, own["task"], sizes, own["end_s"] - own["begin_s"], strict=True)
+            texts = [f"{who}, task {task}: {chunk} in {format_time(seconds)}" for who, task, chunk, seconds in took]
             hover(axis, middles, [row] * len(own), texts)
         elif kind not in _WAITS:
             style = {"facecolor": GREY}

@@ -8,6 +8,7 @@ as one call for all. Runs and trials are in one file (sim/runs/store.py).
 from __future__ import annotations
 
 import math
+import re
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
@@ -18,7 +19,6 @@ from statistics import fmean
 from typing import Any
 
 import pandas as pd
-from tabulate import tabulate
 
 from models.files.machine import iter_shipped
 from models.policies.options import PRESETS, PolicyOptions
@@ -29,6 +29,7 @@ from models.results.run import RunResult
 from models.scenario import Scenario
 from models.scenario.case import Case
 from models.text.problems import InputError, Problem, did_you_mean
+from models.text.tables import fit_table
 from sim.figures import plot_pareto
 from sim.runs.executors import Executor, local, make_runs
 from sim.runs.experiment import is_local
@@ -151,7 +152,7 @@ def tune(
     return tuning
 
 
-def describe_tuning(tuning: Tuning) -> str:
+def describe_tuning(tuning: Tuning, width: int | None = None) -> str:
     """Return the front of a search and the regret of the presets as a person reads them.
 
     Of trials that are equal in all objectives the first is shown, and of each preset the max_threads that is best in
@@ -159,6 +160,8 @@ def describe_tuning(tuning: Tuning) -> str:
 
     Args:
         tuning: The result of a search (`tune`).
+        width: The most characters of a line, such as a terminal has; columns that can be done without are then left
+            out. None is any width.
 
     Returns:
         Lines of text.
@@ -188,10 +191,10 @@ def describe_tuning(tuning: Tuning) -> str:
             f"{len(tuning.trials)} of {tuning.n_points} policies tried, and {len(PRESETS)} presets.",
             "",
             f"{word}, in {', '.join(heads.get(column, column) for column in columns)}:",
-            _text(shown),
+            _text(shown, width),
             "",
             f"Presets, each with the max_threads that is best in {tuning.objectives[0]}, against the least found:",
-            _text(beaten),
+            _text(beaten, width),
         ]
     )
 
@@ -200,9 +203,16 @@ def _interleaved(columns: Sequence[str], regrets: Sequence[str]) -> list[str]:
     return [name for pair in zip(columns, regrets, strict=True) for name in pair]
 
 
-def _text(table: pd.DataFrame) -> str:
-    rows = [[_word(value) for value in row] for row in table.astype(object).itertuples(index=False, name=None)]
-    return tabulate(rows, headers=list(table.columns), disable_numparse=True, stralign="right")
+def _text(table: pd.DataFrame, width: int | None) -> str:
+    """Return a table as text; where it is too wide, parameters that are alike in all rows are left out, then others."""
+    words = [[_word(value) for value in row] for row in table.astype(object).itertuples(index=False, name=None)]
+    heads = [str(name) for name in table.columns]
+    # A head may be there twice, as that of regrets: each column has a name of its own that looks the same.
+    columns = {f"{head}{' ' * heads[:i].count(head)}": [row[i] for row in words] for i, head in enumerate(heads)}
+    words_of = {"preset", "max_threads", "front", "regret (%)"}
+    parameters = [name for name in columns if name.strip() not in words_of and not re.search(r"\(.*\)|seconds", name)]
+    alike = [name for name in parameters if len(set(columns[name])) == 1]
+    return fit_table(columns, width, [*(name for name in parameters if name not in alike), *alike])
 
 
 def _word(value: object) -> str:

@@ -19,6 +19,7 @@ from models.results.tables import other_works, threads_worked
 from models.scenario import Scenario
 from models.scenario.case import Case
 from models.text.cpu_list import format_cpu_list
+from models.text.tables import fit_table
 from models.text.units import format_rate, format_size, format_time
 
 
@@ -177,13 +178,9 @@ def describe_results(results: Results, width: int | None = None) -> str:
             for error, fitted in zip(summary["error_pct"], summary["fitted"], strict=True)
         ]
     lines = [results.title, ", ".join(f"{name} {summary[name].iloc[0]}" for name in constant), ""]
-    left_out = [] if width is None else _fit(shown, width, keep=identity(summary))
-    lines.append(_table(shown))
-    if left_out:
-        lines += [
-            "",
-            f"Left out, to fit: {', '.join(head.replace(chr(10), ' ') for head in left_out)}; --wide has all.",
-        ]
+    heads = {_head(name) for name in identity(summary)}
+    measures = [str(name) for name in shown if name not in heads and not str(name).startswith(_ALWAYS)]
+    lines.append(fit_table({str(name): list(shown[name]) for name in shown}, width, measures))
     if summary["replications"].max() > 1:
         n = summary["replications"]
         runs = f"{n.min()}" if n.nunique() == 1 else f"{n.min()} to {n.max()}"
@@ -201,10 +198,6 @@ def describe_results(results: Results, width: int | None = None) -> str:
     return "\n".join(lines)
 
 
-def _table(shown: pd.DataFrame) -> str:
-    return tabulate(shown.to_dict("list"), headers="keys", disable_numparse=True, stralign="right")
-
-
 def _three_digits(value: float) -> str:
     """Return a figure of three digits, as its sources support no more, or '' for none."""
     if pd.isna(value):
@@ -213,25 +206,6 @@ def _three_digits(value: float) -> str:
 
 
 _ALWAYS = ("threads", "size", "time", "speed-up", "published", "error")  # how heads begin of what always stays
-
-
-def _fit(shown: pd.DataFrame, width: int, keep: Sequence[str]) -> list[str]:
-    """Shorten long values of a table in place, take columns off from the right until it fits, and return those."""
-
-    def is_too_wide() -> bool:
-        return max(len(line) for line in _table(shown).splitlines()) > width
-
-    if is_too_wide():
-        for name in shown:
-            values = shown[name].astype(str)
-            shown[name] = [value if len(value) <= _LONGEST else f"{value[: _LONGEST - 1]}…" for value in values]
-    heads = {_head(name) for name in keep}
-    measures = [str(name) for name in shown if name not in heads and not str(name).startswith(_ALWAYS)]
-    left_out: list[str] = []
-    while measures and is_too_wide():
-        left_out.insert(0, measures.pop())
-        del shown[left_out[0]]
-    return left_out
 
 
 def _count(number: float) -> str:

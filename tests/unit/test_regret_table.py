@@ -25,13 +25,27 @@ def test_regret_is_against_the_best_of_the_same_situation() -> None:
     table = regret_table(TWO_MACHINES)
     assert list(table.columns) == [
         *("chunks", "machine", "time_s", "regret_pct", "cpu_s", "regret_mean_pct", "regret_worst_pct"),
+        "regret_error_pct",
     ]
-    assert [tuple(row) for row in table.itertuples(index=False)] == [
+    assert [tuple(row) for row in table.drop(columns="regret_error_pct").itertuples(index=False)] == [
         ("ktask", "a", 10.0, pytest.approx(25.0), 10.0, pytest.approx(12.5), pytest.approx(25.0)),
         ("ktask", "b", 3.0, 0.0, 3.0, pytest.approx(12.5), pytest.approx(25.0)),
         ("guided", "a", 8.0, 0.0, 8.0, pytest.approx(50.0), pytest.approx(100.0)),
         ("guided", "b", 6.0, pytest.approx(100.0), 6.0, pytest.approx(50.0), pytest.approx(100.0)),
     ]
+
+
+def test_the_error_of_a_regret() -> None:
+    """Of 4 runs each, 8 s ± 1 is known to 6.25 %, 10 s ± 2 to 10 %: regret to 1.25 x sqrt(10² + 6.25²) = 14.74 %.
+
+    The best has no regret, for certain; a policy that was run once has an error that nobody knows.
+    """
+    rows = summary_of([("a", 4, 8, "ktask", 10.0), ("a", 4, 8, "guided", 8.0), ("a", 4, 8, "factoring", 16.0)])
+    spread = rows.assign(replications=[4, 4, 1], time_stdev_s=[2.0, 1.0, 0.0])
+    errors = regret_table(spread).set_index("chunks")["regret_error_pct"]
+    assert errors["guided"] == 0.0
+    assert errors["ktask"] == pytest.approx(14.74, abs=0.01)
+    assert pd.isna(errors["factoring"])
 
 
 def test_policies_of_the_same_regrets_stay_together() -> None:

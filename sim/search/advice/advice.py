@@ -9,9 +9,9 @@ from textwrap import fill
 from typing import Any
 
 import pandas as pd
-from tabulate import tabulate
 
 from models.machine import Machine
+from models.text.tables import fit_table
 from models.text.units import format_size
 from sim.runs.executors import local
 from sim.search.advice.request import Request
@@ -146,11 +146,13 @@ def _as_text(size: Any) -> Any:
     return f"{size}B" if isinstance(size, int) else size
 
 
-def describe_advice(advice: Advice) -> str:
+def describe_advice(advice: Advice, width: int | None = None) -> str:
     """Return an advice as a person reads it: the table, the sentences, and the option to paste.
 
     Args:
         advice: An advice (`advise`).
+        width: The most characters of a line, such as a terminal has; columns that can be done without are then left
+            out. None is any width.
 
     Returns:
         Lines of text.
@@ -168,20 +170,23 @@ def describe_advice(advice: Advice) -> str:
             for a, b in zip(table[first], table[second], strict=True)
         ]
 
-    shown = {
-        "": table["note"],
-        "threads\nallowed": table["threads_allowed"],
-        "threads\nat work": table["threads"],
+    shown: dict[str, list[Any]] = {
+        "": list(table["note"]),
+        "threads\nallowed": list(table["threads_allowed"]),
+        "threads\nat work": list(table["threads"]),
         "chunk": [format_size(size) for size in table["chunk_bytes"]],
         f"time ({unit})": [f"{factor * time:.2f}" for time in table["time_s"]],
         "in time or late": pairs("in_time_s", "or", "late_s"),
         "from, to": pairs("low_s", "to", "high_s"),
         "CPU-seconds": [f"{cpu_s:.2f}" for cpu_s in table["cpu_s"]],
-        "what limits it": table["limit"],
+        "what limits it": list(table["limit"]),
     }
     if table["late_s"].isna().all():
         del shown["in time or late"]
-    align = ("left", *["right"] * (len(shown) - 2), "left")
-    rows = tabulate(shown, headers="keys", disable_numparse=True, colalign=align)
-    words = "\n".join(fill(sentence, _WIDTH, break_on_hyphens=False) for sentence in advice.sentences)
+    if (table["threads_allowed"] == table["threads"]).all():
+        del shown["threads\nallowed"]
+    dispensable = ("in time or late", "chunk", "threads\nallowed", "CPU-seconds")
+    rows = fit_table(shown, width, dispensable, {"": "left", "what limits it": "left"})
+    wrap = min(_WIDTH, width or _WIDTH)
+    words = "\n".join(fill(sentence, wrap, break_on_hyphens=False) for sentence in advice.sentences)
     return "\n\n".join([advice.title, rows, words, f"    {advice.option}"])
