@@ -1,7 +1,8 @@
 """Deferred initialisation of struct pages at boot: a pgdatinit kthread for each node, bound to it, all at once.
 
 Each has one task, the memory of its node. Boot waits for the slowest. One pass initialises each page and frees it to
-the buddy allocator. ktask v3 and v4 do that in two passes, a task each (ktask RFC v3, 7/7, on Linux 4.15). Pages are
+the buddy allocator. ktask v3 and v4 do that in two passes, a task each (ktask RFC v3, 7/7, on Linux 4.15). Since Linux
+4.15 the first pass zeroes the struct pages too; before that one thread had done it early in boot. Pages are
 freed by pageblocks, each under the zone's lock (mm/page_alloc.c, deferred_free_range). Since Linux 6.4 they are freed
 by the largest blocks of the buddy allocator, 4 MiB on x86 (K. Shutemov, "make deferred page init free pages in
 MAX_ORDER blocks", recalled). With many threads that lock is the limit: the thread that takes it fetches lines that
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from models.kernels import Kernel
 
 _TWO_PASSES = ("ktask-v3", "ktask-v4")
+_ZEROED_BEFORE = ("ktask-v1", "ktask-v2")  # Linux 4.12 and 4.13: boot has zeroed all struct pages by then
 _LARGER_BLOCKS = ("padata-6.9", "padata-6.15", "padata-6.18")
 
 
@@ -100,7 +102,9 @@ class DeferredInit(Client):
         passes = self.passes or (2 if kernel.version in _TWO_PASSES else 1)
         base = machine.base_page_bytes
         block = MAX_ORDER_BLOCK if kernel.version in _LARGER_BLOCKS else PAGEBLOCK
-        first, last = initialise(costs, base), initialise(costs, base) + free_blocks(costs, block)
+        zeroes = kernel.version not in _ZEROED_BEFORE
+        first = initialise(costs, base, zeroes=zeroes)
+        last = initialise(costs, base, zeroes=zeroes and passes == 1) + free_blocks(costs, block)
         words = "free" if passes == 2 else "initialise and free"
         streams = (stream("initialise", first), stream(words, last))[2 - passes :]
 

@@ -73,8 +73,9 @@ class HugetlbBoot(Client):
             stage += clear(machine.rates, kind_of(machine, self.page_size), costs, ranges=self.clearing == "ranges")
 
         def steps(caller: CallingThread) -> Iterator[Step]:  # noqa: ARG001
-            if costs.boot_before:
-                yield Pause(costs.boot_before, "before the job")
+            before = costs.boot_before + (costs.gigantic_before if gigantic else 0.0)
+            if before:
+                yield Pause(before, "before the job")
             nids = _nids(machine)
             memory: Memory = InOrder(iter(nids)) if gigantic else Spread(nids)
             units = self.size // self.unit_bytes(machine)

@@ -15,19 +15,25 @@ node. Its part of another node's backend is far, even where the other threads ar
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from random import Random
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
 from models.clients.advised import suffixed, works_for
-from models.clients.client import Caller, CallingThread, Step
-from models.clients.page_faults import Zoned, check_node
+from models.clients.client import Caller, CallingThread, Pause, Step
+from models.clients.guest_start import GuestStartCosts, program
+from models.clients.page_faults import PageFaultCosts, Zoned, check_node
 from models.kernels import Kernel
 from models.kernels.qemu import Qemu
 from models.machine import Machine
 from models.text.cpu_list import CpuList, format_cpu_list
 from models.text.problems import Finding
+
+
+class QemuCosts(PageFaultCosts, GuestStartCosts):
+    """The costs of preallocation, and of a start that is timed as a whole."""
 
 
 class QemuPrealloc(Zoned):
@@ -48,10 +54,34 @@ class QemuPrealloc(Zoned):
         bool, Field(description="all backends at once, as since QEMU 9.0 with a prealloc-context; else in turn")
     ] = False
 
+    whole_start: Annotated[
+        bool,
+        Field(description="the time is that of the guest's whole start: its program, devices and boot are in it too"),
+    ] = False
+    costs: Annotated[QemuCosts, Field(description="costs of its steps")] = QemuCosts()
+
     def task_bytes(self, machine: Machine) -> int:
         return super().task_bytes(machine) if self.zones else self.size // self.backends
 
     def callers(self, machine: Machine, kernel: Kernel, random: Random) -> Sequence[Caller]:
+        callers = self._fillers(machine, kernel, random)
+        if not self.whole_start:
+            return callers
+        costs: QemuCosts = self.costs_on(machine)
+        before = program(costs, self.size, of_pool=self.kind(machine).is_pool)
+
+        def whole(filler: Caller) -> Caller:
+            def steps(caller: CallingThread) -> Iterator[Step]:
+                yield before
+                yield from filler.steps(caller)
+                yield Pause(costs.devices + costs.boot, "devices and boot")
+
+            return replace(filler, steps=steps)
+
+        return [whole(filler) for filler in callers]
+
+    def _fillers(self, machine: Machine, kernel: Kernel, random: Random) -> Sequence[Caller]:
+        """Return the callers that make the memory present."""
         if self.zones:
             return self.zone_callers(machine)
         start = self.start_nid(machine, random)
@@ -78,8 +108,10 @@ class QemuPrealloc(Zoned):
         return None if self.host_nodes is None else self.host_nodes[backend % len(self.host_nodes)]
 
     def words(self, machine: Machine) -> str:
+        started = "; the rest of the guest's start is in the time" if self.whole_start else ""
         if self.zones:
-            return f"QEMU preallocates {self.what(machine)}, a memory backend each: {self.zone_words()}, all at once."
+            zones = f"a memory backend each: {self.zone_words()}, all at once"
+            return f"QEMU preallocates {self.what(machine)}, {zones}{started}."
         nodes = (
             "of the node of the thread that comes first"
             if self.host_nodes is None
@@ -87,7 +119,7 @@ class QemuPrealloc(Zoned):
         )
         n = "one memory backend" if self.backends == 1 else f"{self.backends} memory backends"
         order = "" if self.backends == 1 else ", all at once" if self.concurrent else ", one after the other"
-        return f"QEMU preallocates {self.what(machine)}: {n}{order}, {nodes}."
+        return f"QEMU preallocates {self.what(machine)}: {n}{order}, {nodes}{started}."
 
     def check(self, machine: Machine) -> Iterator[Finding]:
         found = list(super().check(machine))

@@ -15,39 +15,16 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 from pydantic import Field
 
 from models.clients.client import Caller, CallingThread, Client, Pause, Step, Task, check_caller
+from models.clients.guest_start import GuestStartCosts, program
 from models.clients.huge_pages import check_huge_pages
 from models.clients.hugetlbfs_fallocate import HugetlbfsFallocate
 from models.clients.vfio_pin import STATES, State, VfioPin
 from models.machine import Machine
-from models.memory.figures import Costs
 from models.text.problems import Finding
-from models.text.units import GIB, MIB, Size, Time, format_size, format_time
+from models.text.units import MIB, Size, format_size, format_time
 
 if TYPE_CHECKING:
     from models.kernels import Kernel
-
-
-class VmStartupCosts(Costs):
-    """The costs of a start beside the kernel's work on memory.
-
-    The sum is published: 65 s for 320 GiB with one thread, of which 2.4 s are not pinning (fitted, vfio_pin.before of
-    the Xeon Platinum 8160). A part of that grows with memory. The division of the rest is an assumption.
-    """
-
-    program: Annotated[Time, Field(ge=0, description="from the start of the program to its memory; an assumption")] = (
-        0.4
-    )
-    program_per_gib: Annotated[
-        Time,
-        Field(
-            ge=0,
-            description="more for each GiB of memory in huge pages of a pool: 4.4 and 4.75 ms on two machines, "
-            "between 16 "
-            "and 360 GiB (padata RFC of 2022: QEMU's start less pinning); transparent huge pages took 1.1 ms",
-        ),
-    ] = 4.4e-3
-    devices: Annotated[Time, Field(ge=0, description="from the memory to the pinning; an assumption")] = 0.4
-    boot: Annotated[Time, Field(ge=0, description="from the pinning to the guest's boot; an assumption")] = 0.2
 
 
 class VmStartup(Client):
@@ -59,7 +36,7 @@ class VmStartup(Client):
     size: Annotated[Size, Field(gt=0, description="guest memory")]
     page_size: Annotated[Size, Field(gt=0, description="size of a huge page of the guest's memory")] = 2 * MIB
     state: Annotated[State, Field(description=STATES)] = "batched"
-    costs: Annotated[VmStartupCosts, Field(description="costs of its steps")] = VmStartupCosts()
+    costs: Annotated[GuestStartCosts, Field(description="costs of its steps")] = GuestStartCosts()
 
     def size_bytes(self, machine: Machine) -> int:  # noqa: ARG002
         return self.size
@@ -79,12 +56,12 @@ class VmStartup(Client):
         return [Caller(start, steps)]
 
     def _steps(self, machine: Machine, start_nid: int) -> Iterator[Step]:
-        costs: VmStartupCosts = self.costs_on(machine)
+        costs: GuestStartCosts = self.costs_on(machine)
         parts = {"size": f"{self.size}B", "page_size": f"{self.page_size}B"}
         memory = HugetlbfsFallocate.model_validate({"client": "hugetlbfs_fallocate", **parts})
         pinned = {"client": "vfio_pin", "state": self.state, **parts}
         pin = VfioPin.model_validate(pinned)
-        yield Pause(costs.program + self.size / GIB * costs.program_per_gib, "program")
+        yield program(costs, self.size, of_pool=True)
         yield memory.task(machine)
         yield Pause(costs.devices, "devices")
         yield pin.task(machine, start_nid, self.page_size)

@@ -320,10 +320,22 @@ class InitFigures(Costs):
         Rate,
         Field(
             gt=0,
-            description="memory whose struct pages one thread goes over alone, in one pass: 384 GiB in 1.72 s on a "
-            "Xeon Platinum 8167M (padata series v3, 6/8)",
+            description="memory whose struct pages one thread zeroes and sets alone, in one pass: 384 GiB in 1.72 s on "
+            "a Xeon Platinum 8167M (padata series v3, 6/8)",
+            json_schema_extra=_prior(0.3),
         ),
     ] = 223.5 * 2**30
+    zero_share: Annotated[
+        float,
+        Field(
+            ge=0,
+            lt=1,
+            description="part of that time that goes into zeroing them, which a pass on Linux before 4.15 and a second "
+            "pass don't: 0.456 s of about twice that for 128 GiB, on 8 Xeon E7-8895 v3 (P. Tatashin, parallelized "
+            "struct page zeroing v3, May 2017)",
+            json_schema_extra=_prior(0.15),
+        ),
+    ] = 0.5
     block_hold: Annotated[
         Time,
         Field(ge=0, description="zone lock, to free one pageblock, all at hand: an estimate, for a short list"),
@@ -381,6 +393,14 @@ class BootFigures(Costs):
             "of smaller pages were before; fitted on the published cell of 1 TiB without helpers (G. Li, series v6)",
         ),
     ] = 0.5
+    gigantic_before: Annotated[
+        Time,
+        Field(
+            ge=0,
+            description="time of gigantic pages that neither threads nor nodes change: 0.07 s on a machine of 2 nodes, "
+            "none assumed elsewhere (derived from 3.16 and 1.618 s with one and two works; G. Li, series v2)",
+        ),
+    ] = 0.0
 
 
 class UndoFigures(Costs):

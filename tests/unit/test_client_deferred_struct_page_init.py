@@ -18,7 +18,7 @@ from models.text.units import GIB, MIB
 from sim.engine.run import run_case
 from tests.conftest import QUIET_KERNEL
 
-FREE_LOCK = {"block_hold": "0s", "block_lines": 0.0, "line_time": "0s"}
+FREE_LOCK = {"block_hold": "0s", "block_lines": 0.0, "line_time": "0s", "zero_share": 0.0}
 
 
 def time_of(machine: Machine, threads: int, version: str = "ktask-v1", **task: object) -> float:
@@ -49,6 +49,16 @@ def test_boot_waits_for_the_slowest_node(quiet_machine: Machine) -> None:
 def test_two_passes_take_twice_as_long(quiet_machine: Machine, version: str, passes: int | None, time_s: float) -> None:
     """ktask v3 and v4 go over the struct pages twice, the others once, if the scenario says nothing else."""
     assert time_of(quiet_machine, 1, version, passes=passes) == pytest.approx(time_s, rel=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("version", "passes", "time_s"),
+    [("ktask-v2", None, 3), ("ktask-v2", 2, 6), ("ktask-v3", None, 7), ("padata-5.8", None, 4)],
+)
+def test_the_first_pass_zeroes(quiet_machine: Machine, version: str, passes: int | None, time_s: float) -> None:
+    """A quarter of 128 / 32 = 4 s is zeroing: a second pass doesn't, and none does before Linux 4.15."""
+    costs = {"zero_share": 0.25}
+    assert time_of(quiet_machine, 1, version, passes=passes, costs=costs) == pytest.approx(time_s, rel=1e-9)
 
 
 def test_the_memory_of_a_node_is_the_limit(quiet_machine: Machine) -> None:

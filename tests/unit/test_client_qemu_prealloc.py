@@ -69,6 +69,18 @@ def test_time(quiet_machine: Machine, threads: int, time_s: float) -> None:
     assert run_case(case_of(quiet_machine, kernel={"max_threads": threads}), 0).time_s == pytest.approx(time_s)
 
 
+@pytest.mark.parametrize(("page_size", "backends", "time_s"), [("4KiB", 1, 15.0), ("2MiB", 1, 23.0), ("4KiB", 2, 11.0)])
+def test_a_whole_start(quiet_machine: Machine, page_size: str, backends: int, time_s: float) -> None:
+    """The program takes 1 s and 1/8 for each of 8 GiB, 9/8 of a pool; memory 8 s, devices and boot 5: 15 and 23 s.
+
+    Two backends of 4 GiB at once save 4 s.
+    """
+    start = {"program": "1s", "program_per_gib": "1125ms", "other_per_gib": "125ms", "devices": "3s", "boot": "2s"}
+    task = {"page_size": page_size, "backends": backends, "concurrent": backends > 1, "whole_start": True}
+    case = case_of(quiet_machine, costs={**COSTS, **start}, **task)
+    assert run_case(case, 0).time_s == pytest.approx(time_s, rel=1e-9)
+
+
 def test_threads_are_made_one_after_the_other(quiet_machine: Machine) -> None:
     """Three clones of 10 ms each come before the last part of 2 s begins."""
     kernel = {"max_threads": 4, "kthread_time": "10ms"}
