@@ -16,9 +16,9 @@ from pydantic import Field
 from models.clients.client import Caller, CallingThread, Client, Step, Task, check_caller, stream
 from models.clients.huge_pages import check_huge_pages
 from models.machine import Machine
-from models.memory.figures import ClearFigures
+from models.memory.figures import ClearFigures, HostFigures
 from models.memory.pool import free_pages, spread_pool
-from models.memory.stages import clear, kind_of
+from models.memory.stages import by_host, clear, kind_of
 from models.policies import NodeEntry
 from models.text.problems import Finding
 from models.text.units import GIB, Size, format_size
@@ -28,6 +28,10 @@ if TYPE_CHECKING:
 
 
 CLEARING = "pieces: 4 KiB at a time; ranges: many pages at once, as since Linux 7.0"
+
+
+class ClearGiganticCosts(ClearFigures, HostFigures):
+    """The costs of clearing pages."""
 
 
 class ClearGigantic(Client):
@@ -52,7 +56,7 @@ class ClearGigantic(Client):
     ] = None
 
     clearing: Annotated[Literal["pieces", "ranges"], Field(description=CLEARING)] = "pieces"
-    costs: Annotated[ClearFigures, Field(description="costs of its steps")] = ClearFigures()
+    costs: Annotated[ClearGiganticCosts, Field(description="costs of its steps")] = ClearGiganticCosts()
 
     def size_bytes(self, machine: Machine) -> int:  # noqa: ARG002
         return self.size
@@ -65,8 +69,9 @@ class ClearGigantic(Client):
 
     def callers(self, machine: Machine, kernel: Kernel, random: Random) -> Sequence[Caller]:  # noqa: ARG002
         kind, figures, ranges = kind_of(machine, self.page_size), self.costs_on(machine), self.clearing == "ranges"
+        host = by_host(machine, figures, clears_ranges=ranges)
         alone, shared = (
-            stream("clear", clear(machine.rates, kind, figures, ranges=ranges, serial=serial))
+            stream("clear", clear(machine.rates, kind, figures, ranges=ranges, serial=serial) + host)
             for serial in (True, False)
         )
 

@@ -19,9 +19,9 @@ from pydantic import Field
 from models.clients.clear_gigantic_page import CLEARING
 from models.clients.client import Caller, CallingThread, Client, Pause, Step, Task, check_caller, stream
 from models.machine import Machine
-from models.memory.figures import BootFigures, ClearFigures
+from models.memory.figures import BootFigures, ClearFigures, HostFigures
 from models.memory.placement import InOrder, Memory, Spread
-from models.memory.stages import LARGEST_BLOCK, STRUCT_PAGE, Stage, clear, kind_of
+from models.memory.stages import LARGEST_BLOCK, STRUCT_PAGE, Stage, by_host, clear, kind_of
 from models.policies import NodeEntry
 from models.text.problems import Finding
 from models.text.units import MIB, Size, format_size
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 GIGANTIC_RULES = "hugetlb_boot_alloc, gigantic pages"
 
 
-class HugetlbBootCosts(ClearFigures, BootFigures):
+class HugetlbBootCosts(ClearFigures, HostFigures, BootFigures):
     """The costs of huge pages at boot."""
 
     renamed: ClassVar[Mapping[str, str]] = {"before": "boot_before", "rate": "boot_rate"}
@@ -70,7 +70,9 @@ class HugetlbBoot(Client):
         prepared_s = 1.0 / (costs.boot_rate * (costs.gigantic_factor if gigantic else 1.0))
         stage = Stage(prepared_s, prepared_s, 2 * STRUCT_PAGE / machine.base_page_bytes)  # read, and written back
         if self.zeroed and not gigantic:
-            stage += clear(machine.rates, kind_of(machine, self.page_size), costs, ranges=self.clearing == "ranges")
+            ranges = self.clearing == "ranges"
+            stage += clear(machine.rates, kind_of(machine, self.page_size), costs, ranges=ranges)
+            stage += by_host(machine, costs, clears_ranges=ranges)
 
         def steps(caller: CallingThread) -> Iterator[Step]:  # noqa: ARG001
             before = costs.boot_before + (costs.gigantic_before if gigantic else 0.0)

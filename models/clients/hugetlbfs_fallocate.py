@@ -18,10 +18,10 @@ from models.clients.clear_gigantic_page import CLEARING
 from models.clients.client import Caller, CallingThread, Step, Stream, Task, stream
 from models.clients.huge_pages import HugePages
 from models.machine import Machine
-from models.memory.figures import ClearFigures, PoolFigures
+from models.memory.figures import ClearFigures, HostFigures, PoolFigures
 from models.memory.placement import FromPool
 from models.memory.pool import free_pages
-from models.memory.stages import clear, kind_of, take_pool
+from models.memory.stages import by_host, clear, kind_of, take_pool
 from models.policies import NodeEntry
 from models.text.problems import Finding
 from models.text.units import MIB, format_size, format_time
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 _AT_ONCE = 128 * MIB  # of pages that the simulation takes from the pool in one go
 
 
-class HugetlbfsFallocateCosts(ClearFigures, PoolFigures):
+class HugetlbfsFallocateCosts(ClearFigures, HostFigures, PoolFigures):
     """The costs of a huge page."""
 
     renamed: ClassVar[Mapping[str, str]] = {
@@ -68,6 +68,7 @@ class HugetlbfsFallocate(HugePages):
         costs: HugetlbfsFallocateCosts = self.costs_on(machine)
         ranges = self.clearing == "ranges"
         cleared = clear(machine.rates, kind_of(machine, self.page_size), costs, ranges=ranges, serial=serial)
+        cleared += by_host(machine, costs, clears_ranges=ranges)
         taken = take_pool(costs, machine, self.page_size, cleared.seconds * self.page_size)
         return stream("fallocate", cleared + taken)
 

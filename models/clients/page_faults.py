@@ -29,10 +29,22 @@ from models.clients.client import Caller, CallingThread, Client, Step, Task, che
 from models.clients.huge_pages import check_huge_pages
 from models.clients.vfio_pin import check_section
 from models.machine import Machine
-from models.memory.figures import CacheFigures, ClearFigures, FaultFigures, PoolFigures, TakeFigures
+from models.memory.figures import CacheFigures, ClearFigures, FaultFigures, HostFigures, PoolFigures, TakeFigures
 from models.memory.placement import FromPool, Memory, Spread
 from models.memory.pool import free_pages
-from models.memory.stages import BATCH, Kind, Stage, cache, clear, fault, kind_of, take_base, take_huge, take_pool
+from models.memory.stages import (
+    BATCH,
+    Kind,
+    Stage,
+    by_host,
+    cache,
+    clear,
+    fault,
+    kind_of,
+    take_base,
+    take_huge,
+    take_pool,
+)
 from models.policies import NodeEntry
 from models.text.checks import FileKeys
 from models.text.problems import Finding
@@ -44,7 +56,7 @@ if TYPE_CHECKING:
 _AT_ONCE = 128 * MIB  # of pages that the simulation takes from the free ones in one go
 
 
-class PageFaultCosts(ClearFigures, TakeFigures, FaultFigures, CacheFigures, PoolFigures):
+class PageFaultCosts(ClearFigures, TakeFigures, HostFigures, FaultFigures, CacheFigures, PoolFigures):
     """The costs of making memory present."""
 
 
@@ -124,7 +136,8 @@ class Populated(Client):
         """Return the use of a machine by a byte, by one thread alone: cleared, taken, put into a cache, mapped."""
         costs: PageFaultCosts = self.costs_on(machine)
         kind = self.kind(machine)
-        stage = clear(machine.rates, kind, costs, ranges=self.clearing == "ranges")
+        ranges = self.clearing == "ranges"
+        stage = clear(machine.rates, kind, costs, ranges=ranges) + by_host(machine, costs, clears_ranges=ranges)
         if kind.is_base:
             stage += take_base(costs, kind)
             if kind.shared:

@@ -25,6 +25,7 @@ from models.clients.client import Caller, CallingThread, Client, Pause, Step, Ta
 from models.machine import Machine
 from models.memory.figures import (
     ClearFigures,
+    HostFigures,
     PinFigures,
     PoolFigures,
     TakeFigures,
@@ -36,6 +37,7 @@ from models.memory.pool import free_pages
 from models.memory.stages import (
     Kind,
     Stage,
+    by_host,
     clear,
     kind_of,
     line,
@@ -63,7 +65,7 @@ STATES = (
 )
 
 
-class VfioPinCosts(ClearFigures, TakeFigures, PoolFigures, PinFigures, WakeFigures):
+class VfioPinCosts(ClearFigures, TakeFigures, HostFigures, PoolFigures, PinFigures, WakeFigures):
     """The costs of pinning."""
 
     renamed: ClassVar[Mapping[str, str]] = {
@@ -225,7 +227,8 @@ class VfioPin(Pinned):
         return self.task_of(stage, "pin", costs.unpin_rate, memory, unit_bytes)
 
     def _make_present(self, machine: Machine, kind: Kind, costs: VfioPinCosts) -> Stage:
-        cleared = clear(machine.rates, kind, costs, ranges=self.clearing == "ranges")
+        ranges = self.clearing == "ranges"
+        cleared = clear(machine.rates, kind, costs, ranges=ranges) + by_host(machine, costs, clears_ranges=ranges)
         if kind.is_base:
             return cleared + take_base(costs, kind)
         if not kind.is_pool:

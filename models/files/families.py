@@ -213,11 +213,13 @@ def machine_of(
     nodes_per_socket: int = 1,
     caches_per_socket: int = 1,
     base_page: str = "4KiB",
+    host_page: str | None = None,
     source: str,
 ) -> dict[str, Any]:
     """Return a machine file of this many equal, connected sockets of a family, by the family's figures alone.
 
-    `cores` and `memory` are those of one node. `source` says where these numbers are from.
+    `cores` and `memory` are those of one node. `source` says where these numbers are from. `host_page` is what the host
+    of a guest makes present at once, None on bare metal.
 
     >>> machine_of(family_of("EPYC 7763"), "two", sockets=2, cores=64, memory="1TiB", source="a guess")["family"]
     'zen3'
@@ -253,4 +255,6 @@ def machine_of(
         document["distance_matrix"] = {"value": rows, "source": "an assumption: distances as such servers have them"}
     document["rates"] = rates_of(family, {distance for row in rows for distance in row}, nodes_per_socket)
     document["pages"] = pages_of(family)
+    if host_page is not None:
+        document["guest"] = {"host_page": {"value": host_page, "source": source}}
     return document

@@ -33,7 +33,7 @@ from models.machine.topology import MAX_DISTANCE
 from models.text.checks import Checker, validate
 from models.text.document import KeyPath, Located, is_file, is_folder, read
 from models.text.problems import InputError, Problem, did_you_mean
-from models.text.units import describe
+from models.text.units import describe, format_size
 
 _SHIPPED = Path(str(resources.files("models") / "machines"))
 
@@ -126,6 +126,8 @@ def _build(file: MachineFile, check: Checker) -> Machine:
         known = tuple(families())
         said = f"found {file.family!r}; allowed are {', '.join(known)}{did_you_mean(file.family, known)}"
         check.problem(("family",), said)
+    if file.guest is not None:
+        _check_host_page(file.guest.host_page.value, file, check)
     workers = None if file.workers is None else _figures("workers", file.workers, WORKERS, check)
     power = None if file.power is None else Power(**_figures("power", file.power, POWER, check))
     check.stop()
@@ -139,7 +141,7 @@ def _build(file: MachineFile, check: Checker) -> Machine:
     sources |= {f"links[{i}]": link_group.source for i, link_group in enumerate(file.links)}
     clients = {client: _values(costs) for client, costs in file.clients or ()}
     parts = {"rates": file.rates, "pages": file.pages, **{f"clients.{name}": part for name, part in file.clients or ()}}
-    for part_name, part in {**parts, "workers": file.workers, "power": file.power}.items():
+    for part_name, part in {**parts, "workers": file.workers, "power": file.power, "guest": file.guest}.items():
         sources |= {f"{part_name}.{name}": sourced.source for name, sourced in _sourced(part)}
     return Machine(
         name=file.machine,
@@ -156,6 +158,7 @@ def _build(file: MachineFile, check: Checker) -> Machine:
         worker_costs=workers,
         clients={client: costs for client, costs in clients.items() if costs},
         pages=_values(file.pages),
+        host_page_bytes=None if file.guest is None else file.guest.host_page.value,
         power=power,
         family=file.family,
         fits=tuple(Fit(fit.table, tuple(fit.parameters), tuple(fit.cells)) for fit in file.fits),
@@ -169,6 +172,13 @@ def _sourced(part: BaseModel | None) -> Iterator[tuple[str, Sourced[float]]]:
 
 def _values(part: BaseModel | None) -> dict[str, float]:
     return {name: sourced.value for name, sourced in _sourced(part)}
+
+
+def _check_host_page(page_bytes: int, file: MachineFile, check: Checker) -> None:
+    if page_bytes < file.base_page or page_bytes & (page_bytes - 1):
+        path = ("guest", "host_page", "value")
+        allowed = f"a power of 2, from the base page, {format_size(file.base_page)}, on"
+        check.problem(path, f"found {check.found(path)}; allowed is {allowed}")
 
 
 def _check_fits(file: MachineFile, check: Checker) -> None:

@@ -284,6 +284,18 @@ class FitPart(_Part):
     ] = {}
 
 
+class GuestPart(_Part):
+    """What the host of a guest does as the guest uses memory for the first time."""
+
+    host_page: Annotated[
+        Sourced[Size],
+        Field(
+            description="the memory that the host allocates, clears and maps at once: its base page, or 2MiB with "
+            "transparent huge pages"
+        ),
+    ]
+
+
 # Keys that machine files had before, and what they are called now.
 RENAMED = {"team": "workers", "page_faults": "pages"}
 
@@ -346,6 +358,13 @@ class MachineFile(_Part):
     pages: Annotated[
         PagesPart | None,  # type: ignore[valid-type]
         Field(description="costs of the stages of a page's life here, for all clients; `calibrate` measures some"),
+    ] = None
+    guest: Annotated[
+        GuestPart | None,
+        Field(
+            description="for a virtual machine whose memory the host has not prepared: its first use makes the host "
+            "allocate and clear it too. Leave it out on bare metal, and with preallocated memory"
+        ),
     ] = None
     power: Annotated[
         PowerPart | None,  # type: ignore[valid-type]

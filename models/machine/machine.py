@@ -104,6 +104,7 @@ class Machine:
     worker_costs: Mapping[str, float] | None = None  # kernel parameter -> its value for the real backend's threads here
     clients: Mapping[str, Mapping[str, float]] = field(default_factory=dict)  # client -> cost -> its value here
     pages: Mapping[str, float] = field(default_factory=dict)  # figure of a page's life -> its value here
+    host_page_bytes: int | None = None  # of a guest, made present by its host as the guest touches it; None: all there
     power: Power | None = None  # None: not known, and so no energy of a run
     family: str | None = None  # of its processors; None: not stated
 

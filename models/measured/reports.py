@@ -35,6 +35,7 @@ class Guess(FileKeys):
     nodes_per_socket: int = 1
     caches_per_socket: int = 1
     base_page: str = "4KiB"
+    host_page: str | None = None  # of the host, where the machine is a guest whose memory isn't there yet
     source: Source
 
 

@@ -14,6 +14,7 @@ from models.memory.figures import (
     CacheFigures,
     ClearFigures,
     FaultFigures,
+    HostFigures,
     InitFigures,
     LineFigures,
     PinFigures,
@@ -86,6 +87,10 @@ class Kind:
         return self.present_bytes > LARGEST_BLOCK * self.base_bytes
 
 
+class HostTake(ClearFigures, TakeFigures):
+    """The figures of a host that allocates and clears, which are those of its guest."""
+
+
 def kind_of(machine: Machine, page_bytes: int | None = None, *, thp: bool = False, shared: bool = False) -> Kind:
     """Return the kind of memory with such pages (None: base pages). A table is a page, and its entries have 8 bytes."""
     base = machine.base_page_bytes
@@ -108,6 +113,22 @@ def clear(rates: Rates, kind: Kind, figures: ClearFigures, *, ranges: bool = Fal
         if ranges and factor >= 2.0:
             traffic = min(traffic, 1.0)
     return Stage(1.0 / rate, 1.0 / rate, traffic)
+
+
+def by_host(machine: Machine, figures: HostFigures, *, clears_ranges: bool = False) -> Stage:
+    """Return what the host of a guest does for memory that the guest uses for the first time.
+
+    It allocates and clears the memory too, a host's page at a time, in the thread that touched it. On bare metal, and
+    where the host had prepared the guest's memory, a machine has no `host_page_bytes`, and there is nothing to do.
+    """
+    page = machine.host_page_bytes
+    if page is None:
+        return Stage(0.0)
+    given = {name: value for name, value in machine.pages.items() if name in HostTake.model_fields}
+    own = HostTake().model_copy(update=given)
+    kind = Kind(machine.base_page_bytes, machine.base_page_bytes, page)
+    taken = take_base(own, kind) if kind.is_base else take_huge(own, kind)
+    return clear(machine.rates, kind, own, ranges=clears_ranges) + taken + Stage(figures.violation / page)
 
 
 def take_base(figures: TakeFigures, kind: Kind) -> Stage:

@@ -87,6 +87,9 @@ def describe_machine(machine: Machine, *, with_sources: bool = False) -> str:
     lines.append(f"  The threads of a core together do {rates.core_throughput:g} of what one does alone.")
     if rates.cache_bytes_per_s is not None:
         lines.append(f"  A last-level cache lets {format_rate(rates.cache_bytes_per_s)} of clearing through.")
+    if machine.host_page_bytes is not None:
+        size = format_size(machine.host_page_bytes)
+        lines.append(f"  It is a guest: its host makes memory present as the guest first uses it, {size} at a time.")
     if machine.power is not None:
         lines.append(_power(machine.power))
     lines += [

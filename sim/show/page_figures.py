@@ -13,6 +13,7 @@ from models.text.units import format_rate, format_time
 # The stages in the order of a page's life, each with the class that has its figures.
 STAGES = (
     ("take", "TakeFigures"),
+    ("take, by the host of a guest", "HostFigures"),
     ("take, of the hugetlb pool", "PoolFigures"),
     ("clear", "ClearFigures"),
     ("map, by a fault", "FaultFigures"),
