@@ -8,18 +8,12 @@ gives a value, the value here holds: a prior, known within the factor e^width.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, ClassVar
 
 from pydantic import Field
 
 from models.text.checks import FileKeys
 from models.text.units import Rate, Time
-
-WIDTH = 0.7  # of a prior of which nothing else is said: a factor of two
-
-
-def _prior(width: float) -> dict[str, Any]:
-    return {"width": width}
 
 
 class Costs(FileKeys):
@@ -53,7 +47,6 @@ class ClearFigures(Costs):
             gt=0,
             description="rate of clearing pages of 2 MiB, relative to rates.clear_rate: 1.04 on EPYC (11.8 GB/s on a "
             "7J13, 11.33 on a 7742; A. Arora, clear_huge_page series)",
-            json_schema_extra=_prior(0.2),
         ),
     ] = 1.0
     clear_gigantic: Annotated[
@@ -61,7 +54,6 @@ class ClearFigures(Costs):
         Field(
             gt=0,
             description="that of pages of 1 GiB: alike on the Xeon E7, 1.54 on an EPYC 7J13 (17.5 GB/s; same series)",
-            json_schema_extra=_prior(0.3),
         ),
     ] = 1.0
     ranges_huge: Annotated[
@@ -70,7 +62,6 @@ class ClearFigures(Costs):
             gt=0,
             description="that of pages of 2 MiB since the kernel clears ranges of pages at once (Linux 7.0): 1.25 on "
             "Skylake, 1.35 on Ice Lake, 1.46 on an EPYC 7J13 (same series)",
-            json_schema_extra=_prior(0.3),
         ),
     ] = 1.25
     ranges_gigantic: Annotated[
@@ -79,7 +70,6 @@ class ClearFigures(Costs):
             gt=0,
             description="that of pages of 1 GiB likewise: 1.25 on Skylake (250 ms a page before, 200 since), 3.5 on an "
             "EPYC 7J13, where lines of so large a range are not read first (same series)",
-            json_schema_extra=_prior(0.5),
         ),
     ] = 1.25
 
@@ -118,7 +108,6 @@ class HostFigures(Costs):
             description="to leave the guest, find the host's page, enter it into the nested tables and go back: 8 us "
             "in all for a page of 4 KiB under KVM (nanvix/nanvix pull request 1986, April 2026), less 1.6 us to "
             "allocate and clear it",
-            json_schema_extra=_prior(0.7),
         ),
     ] = 6.4e-6
 
@@ -337,7 +326,6 @@ class InitFigures(Costs):
             gt=0,
             description="memory whose struct pages one thread zeroes and sets alone, in one pass: 384 GiB in 1.72 s on "
             "a Xeon Platinum 8167M (padata series v3, 6/8)",
-            json_schema_extra=_prior(0.3),
         ),
     ] = 223.5 * 2**30
     zero_share: Annotated[
@@ -348,7 +336,6 @@ class InitFigures(Costs):
             description="part of that time that goes into zeroing them, which a pass on Linux before 4.15 and a second "
             "pass don't: 0.456 s of about twice that for 128 GiB, on 8 Xeon E7-8895 v3 (P. Tatashin, parallelized "
             "struct page zeroing v3, May 2017)",
-            json_schema_extra=_prior(0.15),
         ),
     ] = 0.5
     block_hold: Annotated[
@@ -485,7 +472,68 @@ def page_figures_of(costs: type[Costs]) -> tuple[str, ...]:
     return tuple(name for name in PAGE_FIGURES if name in costs.model_fields and name not in own)
 
 
+# How well each prior is known: the deviation of ln(value), on a machine that has no value of its own. What it rests on
+# stands beside it: the spread over machines where several have the figure. An estimate of a section, or of what a page
+# costs, is known within a factor of two: so far off were those that could be checked.
+_ESTIMATE = 0.7
+_LINES = 0.4  # transfers of lines, by estimate: their number, and 61 to 135 ns each
+WIDTHS: Mapping[str, float] = {
+    "clear_huge": 0.1,  # 1.04 on EPYC, 1.12 to 1.17 on Skylake (fitted, over what pieces do)
+    "clear_gigantic": 0.25,  # 1.0 on Xeons, 1.48 and 1.54 on EPYC
+    "ranges_huge": 0.12,  # 1.25, 1.35, 1.35, 1.4, 1.46 on five processors
+    "ranges_gigantic": 0.5,  # 1.25 and 1.35 on Xeons, 2.4 to 3.5 on EPYC
+    "base_page": 0.4,  # three reports of base pages are 0.94, 0.76 and 0.54 of what was told
+    "huge_page": 1.5,  # 2 us by estimate, 48 us fitted on a Xeon Platinum 8167M
+    "zone_hold": _ESTIMATE,
+    "zone_transfer": _LINES,
+    "zone_handover": _LINES,
+    "violation": _ESTIMATE,  # 1 to 7 us are told
+    "hugetlb_page": 1.0,  # 3 us by estimate, 25 us fitted on a Xeon E7-8895 v3
+    "pool_hold": _ESTIMATE,
+    "pool_transfer": _LINES,
+    "pool_handover": _LINES,
+    "vma_transfer": 0.3,  # from 43, 54 and 70 ns a fault on three machines
+    "vma_handover": _ESTIMATE,
+    "mmap_lock_handover": 0.5,  # one machine
+    "touch": 0.4,  # measured on one machine
+    "write": 0.4,
+    "line_hold": _ESTIMATE,
+    "line_transfer": 0.3,  # 61 to 135 ns on four machines
+    "line_handover": _LINES,
+    "shared_page": 0.5,  # from one report; the time of another is met within 6 %
+    "tree_hold": 0.5,
+    "tree_transfer": _LINES,
+    "tree_handover": _LINES,
+    "wake": _ESTIMATE,  # 37 and 45 us, but both on Skylake
+    "deep_wake": 0.35,  # 133 to 290 us to leave C6 on four families (intel_idle)
+    "deep_after": 0.5,  # a rule of thumb
+    "pin_rate": 0.2,  # 4.3 and 5.1 GiB/s on two machines
+    "pin_base": 0.3,  # 0.15 us, and 0.19 by estimate
+    "pin_huge": 0.3,  # 10.3 us, and 8 by estimate
+    "unpin_rate": _ESTIMATE,
+    "register_rate": 0.5,  # 9.8 GiB/s, and 5.8 for each card of another report
+    "dma_hold": 0.4,  # from a limit of 4.2 to 4.7 times one thread
+    "release_rate": 0.5,
+    "list_page": _ESTIMATE,
+    "init_rate": 0.5,  # 64, 134, 173, 204, 220 GiB/s on five machines, 247 in a log of another
+    "zero_share": 0.15,  # one machine
+    "block_hold": _ESTIMATE,
+    "block_lines": 0.2,  # 12.9, and 13 on another machine
+    "line_time": 0.3,  # 61 to 135 ns
+    "boot_before": _ESTIMATE,
+    "boot_rate": 0.3,  # 459 to 954 GiB/s on four machines
+    "list_time": 0.2,  # 0.45 to 0.69 us on four machines
+    "gigantic_factor": 0.4,  # 0.48, and 0.74 if what is serial is taken off on a second machine
+    "gigantic_before": _ESTIMATE,
+    "zap_rate": 0.35,  # 75 and 49 GiB/s on two machines
+    "free_rate": 0.25,  # 59 and 49 GiB/s on two machines
+    "fetch_time": 0.5,
+    "free_hold": 0.5,
+    "free_transfer": _LINES,
+    "free_handover": _LINES,
+}
+
+
 def width(name: str) -> float:
     """Return how well a figure of PageFigures is known where no machine file has it: the width of ln(value)."""
-    extra = PageFigures.model_fields[name].json_schema_extra
-    return float(extra["width"]) if isinstance(extra, dict) and "width" in extra else WIDTH  # type: ignore[arg-type]
+    return WIDTHS[name]
