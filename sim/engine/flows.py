@@ -52,6 +52,7 @@ class FlowNetwork:
         self._alarm_at = _INF
         self._completing = False
         self._ending: FlowClass | None = None  # that of the one flow that ends now, while the one process goes on
+        self._is_away = False  # time was skipped since that flow ended, at the rates without it
         self._vacated: Route | None = None  # the route of the flow that is just ending, until its place is taken
 
     def resource(
@@ -145,7 +146,12 @@ class FlowNetwork:
             flow.mark = mark = cls.clock + work
             heappush(cls.heap, (mark, order, flow, route))
             route._flows[flow] = order
+            if self._is_away:
+                self._is_away = False
+                self._pace(cls, self.env.now)
             return flow
+        if self._is_away:
+            self._leave_for_good()
         if route._slack:
             self._demand(route)
         if route._folds:
@@ -186,6 +192,8 @@ class FlowNetwork:
 
         Raises ValueError for a flow that has ended.
         """
+        if self._is_away:
+            self._leave_for_good()
         left = self.work_left(route, flow)
         self._ending = None  # others go on as well
         del route._flows[flow]
@@ -205,21 +213,46 @@ class FlowNetwork:
         process is to wait for a timeout, as if it had not asked. So a worker that is at a lock for a moment costs no
         event, and all others go on meanwhile at the rates that they have without it.
         """
-        at = self.env.now + seconds
+        now = self.env.now
+        at = now + seconds
         cls = self._ending
         if cls is None or self.env.peek() <= at:
             return False
         if cls.stale:
             self._trim(cls)
-        if self._vacated is not None:
-            route, self._vacated = self._vacated, None
-            self._leave(route)
+        route = self._vacated
+        if route is not None and cls.alone and cls.count > 2 and route._class is cls and not self._dirty:
+            for resource, _ in route._folds:
+                if resource._binds:
+                    break
+            else:  # only the rate of its own class changes: it keeps its place there
+                rate = cls.fair / (cls.count - 1)
+                if rate > cls.top:
+                    rate = cls.top
+                cls.deadline = deadline = now + (cls.heap[0][0] - cls.clock) / rate
+                if deadline < cls.entry_at:
+                    self._enter(cls)
+                if deadline <= at or self._next_deadline() <= at:
+                    return False
+                cls.rate = rate
+                cls.clock += rate * (at - now)
+                cls.since = at
+                self._is_away = True
+                return let_pass(self.env, at)
+        if route is not None:
+            self._leave_for_good()
         if self._dirty:
             self._settle()
         if self._next_deadline() <= at:
             self._ending = None
             return False
         return let_pass(self.env, at)
+
+    def _leave_for_good(self) -> None:
+        """Take the flow that has just ended out of its class: the next one of its process is not on the same route."""
+        route, self._vacated, self._is_away = self._vacated, None, False
+        if route is not None:
+            self._leave(route)
 
     # -- population of the classes
 
@@ -365,7 +398,7 @@ class FlowNetwork:
             cls.heap.clear()
             cls.stale = 0
         self._shape += 1
-        cls.alone = False
+        cls.alone = not cls.uses
         for resource, _ in cls.uses:
             resource._active.append(cls)
             self._pair(resource)
@@ -596,7 +629,9 @@ class FlowNetwork:
                         callback(flow)
                     except StopSimulation as stop:  # from env.run(until=flow): obeyed below, when all is consistent
                         stopped = stop
-                if self._vacated is route:
+                if self._is_away:
+                    self._leave_for_good()
+                elif self._vacated is route:
                     self._vacated = None
                     if cls.count <= 2 or route._slack or route._folds or route._class is not cls:
                         self._leave(route)

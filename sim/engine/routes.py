@@ -190,8 +190,9 @@ class FlowClass:
     ) -> None:
         self.number = number
         self.uses = uses  # only the resources that can bind
-        self.fair = uses[0][0].capacity / uses[0][1] if len(uses) == 1 else 0.0
-        self.alone = False  # its one resource is flat, and no other class uses it: its rate is min(top, fair / count)
+        self.fair = uses[0][0].capacity / uses[0][1] if len(uses) == 1 else _INF
+        # It has no resource, or one that is flat and that no other class uses: its rate is min(top, fair / count).
+        self.alone = not uses
         self.cap = cap
         self.top = top  # the most that a flow gets: its cap, or less where a folded resource binds
         self.weight = weight
