@@ -1,9 +1,12 @@
 """Locks: how much of their time threads spend waiting for them.
 
-Threads that work, take a lock, and work again form a closed queue. The chain of Boyd-Wickizer, Kaashoek, Morris and
-Zeldovich ("Non-scalable locks are dangerous", Linux Symposium 2012) gives the wait of n threads at one lock. With k of
-them at the lock, it is passed on after the holder's section and the hand-over. Several locks of one client are solved
-together: each sees the waits for the others as time away.
+Threads that work, take a lock, and work again form a closed queue. For one lock and sections of random length its chain
+is that of Boyd-Wickizer, Kaashoek, Morris and Zeldovich ("Non-scalable locks are dangerous", Linux Symposium 2012).
+With k threads at the lock, it is passed on after the holder's section and the hand-over. Several locks of one client
+are a closed network, whose states have the product form of Gordon and Newell (1967): its solution is exact. Sections of
+other lengths wait less: who comes finds the section under way half done, where that is of one length (the residual time
+of Reiser's approximation, "A queueing network analysis of computer communication networks with window flow control",
+1979). MODEL.md says how good that is.
 """
 
 from __future__ import annotations
@@ -12,7 +15,6 @@ import math
 from dataclasses import dataclass
 from functools import lru_cache
 
-_ROUNDS = 200  # of the fixed point; it settles in some ten
 _EPSILON = 1e-10
 
 
@@ -69,6 +71,9 @@ class Lock:
       the readers of a reader-writer lock: their leaving, its section, their coming back).
     * ``handover``: the time for which each section keeps others out, where that depends on their number.
     * ``scope``: one lock for the whole job (a process's mmap_sem), or one for each memory node (a zone's lock).
+    * ``cv``: the coefficient of variation of a section's length: 0 for one length, 1 for a length drawn from an
+      exponential distribution. Published tables of locks that are half busy wait as long as with 1, or longer
+      (deferred_init_padata_2020_haswell, munmap_free_haswell_ex), so that is the default.
     """
 
     name: str
@@ -79,6 +84,7 @@ class Lock:
     stall_s: float = 0.0
     scope: str = "job"
     handover: Handover | None = None
+    cv: float = 1.0
 
     def relative(self, rate_bytes_per_s: float) -> _Share:
         """Return the lock's times as shares of the time that a section and the work up to the next one take alone."""
@@ -90,6 +96,7 @@ class Lock:
             self.stall_s / cycle_s,
             self.handover,
             cycle_s,
+            self.cv,
         )
 
 
@@ -103,6 +110,15 @@ class _Share:
     stall: float
     writers: Handover | None = None
     cycle_s: float = 1.0
+    cv: float = 1.0
+
+    def sections(self, threads: int) -> tuple[float, float]:
+        """Return how long a section takes if nobody waits, and how long if somebody does, hand-over included.
+
+        Who comes to a free lock may have had it last.
+        """
+        alone = self.hold + self.transfer * (threads - 1) / threads
+        return alone, self.hold + self.transfer + self.handover if alone > 0.0 else 0.0
 
     def stalled(self, threads: int) -> float:
         """Return for how long the sections of the others keep a thread out, in one of its cycles."""
@@ -145,39 +161,60 @@ def lock_curve(locks: tuple[Lock, ...], rate_bytes_per_s: float) -> LockCurve:
 
 @lru_cache(maxsize=4096)
 def waits(shares: tuple[_Share, ...], threads: int, cycle: float) -> float:
-    """Return the cycle with this many threads over the cycle alone, both relative to a cycle with near memory.
+    """Return the cycle with this many threads less the cycle alone, both relative to a cycle with near memory.
 
-    `cycle` is the time of a cycle without waits: 1, or more where memory is far.
+    `cycle` is the time of a cycle without waits: 1, or more where memory is far. A network with k threads at a lock has
+    the weight alone x waited ^ (k - 1) for that, and z ^ k / k! for k threads that are away for z on average. All are
+    relative to the longest section, so no weight is beyond 1.
     """
     stalled = math.fsum(share.stalled(threads) for share in shares)
-    extra = [0.0] * len(shares)
-    for _ in range(_ROUNDS):
-        before = list(extra)
-        for i, share in enumerate(shares):
-            others = math.fsum(extra) - extra[i]
-            extra[i] = _residence(share, threads, cycle - share.hold + stalled + others) - share.hold
-        if max((abs(a - b) for a, b in zip(extra, before, strict=True)), default=0.0) < _EPSILON * cycle:
-            break
-    return stalled + math.fsum(extra)
+    sections = [share.sections(threads) for share in shares]
+    longest = max((waited for _, waited in sections), default=0.0)
+    if not longest > 0.0:  # free unless somebody waits: nobody ever does
+        return stalled
+    queues = [
+        (alone / longest, waited / longest, share.cv) for (alone, waited), share in zip(sections, shares, strict=True)
+    ]
+    away = cycle - math.fsum(share.hold for share in shares) + stalled
+    free = _away(away / longest, threads)
+    states = free
+    for alone, waited, _ in queues:
+        states = _with_queue(states, alone, waited)
+    turn = states[threads] / states[threads - 1]  # between the ends of two cycles, in longest sections
+    early = 0.0  # for how much less a thread waits than with sections of random length
+    for i, (alone, waited, cv) in enumerate(queues):
+        if alone > 0.0 and cv != 1.0:
+            others = free
+            for other in queues[:i] + queues[i + 1 :]:
+                others = _with_queue(others, other[0], other[1])
+            early += (1.0 - cv * cv) / 2.0 * _under_way(others, alone, waited) / states[threads - 1]
+    return max(threads * turn - early, threads) * longest - cycle
 
 
-def _residence(share: _Share, threads: int, away: float) -> float:
-    """Return the mean time from asking for a lock to giving it back, for threads that are `away` in between.
+def _away(time: float, threads: int) -> list[float]:
+    """Return the weights of 0 to `threads` threads that are away for a time each, relative to the largest."""
+    logs = [k * math.log(time) - math.lgamma(k + 1) for k in range(threads + 1)]
+    most = max(logs)
+    return [math.exp(log - most) for log in logs]
 
-    The chain of the number k at the lock: threads come at (threads - k) / away, and leave after `section` each.
+
+def _with_queue(states: list[float], alone: float, waited: float) -> list[float]:
+    """Return the weights of 0 to n threads in a part of the network and at one more lock (a convolution)."""
+    found, queued = [], 0.0
+    for state in states:
+        found.append(state + alone * queued)
+        queued = state + waited * queued
+    return found
+
+
+def _under_way(others: list[float], alone: float, waited: float) -> float:
+    """Return the mean time of the section that one more thread finds under way, times the weight of all states.
+
+    `others` are the weights of all else, up to one thread more than there are beside it.
     """
-    alone = share.hold + share.transfer * (threads - 1) / threads  # who comes to a free lock may have had it last
-    waited = share.hold + share.transfer + share.handover
-    if not waited > 0.0:
-        return share.hold
-    weight, total, throughput = 1.0, 1.0, 0.0
-    for k in range(1, threads + 1):
-        section = waited if k > 1 else alone
-        if section <= 0.0:  # free unless somebody waits: nobody ever does
-            return share.hold
-        weight *= (threads - k + 1) / away * section
-        total += weight
-        throughput += weight / section
-        if total > 1e200:
-            weight, total, throughput = weight / total, 1.0, throughput / total
-    return threads * total / throughput - away
+    total, weight, section = 0.0, alone, alone
+    for state in reversed(others[:-2]):
+        total += weight * section * state
+        weight *= waited
+        section = waited
+    return total

@@ -3,7 +3,7 @@
 `python -m tests.validation.study published transfer` writes these sections alone: transfer (each table predicted
 without any row of it), reports (what people told), published (all tables as they are), figures (who uses them),
 mechanisms (each row switches one mechanism off, leaves all else as fitted, and compares all 20 published cells of
-clear_gigantic_page).
+clear_gigantic_page), locks (waits against a simulation of every section).
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from random import Random
 
 import pandas as pd
 from tabulate import tabulate
@@ -28,6 +29,7 @@ from sim.runs.experiment import available_cpus, run
 from sim.show.describe import describe_results
 from sim.show.figure_uses import figures_section
 from sim.show.page_figures import figures_table
+from tests.reference.plain_locks import drawn_case, error
 
 ROOT = Path(__file__).parents[2]
 GUIDE = ROOT / "VALIDATION.md"
@@ -101,6 +103,7 @@ def main(wanted: Sequence[str]) -> None:
         "published": write_published,
         "figures": write_figures,
         "mechanisms": write_mechanisms,
+        "locks": write_locks,
     }
     unknown = [name for name in wanted if name not in sections]
     if unknown:
@@ -164,6 +167,19 @@ def write_mechanisms() -> None:
     write_section(GUIDE, "mechanisms", tabulate(rows, headers="keys", tablefmt="github", disable_numparse=True))
     write_section(GUIDE, "cells", cell_table(as_shipped.summary))
     write_section(ROOT / "README.md", "table", f"```text\n{describe_results(as_shipped)}\n```")
+
+
+def write_locks(n_cases: int = 100) -> None:
+    """Write how far waits at locks are from a simulation of every section, over cases drawn at random."""
+    rows = []
+    for n_locks in (1, 2, 3):
+        for fixed, words in ((False, "drawn (exponential)"), (True, "of one length")):
+            random = Random(f"{n_locks} locks")
+            drawn = [drawn_case(random, n_locks, 0.0 if fixed else 1.0) for _ in range(n_cases)]
+            errors = [100 * abs(error(*case, fixed=fixed)) for case in drawn]
+            row = {"locks": n_locks, "sections": words, "cases": n_cases, "mean (%)": f"{sum(errors) / n_cases:.2f}"}
+            rows.append(row | {"beyond 3 %": sum(each > 3 for each in errors), "worst (%)": f"{max(errors):.1f}"})
+    write_section(ROOT / "MODEL.md", "locks", tabulate(rows, headers="keys", tablefmt="github", disable_numparse=True))
 
 
 def cell_table(summary: pd.DataFrame) -> str:
