@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 export OMP_NUM_THREADS := 1
 export MPLBACKEND := Agg
 
-.PHONY: run test quick lint lab docs pythons fuzz validate transfer kernels bench compare lock clean
+.PHONY: run test quick lint lab docs pythons fuzz crash lowest newest validate transfer kernels bench compare lock clean
 
 run: $(VENV)/.installed
 	$(BIN)/ktask-sim run scenarios/clear_gigantic_page.yaml
@@ -36,6 +36,17 @@ docs: $(VENV)/.installed
 SECONDS ?= 600
 fuzz: $(VENV)/.installed
 	$(BIN)/python -m tests.fuzz.campaign --seconds $(SECONDS) $(if $(SEED),--seed $(SEED))
+
+# Kills sweeps, searches, workers of a cluster (100 times) and real runs (50 times); says what was lost.
+crash: $(VENV)/.installed
+	$(BIN)/python -m tests.sweep.crash
+
+# The quick tests with the lowest versions that pyproject.toml allows, and with the newest there are; needs uv, and its
+# cache or a package index.
+lowest newest: $(VENV)/.installed
+	uv venv -q --allow-existing --python $(BIN)/python .venv-$@
+	uv pip install -q --python .venv-$@/bin/python $(if $(filter lowest,$@),--resolution lowest-direct,--upgrade) -e '.[dev]'
+	.venv-$@/bin/python -m pytest -m "not slow and not host and not network"
 
 # All tests on each Python from 3.11 up that is on this machine.
 pythons:

@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -42,19 +43,19 @@ def start(folder: Path, name: str, *arguments: str) -> subprocess.Popen[bytes]:
         return subprocess.Popen(command, cwd=folder, stdout=log, stderr=log, env={**os.environ, "PYTHONPATH": ROOT})
 
 
-@pytest.fixture
-def cluster(tmp_path: Path) -> Iterator[Cluster]:
+@contextmanager
+def cluster_in(folder: Path) -> Iterator[Cluster]:
     """A scheduler with two workers of one thread each."""
     from distributed import Client
 
-    found = tmp_path / "scheduler.json"
-    scheduler = start(tmp_path, "dask_scheduler", "--port", "0", "--scheduler-file", str(found))
+    found = folder / "scheduler.json"
+    scheduler = start(folder, "dask_scheduler", "--port", "0", "--scheduler-file", str(found))
     workers: list[subprocess.Popen[bytes]] = []
     try:
         wait_until(lambda: (found.exists() and found.read_text().endswith("}")) or scheduler.poll() is not None)
         address = json.loads(found.read_text())["address"]
-        options = ("--nthreads", "1", "--no-nanny", "--local-directory", str(tmp_path))
-        workers += [start(tmp_path, "dask_worker", address, *options) for _ in range(2)]
+        options = ("--nthreads", "1", "--no-nanny", "--local-directory", str(folder))
+        workers += [start(folder, "dask_worker", address, *options) for _ in range(2)]
         with Client(address, timeout=300, set_as_default=False) as client:
             client.wait_for_workers(2, timeout=300)
         yield Cluster(address, scheduler, workers)
@@ -62,6 +63,13 @@ def cluster(tmp_path: Path) -> Iterator[Cluster]:
         for process in (*workers, scheduler):
             process.kill()
             process.wait()
+
+
+@pytest.fixture
+def cluster(tmp_path: Path) -> Iterator[Cluster]:
+    """A scheduler with two workers, for one test."""
+    with cluster_in(tmp_path) as found:
+        yield found
 
 
 @with_dask
