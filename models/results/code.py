@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import subprocess
+import tomllib
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -18,7 +19,7 @@ _HOME = Path(__file__).parents[2]  # of the three packages: a checkout, or site-
 def code_identity(home: Path = _HOME) -> dict[str, Any]:
     """Return the identity of this program's code, or of another copy of it in the folder `home`.
 
-    Returns: ``version`` (as ``git describe`` has it in a checkout, else the installed one), ``commit`` (None outside a
+    Returns: ``version`` (as ``git describe`` has it, else the stated one), ``commit`` (None outside a
     checkout), ``changed`` (whether the checkout has changes that are not committed, None outside one) and ``digest``
     (SHA-256 over the sources of sim, models and real, which tells any two codes apart).
 
@@ -29,15 +30,19 @@ def code_identity(home: Path = _HOME) -> dict[str, Any]:
     described = _git(home, "describe", "--tags", "--always", "--dirty", "--match", "v*")
     commit = _git(home, "rev-parse", "HEAD")
     return {
-        "version": _described_version(described),
+        "version": _described_version(described, home),
         "commit": commit,
         "changed": None if described is None else described.endswith("-dirty"),
         "digest": _digest(home),
     }
 
 
-def installed_version() -> str:
-    """Return the version that was installed, "unknown" if nothing was."""
+def stated_version(home: Path = _HOME) -> str:
+    """Return the version that the pyproject.toml beside the code says, else the installed one, else "unknown"."""
+    file = home / "pyproject.toml"  # of a checkout or a source distribution, whatever else is installed
+    project = tomllib.loads(file.read_text(encoding="utf-8")).get("project", {}) if file.exists() else {}
+    if project.get("name") == "ktask-sim":
+        return str(project["version"])
     try:
         return version("ktask-sim")
     except PackageNotFoundError:
@@ -89,13 +94,13 @@ def _constant(value: Any) -> str:
     return repr(value) if isinstance(value, (str, bytes, int, float, complex, type(None))) else type(value).__name__
 
 
-def _described_version(described: str | None) -> str:
-    """Return the version of a checkout: the tag and later commits, or the installed version and the commit."""
+def _described_version(described: str | None, home: Path) -> str:
+    """Return the version of a checkout: the tag and later commits, or the stated version and the commit."""
     if described is None:
-        return installed_version()
+        return stated_version(home)
     if described.startswith("v"):
         return described.removeprefix("v")
-    return f"{installed_version()}+{described}"
+    return f"{stated_version(home)}+{described}"
 
 
 def _git(home: Path, *arguments: str) -> str | None:

@@ -42,6 +42,18 @@ def test_any_change_of_a_source_changes_the_digest(copy: Path) -> None:
     assert identity(copy)["digest"] != before["digest"]
 
 
+def test_the_version_is_that_beside_the_code(copy: Path) -> None:
+    """Without a repository and without a tag it is pyproject.toml's, whatever is installed; of another project, not."""
+    (copy / "pyproject.toml").write_text('[project]\nname = "ktask-sim"\nversion = "9.8.7"\n')
+    assert identity(copy)["version"] == "9.8.7"
+    git(copy, "init", "-q")
+    git(copy, "add", ".")
+    git(copy, "commit", "-q", "-m", "first")
+    assert str(identity(copy)["version"]).startswith("9.8.7+")
+    (copy / "pyproject.toml").write_text('[project]\nname = "theirs"\nversion = "9.8.7"\n')
+    assert not str(identity(copy)["version"]).startswith("9.8.7")
+
+
 def test_a_checkout_says_tag_commit_and_changes(copy: Path) -> None:
     """At a tag the version is the tag's; a commit later it has the commit, and a change is said."""
     git(copy, "init", "-q")
