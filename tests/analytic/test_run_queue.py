@@ -84,3 +84,20 @@ def test_a_thread_that_is_moved_keeps_its_place_and_its_slice(vruntime_ms: float
     new.queue.join(thread, deadline_in=1 * MS)
     assert thread.vruntime == pytest.approx(expected_ms * MS)
     assert thread.deadline == pytest.approx((expected_ms + 1) * MS)
+
+
+def test_a_thread_that_another_cpu_takes_has_the_rest_of_its_slice_there() -> None:
+    """A thread with 1 ms of its slice left waits on one CPU and is moved to another: it has 1 ms left there too."""
+    machine = make_quiet_machine()
+    hardware, streams = Hardware(Environment(), machine), Streams(1, 0)
+    scheduler = Scheduler(hardware, 4 * MS, 16, {}, streams["ticks"])
+    here, there = machine.cpus[0].cpu_id, machine.cpus[1].cpu_id
+    others = [scheduler.thread((cpu_id,)) for cpu_id in (here, there)]
+    moved = scheduler.thread((here, there))
+    for thread in (*others, moved):
+        thread.wake(None)
+    assert moved.cpu.cpu_id == here and not moved.running
+    moved.deadline = moved.vruntime + 1 * MS
+    scheduler._move(moved, scheduler._queues[there])
+    assert moved.cpu.cpu_id == there
+    assert moved.deadline - moved.vruntime == pytest.approx(1 * MS)

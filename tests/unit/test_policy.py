@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import get_args
 
 import pandas as pd
 import pytest
@@ -13,7 +14,9 @@ import sim
 from models.machine import Machine
 from models.policies import Chunk, ChunkQueue, ChunkRule, NodeEntry, Policy, PolicyOptions, TaskShape, WorksRule
 from models.policies.chunks import CHUNKS
+from models.policies.options import Chunks, Works
 from models.policies.places import Places, next_entry_rule
+from models.policies.works import WORKS
 from models.scenario import Scenario
 
 PAGES_OF_1GIB = 262_144  # base pages of 4 KiB
@@ -43,6 +46,12 @@ def queue_of(
     """A queue of chunks of one size."""
     shape = TaskShape(sum(entry.size for entry in entries), 2, 1, chunk_size=chunk)
     return ChunkQueue(entries, EqualChunks(shape), next_entry_rule(next_entry, machine, pick))
+
+
+def test_every_rule_has_a_word_and_every_word_a_rule() -> None:
+    """Words that a scenario may have (options.py) are those of the tables of rules: neither is forgotten."""
+    assert set(get_args(Chunks)) == set(CHUNKS)
+    assert set(get_args(Works)) == set(WORKS)
 
 
 @pytest.mark.parametrize(
