@@ -92,11 +92,10 @@ def test_a_thread_that_another_cpu_takes_has_the_rest_of_its_slice_there() -> No
     hardware, streams = Hardware(Environment(), machine), Streams(1, 0)
     scheduler = Scheduler(hardware, 4 * MS, 16, {}, streams["ticks"])
     here, there = machine.cpus[0].cpu_id, machine.cpus[1].cpu_id
-    others = [scheduler.thread((cpu_id,)) for cpu_id in (here, there)]
-    moved = scheduler.thread((here, there))
-    for thread in (*others, moved):
+    threads = [scheduler.thread(allowed) for allowed in ((there,), (here,), (here,))]
+    for thread in threads:
         thread.wake(None)
-    assert moved.cpu.cpu_id == here and not moved.running
+    (moved,) = (thread for thread in threads[1:] if not thread.running)
     moved.deadline = moved.vruntime + 1 * MS
     scheduler._move(moved, scheduler._queues[there])
     assert moved.cpu.cpu_id == there
