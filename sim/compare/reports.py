@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -69,23 +68,3 @@ def describe_reports(results: Sequence[ReportResult], *, style: str = "simple") 
             )  # fmt: skip
     heads = ["report", "machine", "case", "told (s)", "predicted (s)", "factor", "within its bar"]
     return tabulate(rows, headers=heads, tablefmt=style, disable_numparse=True)
-
-
-def reports_section(results: Sequence[ReportResult]) -> str:
-    """Return the reports as Markdown: how many are within their bars, the table, and the likely cause of each miss."""
-    open_ = [result for result in results if result.report.seen is None]
-    within = sum(result.is_within for result in open_)
-    factors = sorted(abs(math.log(factor)) for result in open_ for factor in result.factors)
-    median = math.exp(factors[len(factors) // 2])
-    words = (
-        f"{within} of {len(open_)} reports that nothing was made with in view are predicted within their bar, a factor "
-        f"of 2 where the machine is known and 3 where it is guessed; half of their times within {median:.2f}."
-    )
-    lines = [*textwrap.wrap(words, 118), "", describe_reports(results, style="github"), ""]
-    for result in results:
-        report = result.report
-        text = f"* **{report.name}**: {report.told.rstrip('.')} ({report.source})."
-        text += f" Not a prediction: {report.seen.rstrip('.')}." if report.seen else ""
-        text += f" What the miss points to: {report.missed.rstrip('.')}." if report.missed else ""
-        lines += textwrap.wrap(text, 118, subsequent_indent="  ", break_on_hyphens=False, break_long_words=False)
-    return "\n".join(lines)

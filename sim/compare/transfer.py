@@ -7,7 +7,6 @@ their table. This measures the error that a user gets for a job and a machine th
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -135,21 +134,6 @@ def verdict(table: pd.DataFrame) -> str:
 
 def _met(is_met: bool) -> str:
     return "within the bar" if is_met else "the bar is missed"
-
-
-def transfer_section(found: Sequence[Transfer]) -> str:
-    """Return the study as Markdown: the tables, and the replacement of each figure."""
-    lines = [*textwrap.wrap(verdict(transfer_summary(found)), 118), ""]
-    lines += [describe_transfer(found, style="github").partition("\n\n")[0], ""]
-    for each in found:
-        parts = []
-        for machine, fallbacks in each.fallbacks.items():
-            told = "; ".join(words_of_fallback(fallback) for fallback in fallbacks)
-            parts.append(f"on {machine} {told}")
-        if parts:
-            text = f"* **{each.result.measured.name}**: {'. '.join(parts)}."
-            lines += textwrap.wrap(text, 118, subsequent_indent="  ", break_on_hyphens=False, break_long_words=False)
-    return "\n".join(lines)
 
 
 def words_of_fallback(fallback: Fallback) -> str:

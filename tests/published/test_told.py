@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from models.measured.reports import GUESSED_BAR, KNOWN_BAR, load_reports
-from sim.compare.reports import ReportResult, compare_reports, describe_reports, reports_section
+from sim.compare.reports import ReportResult, compare_reports, describe_reports
+from tests.validation.sections import reports_section
 
 GUIDE = Path(__file__).parents[2] / "VALIDATION.md"
 

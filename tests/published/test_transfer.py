@@ -11,9 +11,10 @@ from models.files.families import families
 from models.files.machine import load_machine, shipped_machines
 from models.files.without import DEFAULT, machine_without
 from models.measured.measurements import load_measurements, tables_with_cases
-from sim.compare.transfer import Transfer, is_of_the_work, transfer, transfer_section, transfer_summary
+from sim.compare.transfer import Transfer, is_of_the_work, transfer, transfer_summary
 from sim.runs.experiment import available_cpus
 from tests.published.guide import rows_of, section
+from tests.validation.sections import transfer_section
 
 # Their simulation takes most of the study's time: `make transfer` has them, the tests compare the others.
 _LONG = ("clear_gigantic_page_xeon_e7-8895v3", "munmap_free_haswell_ex", "vfio_padata_rfc2022_skylake")

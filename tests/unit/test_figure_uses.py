@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from sim.show.figure_uses import clients_of, figure_uses, figures_section, twice_fitted
+from tests.validation.figure_uses import clients_of, figure_uses, figures_section, twice_fitted
 
 
 def test_no_figure_is_fitted_twice() -> None:

@@ -14,8 +14,8 @@ from models.memory.stages import clear, kind_of, pin, take_huge
 from models.scenario.case import Case
 from models.text.units import GIB, MIB
 from sim.engine.run import run_case
-from sim.show.page_figures import figures_table, fits_of
 from tests.conftest import QUIET_KERNEL
+from tests.validation.page_figures import figures_table, fits_of
 
 FREE = dict.fromkeys(("wake", "deep_wake", "line_hold", "line_transfer", "line_handover"), "0s")
 FREE |= dict.fromkeys(("zone_hold", "zone_transfer", "zone_handover"), "0s")

@@ -23,13 +23,14 @@ from models.results import Results
 from models.scenario import Scenario, load_scenario
 from models.scenario.case import Case
 from sim.compare.published import compare, describe_cells, published_section
-from sim.compare.reports import compare_reports, reports_section
-from sim.compare.transfer import transfer, transfer_section
+from sim.compare.reports import compare_reports
+from sim.compare.transfer import transfer
 from sim.runs.experiment import available_cpus, run
 from sim.show.describe import describe_results
-from sim.show.figure_uses import figures_section
-from sim.show.page_figures import figures_table
 from tests.reference.plain_locks import drawn_case, error
+from tests.validation.figure_uses import figures_section
+from tests.validation.page_figures import figures_table
+from tests.validation.sections import reports_section, transfer_section
 
 ROOT = Path(__file__).parents[2]
 GUIDE = ROOT / "VALIDATION.md"

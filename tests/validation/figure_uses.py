@@ -13,8 +13,8 @@ from models.files.families import families
 from models.files.machine import iter_shipped
 from models.memory.figures import PAGE_FIGURES, ClearFigures
 from models.memory.figures import Costs as Group
-from sim.show.page_figures import clients_of as of_pages
-from sim.show.page_figures import stage_of
+from tests.validation.page_figures import clients_of as of_pages
+from tests.validation.page_figures import stage_of
 
 # Rates of a machine: what of a client uses them. The others serve every client that moves memory.
 _OF_CLEARING = ("rates.clear_rate", "rates.serial_clear_rate")
