@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from statistics import fmean, median, stdev
 from typing import Any
 
@@ -12,12 +13,18 @@ import pandas as pd
 
 from models.results.run import RunResult
 from models.scenario.case import Case
+from sim.fit.fit import own_reach
 from sim.search.advice.limit import NOTICED
-from sim.search.advice.runs import REPLICATIONS, SCREENED
+from sim.search.advice.runs import SCREENED
 
 THREADS_WITHIN, CHUNK_WITHIN = 0.03, 0.01  # of the least time: what is as good
 _SURE = 3.0  # standard errors
-INSIDE = (REPLICATIONS - 1) / (REPLICATIONS + 1)  # probability that one more run ends within an interval
+INSIDE = 0.9  # probability that a start ends within an interval
+_OF_NORMAL = 1.645  # standard deviations that hold so much of what is normal
+# Beyond the mean, by the shortest and the longest of ten runs: then one more ends there with this probability, if times
+# are normal. By the standard deviation of three: Student's t with two degrees of freedom, of a mean and one more run.
+_OF_RANGE = 1.3
+_OF_FEW = INSIDE * math.sqrt(2.0 / (1.0 - INSIDE**2)) * math.sqrt(1.0 + 1.0 / SCREENED)
 
 
 def recommend(table: pd.DataFrame) -> Any:
@@ -73,6 +80,12 @@ def starts_of(case: Case) -> list[tuple[float, Case]]:
     ]
 
 
+@cache
+def _own() -> float:
+    """Return how far 9 of 10 times are off at most by the model's own error, as a logarithm."""
+    return own_reach(INSIDE)
+
+
 @dataclass(frozen=True)
 class Outcome:
     """One way in which a start can go, with its probability, and its runs.
@@ -91,23 +104,23 @@ class Outcome:
         """Return the mean."""
         return self.luck * fmean(result.time_s for result in self.results)
 
-    def interval(self) -> tuple[float, float]:
-        """Return the times between which one more run ends, each widened by the doubt of the unsure figures.
+    def interval(self, without: str | None = None) -> tuple[float, float]:
+        """Return the times between which 9 of 10 starts end.
 
-        With all runs they are the shortest and the longest: one more run ends between those of n with the probability
-        (n - 1) / (n + 1), whatever the distribution. With the few runs of a candidate that was only screened they have
-        the same probability if times are normal: Student's t, of a mean and one more run. Doubts are independent of the
-        spread and of each other, so they add up as squares, on each side by itself.
+        It holds the spread of the runs, the doubt of each unsure figure, and the model's own error. These are
+        independent, so their logarithms add up as squares, on each side by itself.
+
+        Args:
+            without: an unsure figure whose doubt is left out, as if it had been measured.
         """
         mean_s, times = self.time_s, [self.luck * result.time_s for result in self.results]
-        shortest_s, longest_s = min(times), max(times)
+        less, more = _OF_RANGE * math.log(mean_s / min(times)), _OF_RANGE * math.log(max(times) / mean_s)
         if len(times) == SCREENED:
-            # The quantile of t with two degrees of freedom has a closed form.
-            reach = INSIDE * math.sqrt(2.0 / (1.0 - INSIDE**2)) * math.sqrt(1.0 + 1.0 / SCREENED) * stdev(times)
-            shortest_s, longest_s = mean_s - reach, mean_s + reach
-        less = math.hypot(1.0 - shortest_s / mean_s, *(1.0 - min(1.0, *pair) for pair in self.varied.values()))
-        more = math.hypot(longest_s / mean_s - 1.0, *(max(1.0, *pair) - 1.0 for pair in self.varied.values()))
-        return mean_s * max(0.0, 1.0 - less), mean_s * (1.0 + more)
+            less = more = _OF_FEW * stdev(map(math.log, times))
+        doubts = [tuple(map(math.log, pair)) for name, pair in self.varied.items() if name != without]
+        less = math.hypot(less, _own(), *(_OF_NORMAL * min(0.0, *pair) for pair in doubts))
+        more = math.hypot(more, _own(), *(_OF_NORMAL * max(0.0, *pair) for pair in doubts))
+        return mean_s * math.exp(-less), mean_s * math.exp(more)
 
 
 @dataclass(frozen=True, eq=False)

@@ -32,6 +32,7 @@ from sim.search.advice.limit import limit_of, relaxed
 from sim.search.advice.request import SOURCE, Request
 from sim.search.advice.runs import REPLICATIONS, SCREENED, Runs, on_line, parts_of
 
+_FELT = 0.01  # share of a time: a figure that changes none by more is in no doubt that counts
 _MOST_SLOWDOWN = 100  # by other work
 _MOST_WORK = 1_000_000  # chunks times threads of a run: with more, an advice takes too long
 
@@ -90,9 +91,14 @@ class Search:
             self._found[_key(self._default)],
             self._found[_key(self._request.case(1))],
             tuple(sorted(self._skipped)),
-            self._unsure,
+            {name: doubt for name, doubt in self._unsure.items() if self._matters(name)},
             alone,
         )
+
+    def _matters(self, name: str) -> bool:
+        """Return whether an unsure figure changes any time."""
+        pairs = [outcome.varied[name] for each in self._found.values() for outcome in each.outcomes]
+        return any(abs(ratio - 1.0) > _FELT for pair in pairs for ratio in pair)
 
     def _check_progress(self) -> None:
         """Find other work that leaves the job hardly any CPU time. Its runs would never end, in reality as well."""
@@ -156,32 +162,33 @@ class Search:
         """Return the best candidate without other work beside it."""
         if not best.case.background:
             return best
-        return self._completed(self._candidates([replace(best.case, background={})]))[0]
+        return self._completed(candidates_of([replace(best.case, background={})], self._runs, self._unsure))[0]
 
     def _try(self, cases: Sequence[Case]) -> None:
         new = {_key(case): case for case in reversed(cases) if _key(case) not in self._found}
-        self._found |= zip(new, self._candidates(list(new.values())), strict=True)
+        self._found |= zip(new, candidates_of(list(new.values()), self._runs, self._unsure), strict=True)
 
-    def _candidates(self, cases: Sequence[Case]) -> list[Candidate]:
-        """Make the first runs of cases, in each way to start.
 
-        Times come from runs with noise. The limit of a case, and the effect of a doubtful figure, follow from single
-        runs without noise.
-        """
-        starts = [(number, share, start) for number, case in enumerate(cases) for share, start in starts_of(case)]
-        noisy = self._runs.make([start for _, _, start in starts], range(SCREENED))
-        variants = [_variants(start, self._unsure) for _, _, start in starts]
-        made = iter(self._runs.make([case.without_noise() for each in variants for case in each.values()], range(1)))
-        quiet = [{what: next(made)[0] for what in each} for each in variants]
-        candidates = []
-        for number, case in enumerate(cases):
-            own = [i for i, (of, _, _) in enumerate(starts) if of == number]
-            outcomes = tuple(Outcome(starts[i][1], noisy[i], _ratios(quiet[i], self._unsure), _luck(case)) for i in own)
-            first, last = quiet[own[0]], quiet[own[-1]]
-            mean = {what: on_line(first[what], last[what], outcomes[-1].share) for what in first}
-            limit = limit_of(mean[_AS_IS], {kind: mean[kind].time_s for kind in relaxed(case)}, case.n_works)
-            candidates.append(Candidate(case, *_key(case), outcomes, limit))
-        return candidates
+def candidates_of(cases: Sequence[Case], runs: Runs, unsure: Mapping[str, Doubt]) -> list[Candidate]:
+    """Return the candidates of cases, with their first runs, in each way to start.
+
+    Times come from runs with noise. The limit of a case, and the effect of a doubtful figure, follow from single
+    runs without noise.
+    """
+    starts = [(number, share, start) for number, case in enumerate(cases) for share, start in starts_of(case)]
+    noisy = runs.make([start for _, _, start in starts], range(SCREENED))
+    variants = [_variants(start, unsure) for _, _, start in starts]
+    made = iter(runs.make([case.without_noise() for each in variants for case in each.values()], range(1)))
+    quiet = [{what: next(made)[0] for what in each} for each in variants]
+    candidates = []
+    for number, case in enumerate(cases):
+        own = [i for i, (of, _, _) in enumerate(starts) if of == number]
+        outcomes = tuple(Outcome(starts[i][1], noisy[i], _ratios(quiet[i], unsure), _luck(case)) for i in own)
+        first, last = quiet[own[0]], quiet[own[-1]]
+        mean = {what: on_line(first[what], last[what], outcomes[-1].share) for what in first}
+        limit = limit_of(mean[_AS_IS], {kind: mean[kind].time_s for kind in relaxed(case)}, case.n_works)
+        candidates.append(Candidate(case, *_key(case), outcomes, limit))
+    return candidates
 
 
 def _luck(case: Case) -> float:

@@ -16,9 +16,9 @@ from sim.search.advice.candidate import CHUNK_WITHIN, THREADS_WITHIN, Candidate,
 from sim.search.advice.chunk import has_chunk
 from sim.search.advice.limit import NO_LIMIT
 from sim.search.advice.request import BOOT, PROGRAM
-from sim.search.advice.runs import REPLICATIONS
 from sim.search.advice.search import Findings
 
+_HARDLY = 0.97  # of an interval's width: what is left of it where a measurement tells hardly anything
 _BOOT_OPTION = ("padata-6.15", "padata-6.18")  # versions with hugepage_alloc_threads
 
 
@@ -75,9 +75,7 @@ def option(best: Candidate) -> str:
 def _answer(found: Findings) -> str:
     """Say which candidate to take, and how long it takes, in each way to start if they differ."""
     best = found.best
-    often = f"in {10 * (REPLICATIONS - 1) // (REPLICATIONS + 1)} of 10 runs"
-    if found.unsure:
-        often = "as far as can be told"
+    often = "in 9 of 10 starts"
     use = f"Use {_choice(best)}: {format_size(best.case.size_bytes)} then take about"
     if not best.has_two_times:
         row = best.row()
@@ -168,22 +166,27 @@ def _doubt(found: Findings) -> str:
 
 
 def _most_doubted(found: Findings) -> str:
-    """Say which unsure figure makes the interval widest, and how much of it is left without that doubt."""
+    """Say which unsure figure makes the interval widest, and how wide it is once that has been measured."""
     best = found.best
-    spans = {name: abs(best.varied_s(name, 1) - best.varied_s(name, 0)) / best.time_s for name in found.unsure}
-    name = max(spans, key=lambda each: spans[each])
-    whole = math.hypot(*spans.values())
-    if whole <= 0.0:
-        return "None of them changes the time of what is recommended."
-    left = math.sqrt(max(0.0, whole**2 - spans[name] ** 2)) / whole
+    widths = {name: _width(best, name) for name in found.unsure}
+    name = min(widths, key=lambda each: widths[each])
+    left = widths[name] / _width(best)
+    if left > _HARDLY:
+        return "To measure any one of them would hardly make the interval narrower."
     measure = {
         "clear_rate": "one thread that clears pages of this kind",
         "memory_bandwidth": f"{best.threads} threads at once",
     }.get(name, "one thread with this very job")
     return (
-        f"Most is in doubt by {found.unsure[name].words}: measure {measure}, and what these figures add to the "
-        f"interval is {left:.0%} of what it is."
+        f"Most is in doubt by {found.unsure[name].words}: measure {measure} and fit the time (`ktask-sim fit`), "
+        f"and the interval has {left:.0%} of its width."
     )
+
+
+def _width(best: Candidate, without: str | None = None) -> float:
+    """Return the width of the interval, as the logarithm of high over low, in the mean of both kinds of start."""
+    spans = [(each.share, each.interval(without)) for each in best.outcomes]
+    return math.fsum(share * math.log(high_s / low_s) for share, (low_s, high_s) in spans)
 
 
 def _choice(candidate: Candidate) -> str:
