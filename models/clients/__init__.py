@@ -17,6 +17,7 @@ from models.clients.ib_umem import IbUmem
 from models.clients.inode_eviction import InodeEviction
 from models.clients.jvm_pretouch import JvmPretouch
 from models.clients.ktask_test import KtaskTest
+from models.clients.page_migration import PageMigration
 from models.clients.pinned_pool import PinnedPool
 from models.clients.populate import Populate
 from models.clients.qemu_prealloc import QemuPrealloc
@@ -41,6 +42,7 @@ CLIENTS: Mapping[str, type[Client]] = {
     "cloud_hypervisor_prefault": CloudHypervisorPrefault,
     "populate": Populate,
     "pinned_pool": PinnedPool,
+    "page_migration": PageMigration,
 }
 
 __all__ = [

@@ -405,6 +405,42 @@ class BootFigures(Costs):
     ] = 0.0
 
 
+class CopyFigures(Costs):
+    """The costs of moving pages to another node: 3.31 GB/s of pages of 4 KiB and 11.02 of 2 MiB on 2 EPYC of Zen 3.
+
+    Source of all: move_pages of 1 GiB by one thread, Linux 7.1 (S. Garg, linux-kernel, May 2026).
+    """
+
+    copy_base: Annotated[
+        float,
+        Field(
+            gt=0,
+            description="rate of copying pieces of 4 KiB to another node, relative to rates.clear_rate: 7.1 GB/s of "
+            "folios between 256 KiB and 1 MiB, where Zen 3 clears 11.8",
+        ),
+    ] = 0.6
+    copy_huge: Annotated[
+        float,
+        Field(
+            gt=0,
+            description="that of pages of 2 MiB: 1.02 there, and 0.79 on a Xeon E5-2650 v3, of which one thread copies "
+            "2.94 GB/s (Zi Yan, parallel page copy, what shrinks with its threads)",
+        ),
+    ] = 0.9
+    move_page: Annotated[
+        Time,
+        Field(ge=0, description="to unmap a base page, flush and map it: 1.24 us for each in all, less its copying"),
+    ] = 0.66e-6
+    move_huge: Annotated[
+        Time,
+        Field(
+            ge=0,
+            description="the same of 2 MiB: derived from a gain of 7 by 16 threads (Zi Yan, accelerating page "
+            "migration with multithreading, 2025)",
+        ),
+    ] = 16e-6
+
+
 class UndoFigures(Costs):
     """The costs of unmapping pages and freeing them."""
 
@@ -458,6 +494,7 @@ class PageFigures(
     RegisterFigures,
     InitFigures,
     BootFigures,
+    CopyFigures,
     UndoFigures,
 ):
     """All figures of a page's life, as a machine file may have them under `pages:`."""
@@ -525,6 +562,10 @@ WIDTHS: Mapping[str, float] = {
     "list_time": 0.2,  # 0.45 to 0.69 us on four machines
     "gigantic_factor": 0.4,  # 0.48, and 0.74 if what is serial is taken off on a second machine
     "gigantic_before": _ESTIMATE,
+    "copy_base": 0.3,  # one machine
+    "copy_huge": 0.2,  # 1.02 and 0.79 on two machines
+    "move_page": 0.5,
+    "move_huge": _ESTIMATE,
     "zap_rate": 0.35,  # 75 and 49 GiB/s on two machines
     "free_rate": 0.25,  # 59 and 49 GiB/s on two machines
     "fetch_time": 0.5,

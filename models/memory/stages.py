@@ -13,6 +13,7 @@ from models.machine import Machine, Rates
 from models.memory.figures import (
     CacheFigures,
     ClearFigures,
+    CopyFigures,
     FaultFigures,
     HostFigures,
     InitFigures,
@@ -215,6 +216,15 @@ def free_blocks(figures: InitFigures, block_bytes: int = PAGEBLOCK) -> Stage:
     """Return freeing pages to the buddy allocator by blocks, each under the lock of its zone."""
     fetch_s = figures.block_lines * figures.line_time
     return Stage(0.0, locks=(Lock("zone", block_bytes, figures.block_hold, fetch_s, figures.line_time, scope="node"),))
+
+
+def copy(rates: Rates, kind: Kind, figures: CopyFigures) -> Stage:
+    """Return copying memory from one node to another: it is read, and the copy is written as clearing writes.
+
+    The rates are those between nodes: no part takes longer for being far.
+    """
+    factor = figures.copy_base if kind.is_base else figures.copy_huge
+    return Stage(1.0 / (factor * rates.clear_bytes_per_s), traffic=1.0 + rates.clear_traffic)
 
 
 def zap(figures: UndoFigures, base_bytes: int) -> Stage:

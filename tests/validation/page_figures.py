@@ -24,6 +24,7 @@ STAGES = (
     ("account", "WakeFigures"),
     ("initialise", "InitFigures"),
     ("set aside at boot", "BootFigures"),
+    ("copy, to another node", "CopyFigures"),
     ("undo", "UndoFigures"),
 )
 
