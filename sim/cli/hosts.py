@@ -176,7 +176,7 @@ def calibrate(
 ) -> None:
     """Fit a machine file to this host, by clearing memory on it.
 
-    Exit status: 1 if the calibration failed, as on a host that was busy meanwhile. It prints the next step.
+    Exit status: 3 if the calibration failed, as on a host that was busy meanwhile. It prints the next step.
     """
     _refuse_table(others)
     real = real_backend()
@@ -201,9 +201,11 @@ def calibrate(
     click.echo(f"Fitted cases: mean error {errors.mean():.1f} %, worst {errors.max():.1f} %.\n")
     click.echo(f"machine file: {output}\nmeasurements: {table}", err=True)
     if calibration.failure:
-        raise click.ClickException(
-            f"the calibration failed: {calibration.failure}. {calibration.remedy(seconds)} The file says so too."
-        )
+        click.echo(f"Error: the calibration failed: {calibration.failure}. The file says so too.", err=True)
+    if wanting := calibration.remedy(seconds):
+        click.echo(wanting, err=True)
+    if calibration.failure:
+        sys.exit(calibration.exit_status)
     click.echo(_other_methods(real, machine, usage))
 
 

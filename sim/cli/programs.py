@@ -16,7 +16,7 @@ from models.scenario import Scenario
 from sim.compare.host import Validation
 from sim.compare.programs import compare_programs, describe_programs
 from sim.fit.host import describe_parameters
-from sim.fit.page_faults import machine_by_page_faults
+from sim.fit.page_faults import fit_page_faults
 from sim.show.host_figure import plot_validation
 
 COUNT = "{desc}: {n_fmt} runs, {elapsed}"
@@ -63,7 +63,7 @@ def validate_programs(
     if calibrated:
         reference = own, prepared.runs[0]
     else:
-        machine, parameters = machine_by_page_faults(own, prepared.runs[0], machine)
+        machine, parameters = fit_page_faults(own, prepared.runs[0], machine, rates=True)
         click.echo(describe_parameters(parameters) + "\n")
     validation = compare_programs(list(zip(designs, prepared.runs[1:], strict=True)), machine, reference)
     validation.cells.to_csv(output / "programs.csv", index=False)

@@ -29,7 +29,7 @@ Predict = Callable[[Vector, Sequence[int]], Vector]  # x, rows -> logarithms of 
 MODEL_ERROR, MODEL_ERROR_SPREAD = 0.055, 1.0
 _TAILS = 2.0  # degrees of freedom of the priors of figures
 _STEP = 0.01  # of a derivative: the simulation has steps of whole chunks
-_ERRORS: Vector = np.geomspace(0.002, 2.0, 40)  # of the model: where its posterior is taken
+_ERRORS: Vector = np.geomspace(0.0005, 2.0, 48)  # of the model: where its posterior is taken
 _FAR = (-4.0, -2.0, 2.0, 4.0)  # starts of one figure, elsewhere than where it was
 _UNEXPLAINED = 0.06  # of a model's error: beyond it other starts are tried
 _STARTS, _ROUNDS_OF_STARTS = 3, 2  # so many of them at a time, and so often
@@ -89,8 +89,8 @@ class Posterior:
         x: shape (k,), the most likely figures.
         slopes: shape (m, k), derivatives of the logarithm of the time of each of all rows, fitted or not.
         log_times: shape (m,), the predicted ones at x.
-        weights: shape (40,), probability of each of the model's errors in `errors`.
-        covariances: shape (40, k, k), of x for each of these.
+        weights: shape (48,), probability of each of the model's errors in `errors`.
+        covariances: shape (48, k, k), of x for each of these.
         stderrs: shape (k,), standard deviation of each x.
         unsure: shape (k,), that over the one before the rows were seen. Figures above SEEN stay as they were.
         left_out: shape (n,), predicted logarithm of each fitted row by the others.
@@ -272,10 +272,12 @@ class _Search:
 
         near = _Slopes(self)
         for _ in range(_ROUNDS):
+            sigma = np.hypot(self.rows.spread, error)
             steep = np.abs(near(x)) * self.prior.widths
-            free = np.flatnonzero((steep.max(axis=0) > _FLAT) | (x != 0.0)) if len(x) else np.array([], int)
+            flat = min(_FLAT, 0.5 * float(sigma.min()))  # rows that are more exact show more
+            free = np.flatnonzero((steep.max(axis=0) > flat) | (x != 0.0)) if len(x) else np.array([], int)
             if len(free):
-                sigma, at = np.hypot(self.rows.spread, error), x
+                at = x
 
                 def whole(part: Vector, at: Vector = at, free: Any = free) -> Vector:
                     found = at.copy()

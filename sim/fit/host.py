@@ -7,9 +7,9 @@ here.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -18,15 +18,12 @@ from models.machine import Machine
 from models.machine.capacity import CapacityCurve
 from models.scenario import Scenario
 from models.scenario.case import Case
-from models.text.units import GIB, format_rate, format_size, format_time
+from models.text.units import format_rate, format_size, format_time
 from sim.engine.run import run_case
+from sim.fit.figures import DEFAULT_KNEE, ESTIMATED, Figure, Unit, file_value, put
+from sim.fit.fit import Posterior, Prior, Rows, Vector, fit
+from sim.fit.table import DETERMINED, machine_with, values_at
 
-# The best of the exponents tried on 25 published single-socket bandwidth curves (models.machine.capacity).
-DEFAULT_KNEE = 6.0
-# A log-scale standard error above this says that the data do not determine a parameter: a factor of 1.35 either way.
-_LARGEST_STDERR = 0.3
-_STEP = 1e-3  # of a derivative, on the scale of the fit
-_WIDEST_STDERR = 1e3  # that of a parameter that changes nothing
 _LEAST_STDERR = 0.002  # of a median of times; more exact than the clock and the host's drift is nothing
 _LEAST_RUNS = 3
 _MOST_VARIATION, _MOST_NOISE = 5.0, 0.5  # that a machine file may have
@@ -35,13 +32,19 @@ _MOST_DISTURBED = 0.5  # of its runs
 _MOST_UNSTABLE = 1 / 3  # of its cases, that have too few undisturbed runs
 _MOST_SECONDS = 3600.0
 _PRIOR_RUNS = 4  # how many runs of a case what is known of the others is worth
-PAGE_FAULTS = "pages."  # the part of a machine file that sim.fit.page_faults fits
 _BOOST = 1.25  # standard deviation of a median over that of a mean (normal distribution, sqrt(pi / 2))
-
-if TYPE_CHECKING:
-    import lmfit
-
-Vector = np.ndarray[Any, np.dtype[np.float64]]
+# The model's own error for the very loop that it was made after, before a run is seen: median, deviation of logarithm.
+_MODEL_ERROR, _MODEL_ERROR_SPREAD = 0.001, 1.0
+_CHUNK_US = 40.0  # a chunk's cost, before a run is seen: one standard deviation above 0
+_UNLIMITED = 0.8  # of what one thread does, by each of several: with less something limits them
+_EXACT = 0.02  # error of a rate, which nobody needs to know better
+_SEEN_BY = 4.0  # of chi-square: two standard errors
+_CLEAR, _MEMORY, _KNEE, _CORE = (
+    "rates.clear_rate",
+    "rates.memory_bandwidth",
+    "rates.memory_knee",
+    "rates.core_throughput",
+)
 
 
 class CalibrationError(ValueError):
@@ -65,8 +68,21 @@ class Parameter:
     def words(self) -> str:
         """Return value and error with their unit."""
         if self.stderr is None:
-            return _format(self.name, self.value)
-        return f"{_format(self.name, self.value)} ± {_format(self.name, self.stderr)}"
+            return f"not known, taken as {self._in_words(self.value)}"
+        return f"{self._in_words(self.value)} ± {self._in_words(self.stderr)}"
+
+    def _in_words(self, value: float) -> str:
+        unit = _unit(self.name)
+        return f"{value:.3g}" if unit == "number" else format_rate(value) if unit == "rate" else format_time(value)
+
+    def text(self) -> str | float:
+        """Return the value as a machine file has it."""
+        return file_value(_unit(self.name), self.value)
+
+    def source(self, of: str) -> str:
+        """Return how it is known, with its error, of these measurements."""
+        error = "" if self.stderr is None else f", ± {self._in_words(self.stderr)}"
+        return f"{self.how}{error}; {of}"
 
 
 @dataclass(frozen=True)
@@ -102,12 +118,41 @@ class Calibration:
             reasons.append(f"its own cases are {errors.mean():.1f} % off in the mean, {errors.max():.1f} % at worst")
         return "; ".join(reasons)
 
+    @property
+    def exit_status(self) -> int:
+        """3 if the calibration failed, as a fit has it whose model does not describe the table. Else 0."""
+        return 3 if self.failure else 0
+
     def remedy(self, seconds: float) -> str:
-        """Return the next step after a failed calibration that took this many seconds."""
-        longer = min(_MOST_SECONDS, seconds * max(2.0, self.n_runs / max(1, self.n_runs - self.n_unstable)))
+        """Return how much quieter or longer than `seconds` it has to be, or '' if nothing is wanting."""
+        if not self.failure:
+            return self._longer(seconds)
+        n_quiet = self.n_runs - self.n_unstable
+        needed = math.ceil((1.0 - _MOST_DISTURBED) * self.n_runs)
+        words = [
+            f"Stop what else runs on this host, or wait until it is quieter: {n_quiet} of {self.n_runs} runs were "
+            f"undisturbed, and {needed} have to be, {_LEAST_RUNS} of each case."
+        ]
+        if n_quiet:
+            longer = seconds * max(2.0, 2.0 * _LEAST_RUNS * len(self.cells) / n_quiet)
+            words.append(f"Calibrate again for longer: --seconds {math.ceil(min(_MOST_SECONDS, longer))}.")
+        words.append("On a shared machine whose CPUs are taken away, no time may be enough.")
+        return " ".join(words)
+
+    def _longer(self, seconds: float) -> str:
+        """Say by how much longer runs would make the least exact rate exact enough: errors shrink with the root."""
+        errors = {
+            each.name: each.stderr / each.value
+            for each in self.parameters
+            if each.stderr is not None and each.name in (_CLEAR, _MEMORY) and each.value > 0.0
+        }
+        name = max(errors, key=lambda each: errors[each], default="")
+        if not name or errors[name] <= _EXACT:
+            return ""
+        times = (errors[name] / _EXACT) ** 2
         return (
-            "Stop what else runs on this host, or wait until it is quieter, and calibrate again for longer: --seconds "
-            f"{math.ceil(longer)}. On a shared machine whose CPUs are taken away, no time may be enough."
+            f"{name} is known to {errors[name]:.1%}. For {_EXACT:.0%} it takes about {times:.0f} times as long "
+            f"(--seconds {math.ceil(min(_MOST_SECONDS, seconds * times))}), or a host on which runs differ less."
         )
 
     def parameter(self, name: str) -> Parameter:
@@ -133,14 +178,12 @@ class Calibration:
         hows = []
         for parameter in self.parameters:
             part, _, name = parameter.name.partition(".")
-            said = f"{parameter.how}; {source}"
-            if parameter.stderr is not None:
-                said = f"{parameter.how}, ± {_format(parameter.name, parameter.stderr)}; {source}"
+            said = parameter.source(source)
             if name.startswith("remote_factors."):
                 factors[name.rpartition(".")[2]] = round(parameter.value, 4)
                 hows.append(f"{name.rpartition('.')[2]}: {said}")
-            elif not math.isnan(parameter.value):
-                changed.setdefault(part, {})[name] = {"value": _text(parameter.name, parameter.value), "source": said}
+            else:
+                changed.setdefault(part, {})[name] = {"value": parameter.text(), "source": said}
         if factors:
             changed["rates"]["remote_factors"] = {"value": factors, "source": " - ".join(hows)}
         return changed
@@ -171,16 +214,16 @@ def calibrate(scenario: Scenario, runs: pd.DataFrame, machine: Machine) -> Calib
     cases = [replace(scenario.cases[number], machine=machine) for number in cells["case"]]
     usable = runs[runs["unstable"] == ""] if "unstable" in runs else runs
     costs = _worker_costs(usable, runs, scenario)
-    fit = _CellsFit(cases, cells, _deviations(cells, runs), machine, costs)
-    parameters = [
-        *fit.parameters(),
-        *costs,
-        *_noises(usable if (usable["nthreads"] == 1).sum() >= _LEAST_RUNS else runs),
-    ]
-    fitted = fit.machine_with(parameters)
-    predicted = [_predict(case, fitted) for case in cases]
-    table = cells.assign(predicted_s=predicted, error_pct=(np.array(predicted) / cells["time_s"] - 1) * 100)
-    return Calibration(fitted, tuple(parameters), table, len(runs), len(runs) - len(usable))
+    noises = _noises(usable if (usable["nthreads"] == 1).sum() >= _LEAST_RUNS else runs)
+    rates = replace(machine.rates, memory_curve=CapacityCurve(DEFAULT_KNEE), cache_bytes_per_s=None, share_exponent=1.0)
+    known = {p.name.partition(".")[2]: p.value for p in costs}
+    base = replace(machine, rates=rates, worker_costs={**known, "chunk_time": 0.0})
+    fitted, parameters = _fit_cells(cases, cells, _deviations(cells, runs), base)
+    for noise in noises:
+        fitted = put(fitted, noise.name, noise.value)
+    predicted = np.array([_predict(case, fitted) for case in cases])
+    table = cells.assign(predicted_s=predicted, error_pct=(predicted / cells["time_s"] - 1) * 100)
+    return Calibration(fitted, (*parameters, *costs, *noises), table, len(runs), len(runs) - len(usable))
 
 
 def measured_cells(scenario: Scenario, runs: pd.DataFrame) -> pd.DataFrame:
@@ -226,212 +269,163 @@ def _predict(case: Case, machine: Machine) -> float:
     return run_case(quiet, 0).time_s * (case.clearing.size // case.clearing.page_size)
 
 
-@dataclass(frozen=True)
-class _Free:
-    """A parameter that is to be fitted."""
-
-    name: str
-    start: float
-    low: float
-    high: float
-    put: Callable[[Machine, float], Machine]
-    otherwise: str  # what is said, and taken, if the data do not determine it
-    default: float
+# --- the fit --------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class _Found:
-    """The end of a fit."""
+def fit_cells(
+    figures: Sequence[Figure], predict_s: Callable[[Mapping[str, float], int], float], times_s: Vector, stderrs: Vector
+) -> Posterior:
+    """Fit figures to the median times of a host's cases: the common fit, for a model of this very host.
 
-    free: list[_Free]
-    undetermined: list[_Free]
-    base: Machine  # with what is not free in place
-    result: lmfit.minimizer.MinimizerResult
-    stderrs: Vector
+    Args:
+        figures: the figures, with their priors.
+        predict_s: maps values by name, and the number of a case, to its time.
+        times_s: shape (n,), the measured medians.
+        stderrs: shape (n,), their standard errors, as shares.
 
+    Returns:
+        The posterior.
+    """
+    known: dict[tuple[float, ...], float] = {}
 
-class _CellsFit:
-    """The parameters that a set of cases may determine, fitted together."""
+    def log_time(x: Vector, number: int) -> float:
+        key = (*map(float, x), float(number))
+        if key not in known:
+            known[key] = math.log(predict_s(values_at(figures, x), number))
+        return known[key]
 
-    def __init__(
-        self,
-        cases: Sequence[Case],
-        cells: pd.DataFrame,
-        deviations: Vector,
-        machine: Machine,
-        worker_costs: Sequence[Parameter],
-    ) -> None:
-        self._cases = cases
-        self._log_times = np.log(cells["time_s"].to_numpy(float))
-        self._stderrs = _steadied(cells["stderr"].to_numpy(float), cells["n_runs"].to_numpy(float))
-        self._deviations = deviations / self._stderrs
-        costs = {p.name.partition(".")[2]: 0.0 if math.isnan(p.value) else p.value for p in worker_costs}
-        rates = replace(
-            machine.rates,
-            memory_curve=CapacityCurve(DEFAULT_KNEE),
-            cache_bytes_per_s=None,
-            share_exponent=1.0,
-        )
-        base = replace(machine, rates=rates, worker_costs={**costs, "chunk_time": 0.0})
-        self._n_threads = {case.n_works for case in cases}
-        throughputs = [case.clearing.size / time_s for case, time_s in zip(cases, cells["time_s"], strict=True)]
-        alone = [t for case, t in zip(cases, throughputs, strict=True) if case.n_works == 1]
-        if not alone:
-            raise CalibrationError("no case with one thread was measured; a calibration needs some")
-        free = [
-            _rate("rates.clear_rate", max(alone), "never measured"),
-            _Free("workers.chunk_time", 3e-6, 0.0, 1e-3, _put_chunk_time, "too small to be seen beside clearing", 0.0),
-        ]
-        if max(self._n_threads) > 1:
-            traffic = machine.rates.clear_traffic
-            kept = max(machine.rates.memory_bytes_per_s, 2 * max(throughputs) * traffic)
-            words = f"memory never limited clearing here, which reached {format_rate(max(throughputs))}"
-            free.append(
-                _Free(
-                    "rates.memory_bandwidth",
-                    max(throughputs) * traffic,
-                    0.3 * max(throughputs) * traffic,
-                    20 * max(throughputs) * traffic,
-                    _put_memory,
-                    words,
-                    kept,
-                )
-            )
-        if len(self._n_threads) > 3:
-            free.append(_Free("rates.memory_knee", DEFAULT_KNEE, 1.0, 32.0, _put_knee, _NO_KNEE, DEFAULT_KNEE))
-        cores = {cpu.core_id for cpu in machine.cpus_of(machine.cpu_nids[0])}
-        n_cpus = len(machine.cpus_of(machine.cpu_nids[0]))
-        if len(cores) < n_cpus and max(self._n_threads) > len(cores):
-            default = machine.rates.core_throughput
-            words = "two threads of a core made no difference that can be told from that of memory"
-            free.append(_Free("rates.core_throughput", default, 0.5, 4.0, _put_core, words, default))
-        distances = sorted({machine.distances[a, b] for a, b in map(_nodes_of, cases) if a != b})
-        free += [_remote(distance, machine.rates.remote_factors.get(distance, 1.0)) for distance in distances]
-        fits = [self._minimise(free, base)]
-        if any(each.name == "rates.core_throughput" for each in free):
-            # Cores may be what limits all threads together as well as memory, and what does not limit has no slope: so
-            # begin from either. The better one is that of the least chi-square with 2 for each parameter (Akaike).
-            most = {"rates.memory_bandwidth": 2.0, "rates.core_throughput": max(throughputs) / max(alone) / len(cores)}
-            starts = {"rates.memory_bandwidth": max(throughputs) * traffic, "rates.core_throughput": 1.0}
-            other = [
-                replace(each, start=most[each.name] * starts[each.name]) if each.name in most else each for each in free
-            ]
-            fits.append(self._minimise(other, base))
-        best = min(fits, key=lambda fit: float(fit.result.chisqr) + 2 * len(fit.free))
-        self._free, self._undetermined, self._base = best.free, best.undetermined, best.base
-        self._result, self._errors_found = best.result, best.stderrs
-
-    def _minimise(self, free: Sequence[_Free], base: Machine) -> _Found:
-        """Fit, and fix undetermined parameters at their defaults, one at a time, the least determined first."""
-        import lmfit  # takes half a second, which other commands don't need
-
-        free = list(free)
-        undetermined: list[_Free] = []
-        while True:
-            parameters = lmfit.Parameters()
-            for number, each in enumerate(free):
-                low, high = (_to(each, each.low), _to(each, each.high))
-                start = min(max(_to(each, each.start), low), high)
-                parameters.add(f"p{number}", value=start, min=low, max=high)
-            result = lmfit.minimize(
-                self._residuals,
-                parameters,
-                args=(free, base),
-                method="least_squares",
-                diff_step=1e-4,
-                x_scale="jac",
-                ftol=1e-6,
-                xtol=1e-6,
-                max_nfev=100 * (len(free) + 1),  # those for derivatives count too
-            )
-            stderrs = self._errors(result, free, base)
-            # The rate of one thread is always determined.
-            poor = {n: _poorness(result.params[f"p{n}"], free[n], stderrs[n]) for n in range(1, len(free))}
-            worst = max(poor, key=lambda n: poor[n], default=None)
-            if worst is None or poor[worst] <= _LARGEST_STDERR:
-                return _Found(free, undetermined, base, result, stderrs)
-            free = [replace(each, start=_from(each, result.params[f"p{n}"].value)) for n, each in enumerate(free)]
-            gone = [free.pop(worst)]
-            if gone[0].name == "rates.memory_bandwidth":  # whose knee is then anything
-                gone += [free.pop(n) for n, each in enumerate(free) if each.name == "rates.memory_knee"]
-            for each in gone:
-                undetermined.append(each)
-                base = each.put(base, each.default)
-
-    def _errors(self, result: lmfit.minimizer.MinimizerResult, free: Sequence[_Free], base: Machine) -> Vector:
-        """Return the standard error of each parameter, on the scale of the fit.
-
-        It comes from the Jacobian, as in lmfit, which gives no errors where one parameter changes nothing. Here a very
-        wide prior gives that parameter a very large error, and the others keep theirs. Where the model is off by more
-        than the noise of the measurements, that counts as noise. A block of runs that is slow as a whole moves all
-        cases, and more cases don't make that noise smaller. So the error is at least that of the blocks.
-        """
-        found = self._residuals(result.params, free, base)
-        slopes = []
-        for name in result.params:
-            moved = result.params.copy()
-            step = _STEP if moved[name].value + _STEP <= moved[name].max else -_STEP
-            moved[name].value += step
-            slopes.append((self._residuals(moved, free, base) - found) / step)
-        covariance = np.linalg.inv(np.array(slopes) @ np.array(slopes).T + np.eye(len(slopes)) / _WIDEST_STDERR**2)
-        excess = max(1.0, result.redchi) if result.nfree > 0 else 1.0
-        of_blocks = [_stderr(column) for column in (self._deviations @ (covariance @ np.array(slopes)).T).T]
-        return np.maximum(np.sqrt(excess * np.diag(covariance)), of_blocks)
-
-    def _residuals(self, parameters: lmfit.Parameters, free: Sequence[_Free], base: Machine) -> Vector:
-        machine = base
-        for number, each in enumerate(free):
-            machine = each.put(machine, _from(each, parameters[f"p{number}"].value))
-        predicted = np.log([_predict(case, machine) for case in self._cases])
-        return np.asarray((predicted - self._log_times) / self._stderrs, dtype=float)
-
-    def parameters(self) -> list[Parameter]:
-        """Return the parameters that were found, and those that were not."""
-        found = []
-        for number, free in enumerate(self._free):
-            entry = self._result.params[f"p{number}"]
-            value = _from(free, entry.value)
-            stderr = float(self._errors_found[number]) * (1e-6 if free.low == 0.0 else value)
-            found.append(Parameter(free.name, value, stderr, "fitted"))
-        found += [
-            Parameter(free.name, free.default, None, f"not determined by the measurements: {free.otherwise}")
-            for free in self._undetermined
-        ]
-        names = [parameter.name for parameter in found]
-        if "rates.memory_bandwidth" in names and "rates.memory_knee" not in names:
-            how = f"not determined by the measurements: {_NO_KNEE}"
-            found.append(Parameter("rates.memory_knee", DEFAULT_KNEE, None, how))
-        return found
-
-    def machine_with(self, parameters: Sequence[Parameter]) -> Machine:
-        """Return the machine with the parameters put in."""
-        machine = self._base
-        for number, free in enumerate(self._free):
-            machine = free.put(machine, _from(free, self._result.params[f"p{number}"].value))
-        values = {parameter.name: parameter.value for parameter in parameters}
-        rates = replace(
-            machine.rates,
-            chunk_noise=values["rates.chunk_noise"],
-            run_noise=values["rates.run_noise"],
-        )
-        costs = {
-            **(machine.worker_costs or {}),
-            **{
-                name.partition(".")[2]: value
-                for name, value in values.items()
-                if name.startswith("workers.") and not math.isnan(value)
-            },
-        }
-        return replace(machine, rates=rates, worker_costs=costs)
+    bounds = np.array([figure.bounds() for figure in figures])
+    prior = Prior(
+        np.array([figure.prior for figure in figures]), bounds[:, 0], bounds[:, 1], _MODEL_ERROR, _MODEL_ERROR_SPREAD
+    )
+    numbers = range(len(times_s))
+    return fit(
+        lambda x, chosen: np.array([log_time(x, number) for number in chosen]),
+        Rows(np.log(times_s), stderrs),
+        numbers,
+        len(numbers),
+        prior,
+    )
 
 
-def _poorness(found: lmfit.Parameter, free: _Free, stderr: float) -> float:
-    """Return the standard error of a parameter on a log scale, or inf if it runs into a bound."""
-    if free.low == 0.0:  # a cost: 0 is an answer like any other
-        return 0.0 if stderr < 20.0 else math.inf
-    if min(found.value - found.min, found.max - found.value) < 1e-3 and not free.name.startswith("rates.remote"):
-        return math.inf
-    return stderr
+def _fit_cells(
+    cases: Sequence[Case], cells: pd.DataFrame, deviations: Vector, base: Machine
+) -> tuple[Machine, list[Parameter]]:
+    """Return the machine with the figures that the cases determine, and all figures that they might."""
+    times_s = cells["time_s"].to_numpy(float)
+    stderrs = _steadied(cells["stderr"].to_numpy(float), cells["n_runs"].to_numpy(float))
+    reached = [case.clearing.size / time_s for case, time_s in zip(cases, times_s, strict=True)]
+    alone = [rate for case, rate in zip(cases, reached, strict=True) if case.n_works == 1]
+    if not alone:
+        raise CalibrationError("no case with one thread was measured; a calibration needs some")
+
+    def predict_s(at: Machine) -> Callable[[Mapping[str, float], int], float]:
+        return lambda values, number: _predict(cases[number], with_figures(at, values))
+
+    every = list(_figures(cases, max(alone), max(reached)))
+    defaults = _defaults(every, base, max(reached))
+    # Memory may be what limits all threads together, or cores, or both, or neither. What is no limit has no slope, so
+    # each is tried. One figure more has to bring the rows nearer by two standard errors.
+    found: list[tuple[list[Figure], Machine, Posterior]] = []
+    at_once = min(max(case.n_works for case in cases), _n_cores(base))
+    unlimited = max(reached) > _UNLIMITED * at_once * max(alone)
+    for limits in ({_CORE, _MEMORY}, {_MEMORY}, {_CORE}, set[str]()):
+        if limits <= {each.name for each in every} and (limits or unlimited):
+            gone = {_CORE, _MEMORY} - limits | ({_KNEE} if _MEMORY not in limits else set())
+            figures = [each for each in every if each.name not in gone]
+            at = with_figures(base, {name: defaults[name][0] for name in gone if name in defaults})
+            found.append((figures, at, fit_cells(figures, predict_s(at), times_s, stderrs)))
+    sigma = np.hypot(stderrs, found[0][2].model_error)
+    figures, base, posterior = min(
+        found, key=lambda each: _SEEN_BY * len(each[0]) + (((each[2].log_times - np.log(times_s)) / sigma) ** 2).sum()
+    )
+    gone = {each.name for i, each in enumerate(figures) if each.name != _CLEAR and not _is_told(each, posterior, i)}
+    gone |= {_KNEE} if _MEMORY in gone else set()
+    kept = [each for each in figures if each.name not in gone]
+    if len(kept) < len(figures):
+        base = with_figures(base, {name: defaults[name][0] for name in gone if name in defaults})
+        posterior = fit_cells(kept, predict_s(base), times_s, stderrs)
+    parameters = _told(kept, posterior, deviations, stderrs)
+    values = {parameter.name: parameter.value for parameter in parameters}
+    for name, (value, why) in defaults.items():
+        if name not in values:
+            parameters.append(Parameter(name, value, None, f"not determined by the measurements: {why}"))
+    return with_figures(base, values), parameters
+
+
+def _figures(cases: Sequence[Case], alone: float, reached: float) -> Iterator[Figure]:
+    """Yield the figures that cases may tell, by the greatest throughputs of one thread and of all."""
+    machine = cases[0].machine
+    threads = {case.n_works for case in cases}
+    yield Figure(_CLEAR, alone, ESTIMATED, "rate")
+    yield Figure("workers.chunk_time", 1e-6, _CHUNK_US, "time", 0.0, 1e-3, additive=True)
+    if max(threads) > 1:
+        yield Figure(_MEMORY, reached * machine.rates.clear_traffic, ESTIMATED, "rate")
+    if len(threads) > 3:
+        yield Figure(_KNEE, DEFAULT_KNEE, ESTIMATED, low=1.0, high=32.0)
+    if _n_cores(machine) < min(max(threads), len(machine.cpus_of(machine.cpu_nids[0]))):
+        usual = min(4.0, max(0.5, reached / alone / _n_cores(machine)))
+        yield Figure(_CORE, usual, ESTIMATED, low=0.5, high=4.0)
+    for distance in sorted({machine.distances[a, b] for a, b in map(_nodes_of, cases) if a != b}):
+        usual = machine.rates.remote_factors.get(distance, 1.0)
+        yield Figure(f"rates.remote_factors.{distance}", usual, ESTIMATED, low=0.01, high=1.0)
+
+
+def _n_cores(machine: Machine) -> int:
+    """Return the number of cores of the first node, where the runs are."""
+    return len({cpu.core_id for cpu in machine.cpus_of(machine.cpu_nids[0])})
+
+
+def _defaults(figures: Sequence[Figure], base: Machine, reached: float) -> dict[str, tuple[float, str]]:
+    """Return what is taken for figures that the cases don't tell, and why."""
+    twice = 2 * reached * base.rates.clear_traffic
+    said = {
+        "workers.chunk_time": (0.0, "too small to be seen beside clearing"),
+        _MEMORY: (
+            max(base.rates.memory_bytes_per_s, twice),
+            f"memory never limited clearing here, which reached {format_rate(reached)}",
+        ),
+        _CORE: (
+            base.rates.core_throughput,
+            "two threads of a core made no difference that can be told from that of memory",
+        ),
+    }
+    found = {
+        each.name: said.get(each.name, (each.value, "not seen")) for each in figures if each.name not in (_CLEAR, _KNEE)
+    }
+    if _MEMORY in found:
+        found[_KNEE] = DEFAULT_KNEE, _NO_KNEE
+    return found
+
+
+def with_figures(machine: Machine, values: Mapping[str, float]) -> Machine:
+    """Return a machine with these figures. One rate of clearing serves one thread and several."""
+    machine = machine_with(machine, values)
+    rates = machine.rates
+    return replace(machine, rates=replace(rates, serial_clear_bytes_per_s=rates.clear_bytes_per_s))
+
+
+def _is_told(figure: Figure, posterior: Posterior, i: int) -> bool:
+    """Return whether the cases determine the i-th figure."""
+    value = figure.at(float(posterior.x[i]))
+    return bool(posterior.unsure[i] <= DETERMINED) and not figure.at_a_limit(value)
+
+
+def _told(figures: Sequence[Figure], posterior: Posterior, deviations: Vector, stderrs: Vector) -> list[Parameter]:
+    """Return the figures with their standard errors.
+
+    A block of runs that is slow as a whole moves all cases, and more cases don't make that noise smaller. So the error
+    is at least that of the blocks.
+    """
+    variance = stderrs**2 + posterior.model_error**2
+    covariance = np.einsum("t,tij->ij", posterior.weights, posterior.covariances)
+    of_blocks = [_stderr(column) for column in (deviations @ (covariance @ (posterior.slopes.T / variance)).T).T]
+    found = []
+    for figure, x, own, of_block in zip(figures, posterior.x, posterior.stderrs, of_blocks, strict=True):
+        value = figure.at(float(x))
+        scale = figure.value if figure.additive else value
+        found.append(Parameter(figure.name, value, max(float(own), of_block) * scale, "fitted"))
+    return found
 
 
 def _deviations(cells: pd.DataFrame, runs: pd.DataFrame) -> Vector:
@@ -453,58 +447,12 @@ def _steadied(stderrs: Vector, n_runs: Vector) -> Vector:
 _NO_KNEE = "too few numbers of threads for the shape of the knee; the best exponent on 25 published curves"
 
 
-def _rate(name: str, start: float, otherwise: str) -> _Free:
-    return _Free(name, start, 0.1 * start, 10 * start, _put_clear, otherwise, start)
-
-
-def _remote(distance: int, default: float) -> _Free:
-    return _Free(f"rates.remote_factors.{distance}", default, 0.01, 1.0, _put_remote(distance), "not seen", default)
-
-
-def _put_clear(machine: Machine, value: float) -> Machine:
-    rates = replace(machine.rates, clear_bytes_per_s=value, serial_clear_bytes_per_s=value)
-    return replace(machine, rates=rates)
-
-
-def _put_chunk_time(machine: Machine, value: float) -> Machine:
-    return replace(machine, worker_costs={**(machine.worker_costs or {}), "chunk_time": value})
-
-
-def _put_memory(machine: Machine, value: float) -> Machine:
-    return replace(machine, rates=replace(machine.rates, memory_bytes_per_s=value))
-
-
-def _put_knee(machine: Machine, value: float) -> Machine:
-    return replace(machine, rates=replace(machine.rates, memory_curve=CapacityCurve(value)))
-
-
-def _put_core(machine: Machine, value: float) -> Machine:
-    return replace(machine, rates=replace(machine.rates, core_throughput=value))
-
-
-def _put_remote(distance: int) -> Callable[[Machine, float], Machine]:
-    def put(machine: Machine, value: float) -> Machine:
-        factors = {**machine.rates.remote_factors, distance: value}
-        return replace(machine, rates=replace(machine.rates, remote_factors=factors))
-
-    return put
-
-
 def _nodes_of(case: Case) -> tuple[int, int]:
     """Return the nodes of the caller and of the pages, the first node where a case does not say."""
     first = case.machine.cpu_nids[0]
     task = case.clearing
     caller = first if task.caller_node is None else task.caller_node
     return caller, caller if task.page_node is None else task.page_node
-
-
-def _to(free: _Free, value: float) -> float:
-    """Return a value on the scale of the fit: microseconds for a cost, else a logarithm."""
-    return value * 1e6 if free.low == 0.0 else math.log(value)
-
-
-def _from(free: _Free, value: float) -> float:
-    return value / 1e6 if free.low == 0.0 else math.exp(value)
 
 
 def _worker_costs(stable: pd.DataFrame, runs: pd.DataFrame, scenario: Scenario) -> list[Parameter]:
@@ -578,23 +526,11 @@ def _stderr(values: np.ndarray[Any, np.dtype[np.float64]]) -> float:
     return 0.0 if not len(values) else _BOOST * _spread(values) / math.sqrt(len(values))
 
 
-def _format(name: str, value: float) -> str:
+def _unit(name: str) -> Unit:
+    """Return the unit of a figure of a machine file."""
     if name.endswith(("_rate", "_bandwidth")):
-        return format_rate(value)
-    if name.endswith(("_time", "_latency")) or name.startswith(PAGE_FAULTS):
-        return format_time(value)
-    return f"{value:.3g}"
-
-
-def _text(name: str, value: float) -> str | float:
-    """Return a value as a machine file has it."""
-    if name.endswith(("_rate", "_bandwidth")):
-        return f"{value / GIB:.5g}GiB/s"
-    if name.startswith(PAGE_FAULTS):
-        return f"{value * 1e9:.4g}ns"
-    if name.endswith(("_time", "_latency")):
-        return f"{value * 1e6:.4g}us"
-    return float(f"{value:.4g}")
+        return "rate"
+    return "time" if name.startswith("pages.") or name.endswith(("_time", "_latency")) else "number"
 
 
 def describe_calibration(calibration: Calibration) -> str:
@@ -613,7 +549,7 @@ def describe_calibration(calibration: Calibration) -> str:
     failed = f"THE CALIBRATION FAILED: {calibration.failure}.\n" if calibration.failure else ""
     return failed + (
         f"{describe_parameters(calibration.parameters)}\n"
-        "± is one standard deviation. "
+        "± is one standard deviation.\n"
         f"Python's own work for a chunk is below 1 % of its time from chunks of {size} on."
     )
 

@@ -1,29 +1,32 @@
 """The costs of a page on a host, beside its clearing: from runs that populate memory and touch it page by page.
 
-Only runs of threads of our own go in, none of a program's. With one thread the costs are differences between runs. The
-mutual cost of several threads, at the zone's lock and at the line that every fault takes, is found by simulating them.
+Only runs of threads of our own go in, none of a program's. All costs are fitted together. With one thread they are
+mostly differences between runs. Several threads tell the mutual cost, at the zone's lock and at the line that every
+fault takes.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
 
 import pandas as pd
 
-from models.clients.page_faults import PageFaultCosts
 from models.clients.populate import Populate
 from models.machine import Machine
 from models.machine.capacity import CapacityCurve
+from models.memory.figures import PageFigures
 from models.scenario import Scenario
 from models.scenario.case import Case
 from sim.engine.run import run_case
-from sim.fit.host import DEFAULT_KNEE, PAGE_FAULTS, Calibration, Parameter, measured_cells
+from sim.fit.figures import DEFAULT_KNEE, ESTIMATED, Figure, figure_of
+from sim.fit.fit import SEEN, Posterior, Vector
+from sim.fit.host import Calibration, Parameter, fit_cells, measured_cells, with_figures
 
-_ROUNDS = 8  # of fitting rate and bandwidth to each other
-_MOST = 50.0  # times the estimates of a lock's transfer and hand-over; beyond that something else is at work
+_LOCKS = {"pages.zone_transfer": "pages.zone_handover", "pages.vma_transfer": "pages.vma_handover"}  # in proportion
+_MOST = 50.0  # times the estimate of a lock's transfer; beyond that something else is at work
+_MOST_OFF = 0.1  # the model's own error, with which runs of several threads tell nothing
+_CLEAR, _MEMORY = "rates.clear_rate", "rates.memory_bandwidth"
 
 
 def with_page_faults(calibration: Calibration, scenario: Scenario, runs: pd.DataFrame) -> Calibration:
@@ -31,170 +34,99 @@ def with_page_faults(calibration: Calibration, scenario: Scenario, runs: pd.Data
 
     Raises CalibrationError for a case without runs.
     """
-    parameters = fit_page_faults(scenario, runs, calibration.machine)
-    costs = {parameter.name.removeprefix(PAGE_FAULTS): parameter.value for parameter in parameters}
-    machine = _with_costs(calibration.machine, costs)
+    machine, parameters = fit_page_faults(scenario, runs, calibration.machine)
     return replace(calibration, machine=machine, parameters=(*calibration.parameters, *parameters))
 
 
-def machine_by_page_faults(
-    scenario: Scenario, runs: pd.DataFrame, machine: Machine
+def fit_page_faults(
+    scenario: Scenario, runs: pd.DataFrame, machine: Machine, *, rates: bool = False
 ) -> tuple[Machine, tuple[Parameter, ...]]:
-    """Return a machine whose rates of clearing are fitted to the same runs as well, and all that was found.
+    """Return a machine with the costs of a page that runs of `populate` tell, and all costs that they might tell.
 
-    The rate of one thread and the memory bandwidth are those of transparent huge pages that are populated. Where there
-    are none, both stay as they were. Raises CalibrationError for a case without runs.
+    Args:
+        scenario: the cases.
+        runs: their runs.
+        machine: the machine, whose rates are calibrated.
+        rates: whether they are not, so that the rate of clearing and the memory bandwidth are fitted to the same runs,
+            those in transparent huge pages. Where there are none, both stay as they were.
+
+    Raises:
+        CalibrationError: a case has no runs.
     """
-    found = _times(scenario, runs, machine)
-    parameters: list[Parameter] = []
-    if (True, True, False) in found:
-        case, time_s, error_s = found[True, True, False]
-        assert isinstance(case.task, Populate)
-        n_pages = case.size_bytes // case.task.present_bytes(machine)
-        rate = case.size_bytes / (time_s - n_pages * PageFaultCosts().huge_page)
-        words = "measured: one thread that populates transparent huge pages, less the estimate of huge_page"
-        parameters.append(Parameter("rates.clear_rate", rate, rate * error_s / time_s, words))
-        rates = replace(machine.rates, clear_bytes_per_s=rate, serial_clear_bytes_per_s=rate, cache_bytes_per_s=None)
-        rates = replace(rates, memory_curve=CapacityCurve(DEFAULT_KNEE), share_exponent=1.0)
-        machine = replace(machine, rates=rates)
-    if (True, True, True) in found:
-        single, single_s, _ = found[True, True, False]
-        case, time_s, error_s = found[True, True, True]
-        for _ in range(_ROUNDS):  # a limit near what one thread moves slows that one too, at the knee
-            bandwidth = _bandwidth(replace(case, machine=machine), time_s)
-            machine = replace(machine, rates=replace(machine.rates, memory_bytes_per_s=bandwidth))
-            rate = machine.rates.clear_bytes_per_s * _time_s(replace(single, machine=machine)) / single_s
-            machine = replace(
-                machine, rates=replace(machine.rates, clear_bytes_per_s=rate, serial_clear_bytes_per_s=rate)
-            )
-        error = abs(_bandwidth(replace(case, machine=machine), time_s + error_s) - bandwidth)
-        words = f"fitted: {case.n_works} threads that populate transparent huge pages"
-        parameters[-1] = replace(parameters[-1], value=rate)
-        parameters.append(Parameter("rates.memory_bandwidth", bandwidth, error, words))
-    parameters += fit_page_faults(scenario, runs, machine)
-    costs = {p.name.removeprefix(PAGE_FAULTS): p.value for p in parameters if p.name.startswith(PAGE_FAULTS)}
-    return _with_costs(machine, costs), tuple(parameters)
-
-
-def _time_s(case: Case) -> float:
-    """Return the time that a case takes without noise."""
-    return run_case(case.without_noise(), 0).time_s
-
-
-def _bandwidth(case: Case, time_s: float) -> float:
-    """Return the memory bandwidth with which a case takes so long, up to one that is hardly a limit."""
-    from scipy.optimize import brentq  # takes long to import, and other commands don't need it
-
-    rates = case.machine.rates
-    alone = rates.clear_bytes_per_s * rates.clear_traffic
-
-    def excess_s(share: float) -> float:
-        limited = replace(rates, memory_bytes_per_s=share * alone)
-        return _time_s(replace(case, machine=replace(case.machine, rates=limited))) - time_s
-
-    least, most = 0.5, 10.0 * case.n_works
-    if excess_s(most) >= 0.0:
-        return most * alone
-    return least * alone if excess_s(least) <= 0.0 else float(brentq(excess_s, least, most, xtol=1e-4)) * alone
-
-
-def fit_page_faults(scenario: Scenario, runs: pd.DataFrame, machine: Machine) -> tuple[Parameter, ...]:
-    """Return the costs of PageFaultCosts that the runs of `populate` tell, for a machine whose rates are calibrated."""
-    return _PageFit(_times(scenario, runs, machine), machine).parameters()
-
-
-def _times(
-    scenario: Scenario, runs: pd.DataFrame, machine: Machine
-) -> dict[tuple[bool, bool, bool], tuple[Case, float, float]]:
-    """Return the cases by (in transparent huge pages, populated, by several threads): case, time, standard error."""
     cells = measured_cells(scenario, runs)
-    found: dict[tuple[bool, bool, bool], tuple[Case, float, float]] = {}
-    for cell in cells.to_dict("records"):
-        case = replace(scenario.cases[cell["case"]], machine=machine)
-        task = case.task
-        assert isinstance(task, Populate)
-        time_s = float(cell["time_s"])
-        found[task.thp, task.populate, case.n_works > 1] = case, time_s, time_s * float(cell["stderr"])
-    return found
+    if rates:
+        bare = replace(machine.rates, memory_curve=CapacityCurve(DEFAULT_KNEE), cache_bytes_per_s=None)
+        machine = replace(machine, rates=replace(bare, share_exponent=1.0))
+    cases = [replace(scenario.cases[number], machine=machine).without_noise() for number in cells["case"]]
+    times_s, stderrs = cells["time_s"].to_numpy(float), cells["stderr"].to_numpy(float)
+    figures = list(_figures(cases, times_s, rates=rates))
+    found = _fit(figures, cases, times_s, stderrs)
+    alone = [i for i, case in enumerate(cases) if case.n_works == 1]
+    of_several: list[Figure] = []
+    if found.model_error > _MOST_OFF and len(alone) < len(cases):  # what several threads wait for is something else
+        single = list(_figures([cases[i] for i in alone], times_s[alone], rates=rates))
+        of_several = [each for each in figures if each.name not in {other.name for other in single}]
+        figures, found = single, _fit(single, [cases[i] for i in alone], times_s[alone], stderrs[alone])
+    parameters = [each for i in range(len(figures)) for each in _told(figures[i], found, i)]
+    for figure in of_several:
+        words = "not determined: several threads wait longer than locks and memory can explain"
+        parameters += [Parameter(name, value, None, words) for name, value in _both(figure, figure.before).items()]
+    return with_figures(machine, {each.name: each.value for each in parameters}), tuple(parameters)
 
 
-def _with_costs(machine: Machine, costs: Mapping[str, float]) -> Machine:
-    return replace(machine, pages={**machine.pages, **costs})
+def _figures(cases: Sequence[Case], times_s: Vector, *, rates: bool) -> Iterator[Figure]:
+    """Yield the figures that these cases tell something of."""
+    kinds = {(_task(case).thp, _task(case).populate, case.n_works > 1) for case in cases}
+    huge = [(case, float(time_s)) for case, time_s in zip(cases, times_s, strict=True) if _task(case).thp]
+    if rates and huge:
+        reached = {case.n_works: case.size_bytes / time_s for case, time_s in huge if _task(case).populate}
+        yield Figure(_CLEAR, reached[1], ESTIMATED, "rate")
+        if max(reached) > 1:
+            most = max(reached.values()) * cases[0].machine.rates.clear_traffic
+            yield Figure(_MEMORY, most, ESTIMATED, "rate")
+    names = ["pages.base_page", "pages.touch", *(("pages.huge_page", "pages.write") if huge else ())]
+    names += [lock for lock, populated in zip(_LOCKS, (True, False), strict=True) if (False, populated, True) in kinds]
+    for name in names:
+        figure = figure_of(cases[0], name)
+        yield replace(figure, high=_MOST * figure.value) if name in _LOCKS else figure
 
 
-class _PageFit:
-    """The costs of a page, found one after the other."""
+def _fit(figures: Sequence[Figure], cases: Sequence[Case], times_s: Vector, stderrs: Vector) -> Posterior:
+    def predict_s(values: Mapping[str, float], number: int) -> float:
+        every = dict(values)
+        for figure in figures:
+            every |= _both(figure, values[figure.name])
+        return run_case(replace(cases[number], machine=with_figures(cases[number].machine, every)), 0).time_s
 
-    def __init__(self, found: Mapping[tuple[bool, bool, bool], tuple[Case, float, float]], machine: Machine) -> None:
-        self._found = found
-        self._machine = machine
-        self._costs: dict[str, float] = {}
-        self._parameters: list[Parameter] = []
+    return fit_cells(figures, predict_s, times_s, stderrs)
 
-    def parameters(self) -> tuple[Parameter, ...]:
-        """Return the costs that the runs show, those of one thread first, because those of locks build on them."""
-        base, rate = self._machine.base_page_bytes, self._machine.rates.clear_bytes_per_s
-        populated_s, error_s = self._page_s(False, True)
-        touched_s, touched_error_s = self._page_s(False, False)
-        error_of_touch_s = math.hypot(error_s, touched_error_s)
-        self._add("base_page", populated_s - base / rate, error_s, "to populate a base page, less its clearing")
-        self._add("touch", touched_s - populated_s, error_of_touch_s, "to touch a base page, less to populate it")
-        if (True, True, False) in self._found:
-            huge = self._found[True, True, False][0].task.present_bytes(self._machine)  # type: ignore[attr-defined]
-            populated_s, error_s = self._page_s(True, True)
-            touched_s, touched_error_s = self._page_s(True, False)
-            what = "to populate a transparent huge page, less its clearing"
-            self._add("huge_page", populated_s - huge / rate, error_s, what)
-            n = huge // base
-            self._add(
-                "write",
-                (touched_s - populated_s - self._costs["touch"]) / n,
-                math.hypot(error_s, touched_error_s) / n,
-                "to touch a transparent huge page base page by base page, less to populate it",
-            )
-        for lock, populated, what in (("zone", True, "populate"), ("vma", False, "touch")):
-            if (False, populated, True) in self._found:
-                self._add_lock(lock, populated, what)
-        return tuple(self._parameters)
 
-    def _page_s(self, thp: bool, populated: bool) -> tuple[float, float]:
-        """Return the time for a page with one thread, and its standard error."""
-        case, time_s, error_s = self._found[thp, populated, False]
-        n_pages = case.size_bytes // case.task.present_bytes(self._machine)  # type: ignore[attr-defined]
-        return time_s / n_pages, error_s / n_pages
+def _told(figure: Figure, found: Posterior, i: int) -> Iterator[Parameter]:
+    """Yield the parameters of a figure: itself, and of a lock's transfer also the hand-over."""
+    value, share = figure.at(float(found.x[i])), float(found.stderrs[i])
+    seen = found.unsure[i] <= SEEN and not figure.at_a_limit(value)
+    if not seen:
+        value = figure.before
+    how = "fitted" if seen else "not determined by the measurements: as it was"
+    how += ", both in the estimates' proportion" * (figure.name in _LOCKS)
+    for name, at in _both(figure, value).items():
+        yield Parameter(name, at, share * at if seen else None, how)
 
-    def _add(self, name: str, value: float, stderr: float, what: str) -> None:
-        self._costs[name] = max(0.0, value)
-        self._parameters.append(Parameter(PAGE_FAULTS + name, self._costs[name], stderr, f"measured: {what}"))
 
-    def _add_lock(self, lock: str, populated: bool, what: str) -> None:
-        """Find the factor of a lock's transfer and hand-over over their estimates, with several threads."""
-        from scipy.optimize import brentq  # takes long to import, and other commands don't need it
+def _both(figure: Figure, value: float) -> dict[str, float]:
+    """Return a figure's value, with that of a lock's hand-over."""
+    if figure.name not in _LOCKS:
+        return {figure.name: value}
+    return {figure.name: value, _LOCKS[figure.name]: value * _proportion(figure)}
 
-        case, time_s, error_s = self._found[False, populated, True]
-        own = PageFaultCosts()
-        names = (f"{lock}_transfer", f"{lock}_handover")
 
-        def excess_s(factor: float) -> float:
-            costs = self._costs | {name: factor * getattr(own, name) for name in names}
-            return self._time_s(case, costs) - time_s
+def _proportion(figure: Figure) -> float:
+    """Return the estimate of a lock's hand-over over that of its transfer."""
+    own = PageFigures()
+    names = figure.name.partition(".")[2], _LOCKS[figure.name].partition(".")[2]
+    return float(getattr(own, names[1]) / getattr(own, names[0]))
 
-        def factor_at(wanted_s: float) -> float:
-            """Return the factor with which the case takes so much longer than measured."""
-            if excess_s(0.0) >= wanted_s:
-                return 0.0
-            return float(brentq(lambda factor: excess_s(factor) - wanted_s, 0.0, _MOST, xtol=1e-3))
 
-        if excess_s(_MOST) <= error_s:
-            how = f"not determined: {case.n_works} threads that {what} wait longer than this lock can explain"
-            self._parameters += [Parameter(PAGE_FAULTS + name, getattr(own, name), None, how) for name in names]
-            return
-        factor, error = factor_at(0.0), factor_at(error_s) - factor_at(0.0)
-        how = f"fitted: {case.n_works} threads that {what} base pages, both in the estimates' proportion"
-        for name in names:
-            self._costs[name] = factor * getattr(own, name)
-            stderr = max(error, 1e-3) * getattr(own, name)
-            self._parameters.append(Parameter(PAGE_FAULTS + name, self._costs[name], stderr, how))
-
-    def _time_s(self, case: Case, costs: Mapping[str, Any]) -> float:
-        return _time_s(replace(case, machine=_with_costs(self._machine, costs)))
+def _task(case: Case) -> Populate:
+    assert isinstance(case.task, Populate)
+    return case.task

@@ -23,7 +23,7 @@ from sim.fit.fit import IMPOSSIBLE_S, MODEL_ERROR, MODEL_ERROR_SPREAD, SEEN, Pos
 from sim.fit.verdict import Verdict, judge
 from sim.runs.executors import processes
 
-_DETERMINED = 0.5  # a figure is, up to this share of the standard deviation that it had before
+DETERMINED = 0.5  # a figure is, up to this share of the standard deviation that it had before
 _LEAST_SPREAD = 0.01  # of a measurement whose spread is not stated
 _FELT = 0.03  # a figure that changes no row by this, moved by twice its standard deviation, is left out
 
@@ -57,7 +57,7 @@ class Fitted:
     @property
     def determined(self) -> bool:
         """Return whether the data tell it much better than it was known before."""
-        return self.unsure <= _DETERMINED and not self.at_limit
+        return self.unsure <= DETERMINED and not self.at_limit
 
     @property
     def seen(self) -> bool:

@@ -6,7 +6,8 @@ the costs of its workers. Each case has a seed of its own, since the noise of a 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -258,7 +259,11 @@ def test_memory_that_never_saturates_keeps_a_higher_default() -> None:
 
 
 def test_one_thread_only() -> None:
-    """With cases of one thread there is nothing of memory, knee, cores or helpers, and defaults stay."""
+    """With cases of one thread there is nothing of memory, knee, cores or helpers, and defaults stay.
+
+    By hand: the thread's 8 GiB/s of traffic are slowed by the knee of 12 GiB/s, (1 + (8 / 12)^6)^(1 / 6) = 1.0143.
+    Without other numbers of threads that can't be told from a lower rate.
+    """
     machine = host(4, 2)
     design = quick_design(machine, 8, ALONE)
     found = calibrate(design, runs_of(design, machine), guess(4, 2))
@@ -270,7 +275,7 @@ def test_one_thread_only() -> None:
         parameter = found.parameter(f"workers.{name}")
         assert (parameter.value, parameter.determined) == (0.0, False)
         assert parameter.how.startswith("never seen: ")
-    assert_found(found, "rates.clear_rate", 4 * GIB, 0.01)
+    assert_found(found, "rates.clear_rate", 4 * GIB / 1.0143, 0.01)
 
 
 def test_two_thread_counts_do_not_give_a_knee() -> None:
@@ -439,6 +444,21 @@ def test_a_wild_host_gives_a_file_that_reads_back(quick: tuple[Machine, Scenario
     assert back.worker_costs is not None and back.worker_costs["start_latency_cv"] == 5.0
 
 
+def test_what_it_takes_to_know_more(quick: tuple[Machine, Scenario, pd.DataFrame, Calibration]) -> None:
+    """By hand: a rate known to 4 % takes 4 times as long for 2 %; half of what has to be is there: twice as long."""
+    machine, _, _, whole = quick
+    assert whole.exit_status == 0 and whole.remedy(60.0) == ""
+    poor = Calibration(machine, (Parameter("rates.clear_rate", 100.0, 4.0, "fitted"),), pd.DataFrame())
+    assert poor.remedy(60.0).startswith(
+        "rates.clear_rate is known to 4.0%. For 2% it takes about 4 times as long (--sec"
+    )
+    assert "--seconds 240)" in poor.remedy(60.0)
+    cells = pd.DataFrame({"error_pct": [1.0, 1.0], "unstable": [True, True]})
+    busy = Calibration(machine, (), cells, n_runs=30, n_unstable=26)
+    assert "4 of 30 runs were undisturbed, and 15 have to be, 3 of each case" in busy.remedy(60.0)
+    assert "--seconds 180." in busy.remedy(60.0)  # 2 cases of 3 runs, and twice that, are 12 of 4
+
+
 # --- a host that was busy -------------------------------------------------------------------------------------------
 
 
@@ -449,7 +469,10 @@ def test_all_runs_unstable_is_a_calibration_that_failed(
     _, design, runs, _ = quick
     found = calibrate(design, runs.assign(unstable="stolen"), guess())
     assert found.failure.startswith(f"{len(runs)} of {len(runs)} runs were disturbed; ")
-    assert "--seconds" in found.remedy(60.0)
+    assert found.exit_status == 3
+    half = len(runs) // 2
+    assert f"0 of {len(runs)} runs were undisturbed, and {half} have to be" in found.remedy(60.0)
+    assert "--seconds" not in found.remedy(60.0)  # no time makes runs undisturbed
     assert describe_calibration(found).startswith("THE CALIBRATION FAILED: ")
     document = found.document(document_of(with_costs=False), "on a made-up host")
     assert "of a calibration that failed" in document["rates"]["clear_rate"]["source"]
@@ -479,3 +502,41 @@ def test_a_host_that_changed_meanwhile_failed_too(quick: tuple[Machine, Scenario
     assert whole.failure == ""
     found = calibrate(design, runs.assign(time_s=runs["time_s"] * np.where(runs["case"] % 2, 3.0, 1.0)), guess())
     assert "% off in the mean" in found.failure
+
+
+def _one_of_each(runs: pd.DataFrame) -> pd.DataFrame:
+    return runs[runs["replication"] == 0]
+
+
+def _two_stable(runs: pd.DataFrame) -> pd.DataFrame:
+    return runs.assign(unstable=np.where(runs.index < 2, "", "stolen"))
+
+
+def _without_clocks(runs: pd.DataFrame) -> pd.DataFrame:
+    return runs.assign(hold_s=np.nan, setup_s=np.nan, start_s=np.nan, start_cv=np.nan, wake_s=np.nan, chunk_cv=np.nan)
+
+
+def _wild(runs: pd.DataFrame) -> pd.DataFrame:
+    factors = np.random.default_rng(5).lognormal(0.0, 2.0, len(runs))
+    return runs.assign(unstable="stolen", time_s=runs["time_s"] * factors)
+
+
+@pytest.mark.parametrize(
+    ("disturb", "failed"),
+    [(_one_of_each, False), (_two_stable, True), (_without_clocks, False), (_wild, True)],
+)
+def test_a_busy_host_never_ends_in_a_traceback(
+    quick: tuple[Machine, Scenario, pd.DataFrame, Calibration],
+    disturb: Callable[[pd.DataFrame], pd.DataFrame],
+    failed: bool,
+) -> None:
+    """However few or wild runs are, figures that none can tell are not known, and the file reads back."""
+    _, design, runs, _ = quick
+    found = calibrate(design, disturb(runs), guess())
+    assert (found.failure != "", found.exit_status) == (failed, 3 if failed else 0)
+    text = describe_calibration(found)
+    unknown = [parameter for parameter in found.parameters if not parameter.determined]
+    assert text.count("not known, taken as") == len(unknown)
+    assert failed or len(unknown) > 1
+    assert not any(math.isnan(parameter.value) for parameter in found.parameters)
+    build_machine(locate(found.document(document_of(with_costs=False), "on a made-up host")), "host")

@@ -11,7 +11,7 @@ import pytest
 
 import sim
 
-HEAVY = {"distributed", "lmfit", "matplotlib", "numpy", "optuna", "pandas", "pyarrow", "scipy"}
+HEAVY = {"distributed", "matplotlib", "numpy", "optuna", "pandas", "pyarrow", "scipy"}
 
 _SCRIPT = """
 import sys

@@ -13,7 +13,7 @@ from models.measured.designs import page_fault_design
 from models.text.document import locate
 from models.text.units import GIB
 from sim.fit.host import Parameter
-from sim.fit.page_faults import fit_page_faults, machine_by_page_faults
+from sim.fit.page_faults import fit_page_faults
 from sim.runs.experiment import run
 from tests.unit.test_calibration import document_of, host
 
@@ -40,15 +40,24 @@ def found(machine: Machine, slower: float = 1.0) -> dict[str, Parameter]:
     runs = run(design.on(machine)).runs.assign(unstable="")
     runs.loc[runs["nthreads"] > 1, "time_s"] *= slower
     bare = replace(machine, pages={})
-    return {parameter.name.partition(".")[2]: parameter for parameter in fit_page_faults(design, runs, bare)}
+    return {parameter.name.partition(".")[2]: parameter for parameter in fit_page_faults(design, runs, bare)[1]}
 
 
 def test_costs_are_found_again() -> None:
-    """Costs that differ from the estimates by 1.2 to 3 times are found within 2 % by one thread and four."""
+    """Costs that differ from the estimates by 1.2 to 3 times are found within an error; those of base pages within 2 %.
+
+    A median counts as exact to 0.2 % at best. Of 490 us for a huge page that is 1 us, so that its own 4 us can't be
+    told better.
+    """
     machine = replace(quiet(), pages=COSTS)
     parameters = found(machine)
-    assert {name: parameter.value for name, parameter in parameters.items()} == pytest.approx(COSTS, rel=0.02)
-    assert all(parameter.determined for parameter in parameters.values())
+    assert set(parameters) == set(COSTS)
+    for name, parameter in parameters.items():
+        assert parameter.stderr is not None
+        assert abs(parameter.value - COSTS[name]) < parameter.stderr, parameter
+    assert parameters["base_page"].value == pytest.approx(COSTS["base_page"], rel=0.02)
+    assert parameters["touch"].value == pytest.approx(COSTS["touch"], rel=0.02)
+    assert 0.3e-6 < (parameters["huge_page"].stderr or 0.0) < 1.5e-6
 
 
 @pytest.mark.parametrize("bandwidth_gib", [24, 11])
@@ -59,7 +68,7 @@ def test_rates_are_found_again(bandwidth_gib: int) -> None:
     design = page_fault_design(machine, 3, thp=True)
     runs = run(design.on(machine)).runs.assign(unstable="")
     other = host(4, 1, 1, clear_rate="7GiB/s", memory_bandwidth="99GiB/s")
-    fitted, _ = machine_by_page_faults(design, runs, other)
+    fitted, _ = fit_page_faults(design, runs, other, rates=True)
     assert fitted.rates.clear_bytes_per_s == pytest.approx(4 * GIB, rel=0.02)
     assert fitted.rates.memory_bytes_per_s == pytest.approx(bandwidth_gib * GIB, rel=0.02)
 
