@@ -199,9 +199,9 @@ def describe_published(results: Sequence[TableResult], *, style: str = "simple")
     decided = table["mean_error_pct"].dropna()
     if len(decided):
         text += (
-            f"\n\n{len(decided)} tables, {int(table['predicted'].sum())} cells predicted, {int(table['fitted'].sum())} "
-            f"fitted: the median of the tables' mean errors is {decided.median():.1f} %, the worst "
-            f"{decided.max():.1f} %."
+            f"\n\n{len(decided)} table{'s' * (len(decided) != 1)}, {int(table['predicted'].sum())} cells predicted, "
+            f"{int(table['fitted'].sum())} fitted: the median of the tables' mean errors is "
+            f"{decided.median():.1f} %, the worst {decided.max():.1f} %."
         )
     return text
 

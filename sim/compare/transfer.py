@@ -124,11 +124,12 @@ def verdict(table: pd.DataFrame) -> str:
     means = table["mean_error_pct"]
     wrong, pairs = int(table["misranked"].sum()), int(table["ranked"].sum())
     right = 1.0 - wrong / pairs if pairs else 1.0
+    met = _met(means.median() <= MEDIAN_BAR_PCT), _met(means.max() <= WORST_BAR_PCT), _met(right >= ORDER_BAR)
     return (
-        f"{len(table)} tables, {int(table['cells'].sum())} cells, none fitted: the median of the tables' mean errors "
-        f"is {means.median():.1f} % ({_met(means.median() <= MEDIAN_BAR_PCT)}: {MEDIAN_BAR_PCT:g} %), the worst "
-        f"{means.max():.1f} % ({_met(means.max() <= WORST_BAR_PCT)}: {WORST_BAR_PCT:g} %); {right:.0%} of {pairs} "
-        f"pairs of thread counts are in the right order ({_met(right >= ORDER_BAR)}: {ORDER_BAR:.0%})."
+        f"{len(table)} table{'s' * (len(table) != 1)}, {int(table['cells'].sum())} cells, none fitted: the median of "
+        f"the tables' mean errors is {means.median():.1f} % ({met[0]}: {MEDIAN_BAR_PCT:g} %), the worst "
+        f"{means.max():.1f} % ({met[1]}: {WORST_BAR_PCT:g} %); {right:.0%} of {pairs} pairs of thread counts are in "
+        f"the right order ({met[2]}: {ORDER_BAR:.0%})."
     )
 
 

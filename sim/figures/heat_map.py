@@ -101,9 +101,9 @@ def _spread(summary: pd.DataFrame) -> str:
     shares = several["time_stdev_s"] / several["time_s"]
     low, high = (f"{100 * share:.1f}" for share in (shares.min(), shares.max()))
     span = f"{low} %" if low == high else f"{low} to {high} %"
-    return (
-        f"a cell is the mean of {int(several['replications'].min())} runs or more, with a standard deviation of {span}"
-    )
+    n = several["replications"]
+    runs = f"{n.min()} runs" if n.nunique() == 1 else f"{n.min()} to {n.max()} runs"
+    return f"a cell is the mean of {runs}, which have a standard deviation of {span}"
 
 
 def _axes(summary: pd.DataFrame, x: str | None, y: str | None) -> tuple[str, str]:

@@ -100,7 +100,7 @@ def plot_regret(results: Results, *, over: Sequence[str] | None = None, path: st
         )
     ties = _ties(summary, over)
     for row, name, regret in zip(places, policies, first["regret_worst_pct"], strict=True):
-        word = f"{regret:.1f}, a tie" if name in ties and regret > 0.0 else f"{regret:.1f}"
+        word = f"{regret:.1f}, a tie" if name in ties else f"{regret:.1f}"
         hover(axis, [max(regret, 0.0)], [float(row)], [f"{name}: {word} % more than the best, at worst"])
         end = float((table["regret_pct"] + two_errors)[rows == row].max())
         axis.annotate(word, (max(regret, end), row), (5, 0), textcoords="offset points", va="center", fontsize="small")

@@ -19,6 +19,7 @@ from statistics import fmean
 from typing import Any
 
 import pandas as pd
+from matplotlib.figure import Figure
 
 from models.files.machine import iter_shipped
 from models.policies.options import PRESETS, PolicyOptions
@@ -179,7 +180,7 @@ def describe_tuning(tuning: Tuning, width: int | None = None) -> str:
     front = tuning.front.drop_duplicates(columns)
     parameters = list(front.columns[2 : front.columns.get_loc("time_s")])
     shown = front[["preset", *parameters, *columns]].rename(columns=heads)
-    best = _best_of_presets(tuning.regret, columns)
+    best = best_of_presets(tuning.regret, columns)
     regrets = [f"{name}_regret_pct" for name in tuning.objectives]
     marked = best.assign(front=best["front"].map({True: "yes", False: ""}))
     beaten = marked[["preset", "max_threads", *_interleaved(columns, regrets), "front"]]
@@ -406,7 +407,7 @@ def _tables(
     )
 
 
-def _best_of_presets(regret: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
+def best_of_presets(regret: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
     """Return the row of each preset that is best in the first column, then in the next."""
     best = regret.sort_values(list(columns), kind="stable").drop_duplicates("preset")
     return best.sort_index()
@@ -424,21 +425,25 @@ def _write(tuning: Tuning, folder: Path) -> None:
         table.to_csv(folder / f"{name}.csv", index=False)
         table.to_parquet(folder / f"{name}.parquet", index=False)
     write_inputs(folder, tuning.scenario, tuning.machines)
-    _plot(tuning, folder / FIGURE)
+    plot_tuning(tuning.trials, tuning.regret, tuning.objectives, tuning.title, folder / FIGURE)
     write_json(folder / RECORD, tuning.provenance)
 
 
-def _plot(tuning: Tuning, path: Path) -> None:
+def plot_tuning(
+    trials: pd.DataFrame, regret: pd.DataFrame, objectives: Sequence[str], title: str, path: Path | None = None
+) -> Figure:
     """Draw the trials, and the presets with the max_threads that is best in the first objective."""
-    columns = [OBJECTIVES[name] for name in tuning.objectives]
+    columns = [OBJECTIVES[name] for name in objectives]
     y, x = columns[:2] if len(columns) > 1 else ("time_s", "cpu_s")
-    parameters = list(tuning.trials.columns[1 : tuning.trials.columns.get_loc("time_s")])
-    names = [" ".join(str(value) for value in row) for row in tuning.trials[parameters].itertuples(index=False)]
-    trials = tuning.trials.assign(name=names, preset=False)
-    best = _best_of_presets(tuning.regret, columns)
+    parameters = list(trials.columns[1 : trials.columns.get_loc("time_s")])
+    names = [" ".join(str(value) for value in row) for row in trials[parameters].itertuples(index=False)]
+    trials = trials.assign(name=names, preset=False)
+    best = best_of_presets(regret, columns)
     presets = best.assign(
         name=[f"{p} {t}" for p, t in zip(best["preset"], best["max_threads"], strict=True)], preset=True
     )
     points = pd.concat([part[["name", "preset", x, y]] for part in (presets, trials)], ignore_index=True)
-    title = f"{tuning.title}: {', '.join(parameters)}"
-    plot_pareto(points.drop_duplicates([x, y]), x=x, y=y, label="name", highlight="preset", title=title, path=path)
+    title = f"{title}: {', '.join(parameters)}"
+    return plot_pareto(
+        points.drop_duplicates([x, y]), x=x, y=y, label="name", highlight="preset", title=title, path=path
+    )

@@ -21,7 +21,7 @@ a{color:#004b87}pre{font-size:13px;overflow-x:auto;background:#f3f3f3;padding:.8
 .wide{overflow-x:auto;-webkit-overflow-scrolling:touch;max-width:100%;position:relative}
 table{border-collapse:collapse;font-size:.9rem;font-variant-numeric:tabular-nums}
 th,td{padding:.25rem .6rem;border-bottom:1px solid #ccc;text-align:left;vertical-align:top}
-td.n,th.n{text-align:right;white-space:nowrap}
+td.n,th.n{text-align:right;white-space:nowrap}td.w{min-width:20rem}
 th{position:sticky;top:0;background:#fff;border-bottom:2px solid #555;vertical-align:bottom}
 th button{all:unset;cursor:pointer;font-weight:600}th button:focus-visible,.pt:focus-visible{outline:2px solid #000}
 th button::after{content:" \\2195";color:#888}th[aria-sort=ascending] button::after{content:" \\2191";color:#000}
@@ -30,7 +30,8 @@ th[aria-sort=descending] button::after{content:" \\2193";color:#000}
 .badge{display:inline-block;border:2px solid #1a1a1a;border-radius:.3rem;padding:0 .45rem;font-weight:600;
 white-space:nowrap}.good{background:#fff}.fair{background:#e4e4e4;border-style:dashed}.bad{background:#1a1a1a;color:#fff}
 .none{border:1px dotted #555;font-weight:400}
-figure{margin:1rem 0}figure svg{width:100%;min-width:34rem;max-width:60rem;height:auto;display:block}
+figure{margin:1rem 0}figure svg{width:100%;min-width:min(34rem,var(--w,34rem));max-width:min(60rem,var(--w,60rem));
+height:auto;display:block}
 .pt{fill:transparent;cursor:help}.pt:hover,.pt:focus{fill:rgba(0,0,0,.18)}
 #tip{position:fixed;left:.5rem;right:.5rem;bottom:.5rem;max-width:40rem;margin:auto;background:#1a1a1a;color:#fff;
 padding:.5rem .8rem;border-radius:.3rem;display:none;z-index:9}
@@ -64,6 +65,8 @@ document.querySelectorAll(".pt").forEach(function(point){
  ["mouseleave","blur"].forEach(function(name){point.addEventListener(name,hide);});
 });
 """
+_PIXELS = 100  # for an inch of a figure
+_LONG = 40  # characters of a text that makes its column a wide one
 _MOST_UNFILTERED = 6  # rows of a table that need no filter
 
 Cell = str | float | int | None
@@ -100,6 +103,7 @@ def table(
     """
     shown = shown or {}
     rows = list(zip(*columns.values(), strict=True))
+    long = [any(isinstance(value, str) and len(value) > _LONG for value in values) for values in columns.values()]
     numeric = [any(_is_number(row[i]) for row in rows) for i in range(len(columns))]
     heads = "".join(
         f'<th scope="col"{" class=n" if number else ""}><button type="button">{html.escape(head)}</button></th>'
@@ -108,11 +112,11 @@ def table(
     body = []
     for at, row in enumerate(rows):
         cells = []
-        for head, value, number in zip(columns, row, numeric, strict=True):
+        for head, value, number, wide in zip(columns, row, numeric, long, strict=True):
             text = shown[head][at] if head in shown else _text(value)
             written = text if isinstance(text, Html) else html.escape(text)
             key = f' data-v="{value!r}"' if _is_number(value) else ' data-v=""' if number else ""
-            cells.append(f"<td{' class=n' if number else ''}{key}>{written}</td>")
+            cells.append(f"<td{' class=n' if number else ' class=w' if wide else ''}{key}>{written}</td>")
         body.append(f"<tr>{''.join(cells)}</tr>")
     at_id = f"t-{anchor(name)}"
     box = ""
@@ -145,7 +149,8 @@ def picture(figure: Figure, name: str, words: str) -> Html:
 
     drawn = svg(figure, anchor(name))
     told = html.escape(words)
-    return Html(f'<figure class="wide" aria-label="{told}">{drawn}</figure>')
+    width = f"{_PIXELS * figure.get_figwidth():.0f}px"  # small figures don't grow to the width of the page
+    return Html(f'<figure class="wide" style="--w:{width}" aria-label="{told}">{drawn}</figure>')
 
 
 def paragraphs(text: str) -> Html:

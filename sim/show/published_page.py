@@ -19,7 +19,9 @@ def published_html(results: Sequence[TableResult]) -> str:
     words = ", ".join(f"{n} {verdict}" for verdict, n in counts.items() if n)
     predicted = sum(len(result.predicted) for result in results)
     means = sorted(result.mean_error_pct for result in results if len(result.predicted))
-    text = f"{len(results)} tables, {predicted} cells predicted: {words or 'nothing decided'}."
+    text = (
+        f"{len(results)} table{'s' * (len(results) != 1)}, {predicted} cells predicted: {words or 'nothing decided'}."
+    )
     if means:
         middle = len(means) // 2
         median = means[middle] if len(means) % 2 else (means[middle - 1] + means[middle]) / 2

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import html
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import yaml
 
-from models.results.regret import pareto_front
+from models.results.regret import pareto_front, tied
 from models.results.regret_table import identity, situation_columns, varying
 from models.results.tables import other_works, threads_worked
 from sim.figures.kinds import KINDS, OF_A_CASE, best_kind, draw
@@ -29,7 +29,7 @@ _WORDS = {"time_s": "time (s)", "cpu_s": "CPU-seconds", "speedup": "speed-up", "
 
 def results_html(results: Results) -> str:
     """Return the page of results: the cases, the figures that they allow, the scenario, the machines, the versions."""
-    sections: list[tuple[str, list[Html]]] = [("Cases", list(_cases(results)))]
+    sections: list[tuple[str, list[Html]]] = [("In short", list(_in_short(results))), ("Cases", list(_cases(results)))]
     first = best_kind(results)
     missing = []
     for kind in (first, *(kind for kind in KINDS if kind != first)):
@@ -47,6 +47,47 @@ def results_html(results: Results) -> str:
     sections.append(("Scenario", [preformatted(scenario)]))
     sections.append(("Made with", [_made_with(results)]))
     return page(results.title, paragraphs(results.question), sections)
+
+
+def _in_short(results: Results) -> Iterator[Html]:
+    """Yield what came out: the least time of each situation, of which policy, and what is a tie with it."""
+    summary = results.summary
+    over = situation_columns(summary)
+    policy = [name for name in varying(summary) if name not in over]
+    groups = [part for _, part in summary.groupby(over, sort=False, dropna=False)] if over else [summary]
+    columns: dict[str, list[Cell]] = {}
+    if over:
+        columns["situation"] = [case_names(part, over)[0] for part in groups]
+    best = [int(part["time_s"].to_numpy().argmin()) for part in groups]
+    spreads = [part["time_stdev_s"].where(part["replications"] > 1) for part in groups]
+    columns["least time (s)"] = [float(part["time_s"].iloc[at]) for part, at in zip(groups, best, strict=True)]
+    columns["± (s)"] = [float(spread.iloc[at]) for spread, at in zip(spreads, best, strict=True)]
+    if policy:
+        named = [case_names(part, policy) for part in groups]
+        within = [tied(part["time_s"], part["time_stdev_s"], part["replications"]) for part in groups]
+        columns["by"] = [names[at] for names, at in zip(named, best, strict=True)]
+        columns["a tie with"] = [
+            _others([names[i] for i, tie in enumerate(ties) if tie and i != at])
+            for names, ties, at in zip(named, within, best, strict=True)
+        ]
+        columns["the slowest takes (times as long)"] = [
+            float(part["time_s"].max() / part["time_s"].min()) for part in groups
+        ]
+    yield table("in short", columns)
+    if policy:
+        yield paragraphs("A tie is within twice the standard error of the difference, of the runs of both.")
+    if results.summary["published_time_s"].notna().any():
+        predicted = summary[summary["published_time_s"].notna() & ~summary["fitted"]]["error_pct"].abs()
+        if len(predicted):
+            yield paragraphs(
+                f"{len(predicted)} published cells are predicted with a mean error of {predicted.mean():.1f} %, "
+                f"at worst {predicted.max():.1f} %."
+            )
+
+
+def _others(names: Sequence[str]) -> str:
+    """Return names as one text, of many the first."""
+    return "; ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
 
 
 def _cases(results: Results) -> Iterator[Html]:

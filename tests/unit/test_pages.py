@@ -65,12 +65,13 @@ def test_a_page_needs_nothing_else_and_links_lead_somewhere(results: Results) ->
     assert {link.removeprefix("#") for link in links.inside} <= set(links.ids)
     assert len(links.ids) == len(set(links.ids))
     assert "url(http" not in text and "@import" not in text
-    for words in ("Cases", "Throughput and speed-up", "Who did what when", "Scenario", "Made with"):
+    for words in ("In short", "Cases", "Throughput and speed-up", "Who did what when", "Scenario", "Made with"):
         assert f">{words}</h2>" in text
     assert "threads at work" in text and "beaten by" in text
     assert text.count("<svg") == text.count("</svg>") >= 5
     assert '<circle class="pt"' in text and "at work)" in text  # values of points
     assert "np.float64" not in text
+    assert text.index('id="in-short"') < text.index('id="cases"') and "a tie with" in text
 
 
 def test_words_of_users_are_no_html() -> None:

@@ -252,6 +252,11 @@ def test_command(
         assert end.value.code == 0 and errors.splitlines() == ["figure: out/pareto.png", "results: out"]
     assert "6 of 6 policies tried" in printed["table"] and "hugetlb-boot-2025" in printed["table"]
     assert printed["csv"] == (tmp_path / "out" / "front.csv").read_text()
+    with pytest.raises(SystemExit):
+        main(["page", "out"])
+    page = (tmp_path / "out" / "index.html").read_text(encoding="utf-8")
+    assert page.index("In short") < page.index("Nothing beats these, in time (s), CPU-seconds, of 6 policies tried.")
+    assert all(words in page for words in ("<svg", "hugetlb-boot-2025", 'id="t-all-trials"', "Which?"))
     both = json.loads(printed["json"])
     assert [row["time_s"] for row in both["front"]] == pytest.approx(list(pd.read_csv("out/front.csv")["time_s"]))
     assert len(both["regret"]) == 2 * len(PRESETS)
