@@ -61,6 +61,11 @@ def find_machine_file(name: str, base: Path) -> Path:
         return path
     if name not in shipped_machines():
         names = shipped_machines()
+        if is_file(base / name) or is_folder(base / name):
+            raise ValueError(
+                f"found {describe(name)}, which is no machine file (.yaml); `ktask-sim import {name} -o machine.yaml` "
+                "makes one of what numactl -H, lscpu, lstopo or /sys tell"
+            )
         raise ValueError(
             f"found {describe(name)}; allowed is a shipped machine ({', '.join(names)}) or the path of "
             f"a machine file (.yaml){did_you_mean(name, names)}"

@@ -359,11 +359,22 @@ def _check_columns(cells: pd.DataFrame, notes: Sequence[str], path: Path) -> Non
         )
 
 
+# What people call columns, by their names here. Units are not converted: seconds and GiB are meant.
+_OTHER_NAMES = {
+    "time_s": ("time", "seconds", "secs", "elapsed", "real", "runtime", "duration", "time (s)", "s"),
+    "nthreads": ("threads", "n_threads", "thread", "workers", "cpus"),
+    "size_gib": ("size", "gib", "gb", "size_gb", "memory", "size (gib)"),
+}
+
+
 def _table(path: Path, resolution_s: float, notes: Sequence[str]) -> pd.DataFrame:
     cells = read_cells(path)
     if "time_s" not in cells.columns:
         known = [str(name) for name in cells.columns]
-        raise ValueError(f"{path} has no column time_s; it has {', '.join(known)}{did_you_mean('time_s', known)}")
+        renamed = {name: right for name in known for right, others in _OTHER_NAMES.items() if name.lower() in others}
+        hint = "; rename " + ", ".join(f"{name} to {right}" for name, right in renamed.items()) if renamed else ""
+        hint = hint or did_you_mean("time_s", known)
+        raise ValueError(f"{path} has no column time_s; it has {', '.join(known)}{hint}")
     _check_columns(cells, notes, path)
     times = pd.to_numeric(cells["time_s"], errors="coerce")
     for column in ("nthreads", "size_gib", "stdev_s", "rel_err_pct", "resolution_s"):

@@ -120,9 +120,11 @@ def import_machine(
         except ValueError as error:
             raise click.UsageError(f"--memory: {error}") from None
     elif not any(node.memory_bytes for node in topology.nodes):
+        n = len(topology.nodes)
+        each = f", or a size for each of its {n} nodes (--memory {','.join(['32GiB'] * min(n, 3))}{',...' * (n > 3)})"
         raise click.UsageError(
-            f"{files[0]} tells no memory; give it with --memory SIZE, of the whole machine (--memory 64GiB), or a size "
-            f"for each of its {len(topology.nodes)} nodes (--memory 32GiB,32GiB)"
+            f"{files[0]} tells no memory; give it with --memory SIZE, of the whole machine (--memory 64GiB)"
+            f"{each * (n > 1)}"
         )
     try:
         reference = None if rates_of is None else load_machine(rates_of)

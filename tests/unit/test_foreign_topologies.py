@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from models.files.importers import import_topology, with_memory
+from models.files.machine import load_machine
 from models.files.machine_writer import valid_name
 from models.machine.topology import NO_MEMORY, Topology, layout
 from models.text.cpu_list import format_cpu_list
@@ -92,6 +93,7 @@ def test_memory_that_is_given() -> None:
     ("arguments", "status", "said"),
     [
         (["lscpu_plain.txt"], 2, "tells no memory; give it with --memory SIZE"),
+        (["lscpu_plain.txt"], 2, "or a size for each of its 2 nodes (--memory 32GiB,32GiB)"),
         (["lscpu_plain.txt", "--memory", "64GiB"], 0, "machine: lscpu_plain"),
         (["lscpu_plain.txt", "--memory", "64"], 2, "--memory: found '64', a number without a unit"),
         (["name with space+plus (1).txt"], 0, "machine: name-with-space-plus-1"),
@@ -198,3 +200,10 @@ def test_zstd_is_opened_or_named(tmp_path: Path) -> None:
     packed.write_bytes(b"\x28\xb5\x2f\xfd" + b"\0" * 20)
     with pytest.raises(InputError, match=r"can't open; unpack it first \(zstd -d FILE\)|can't be read to its end"):
         import_topology(packed)
+
+
+def test_a_topology_in_place_of_a_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a machine is wanted and a topology is given, the message has the command that makes one of it."""
+    monkeypatch.chdir(FOREIGN)
+    with pytest.raises(ValueError, match=r"no machine file .* `ktask-sim import quoted.txt -o machine.yaml` makes one"):
+        load_machine("quoted.txt")

@@ -160,7 +160,7 @@ def test_figures_of_refuses_others() -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("threads,time\n1,2\n", "no column time_s; it has threads, time"),
+        ("threads,time\n1,2\n", "no column time_s; it has threads, time; rename threads to nthreads, time to time_s"),
         ("threads,size_gib,time_s\n1,64,5\n", "line 1: found column 'threads'; .*did you mean nthreads"),
         ("nthreads,size_gib,time_s,stdev_s\n1,64,5,50\n", "line 2: found stdev_s 50 beside time_s 5"),
         ("nthreads,size_gib,time_s\n1,64,0\n", "line 2: found time_s 0"),
