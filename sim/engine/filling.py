@@ -36,7 +36,7 @@ def fill_rates(classes: Sequence[FlowClass]) -> list[float]:
             by_rate = only.count * usage
             limit = resource.capacity
             if resource._pinned:
-                limit = resource.curve.effective(limit, by_rate * only.cap, only.count)
+                limit = resource._left_by_curve(by_rate * only.cap, only.count)
             if by_rate * rate > limit:
                 rate = limit / by_rate
         return [rate]
@@ -58,9 +58,7 @@ def fill_rates(classes: Sequence[FlowClass]) -> list[float]:
         asked.append(own)
     for resource, load in loads.items():
         load.limit = load.left = (
-            resource.curve.effective(resource.capacity, load.offered, load.flows)
-            if resource._pinned
-            else resource.capacity
+            resource._left_by_curve(load.offered, load.flows) if resource._pinned else resource.capacity
         )
     shared = list(loads.values())
     levels = [cls.top / cls.weight for cls in classes]

@@ -28,6 +28,7 @@ class Resource:
         "_folded",
         "_granted",
         "_index",
+        "_last",
         "_limit",
         "_n_flows",
         "_on",
@@ -60,6 +61,7 @@ class Resource:
         self._binds = False
         self._share = _INF
         self._granted: dict[tuple[tuple[int, int], ...], float] = {}  # by the population of its classes
+        self._last = (-1.0, 0, 0.0)  # offered load, flows, and the capacity that the curve leaves of them
         self._seen = 0  # by which search for classes that depend on each other
 
     def __repr__(self) -> str:
@@ -90,6 +92,12 @@ class Resource:
                 self._granted.clear()
             found = self._granted[key] = min(1.0, limit / offered)
         return found
+
+    def _left_by_curve(self, offered: float, flows: int) -> float:
+        """Return the capacity at an offered load. It is often asked again for the same one, as others change."""
+        if offered != self._last[0] or flows != self._last[1]:
+            self._last = (offered, flows, self.curve.effective(self.capacity, offered, flows))
+        return self._last[2]
 
 
 class Route:
