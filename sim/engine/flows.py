@@ -18,7 +18,7 @@ The engine knows nothing of kernels, threads or pages.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from heapq import heapify, heappop, heappush, heapreplace
 from typing import Any
 
@@ -148,7 +148,8 @@ class FlowNetwork:
             route._flows[flow] = order
             if self._is_away:
                 self._is_away = False
-                self._pace(cls, self.env.now)
+                if cls.alone:
+                    self._pace(cls, self.env.now)
             return flow
         if self._is_away:
             self._leave_for_good()
@@ -221,24 +222,11 @@ class FlowNetwork:
         if cls.stale:
             self._trim(cls)
         route = self._vacated
-        if route is not None and cls.alone and cls.count > 2 and route._class is cls and not self._dirty:
-            for resource, _ in route._folds:
-                if resource._binds:
-                    break
-            else:  # only the rate of its own class changes: it keeps its place there
-                rate = cls.fair / (cls.count - 1)
-                if rate > cls.top:
-                    rate = cls.top
-                cls.deadline = deadline = now + (cls.heap[0][0] - cls.clock) / rate
-                if deadline < cls.entry_at:
-                    self._enter(cls)
-                if deadline <= at or self._next_deadline() <= at:
-                    return False
-                cls.rate = rate
-                cls.clock += rate * (at - now)
-                cls.since = at
-                self._is_away = True
-                return let_pass(self.env, at)
+        if route is not None and route._class is cls and (self._is_away or not self._dirty) and not _is_bound(route):
+            if not (self._stay_alone if cls.alone and cls.count > 2 else self._stay)(cls, now, at):
+                return False
+            self._is_away = True
+            return let_pass(self.env, at)
         if route is not None:
             self._leave_for_good()
         if self._dirty:
@@ -247,6 +235,52 @@ class FlowNetwork:
             self._ending = None
             return False
         return let_pass(self.env, at)
+
+    def _stay_alone(self, cls: FlowClass, now: float, at: float) -> bool:
+        """Let the flows of a class that is alone go on for a while without one. Return whether none ends meanwhile."""
+        rate = cls.fair / (cls.count - 1)
+        if rate > cls.top:
+            rate = cls.top
+        cls.deadline = deadline = now + (cls.heap[0][0] - cls.clock) / rate
+        if deadline < cls.entry_at:
+            self._enter(cls)
+        if deadline <= at or self._next_deadline() <= at:
+            return False
+        cls.rate = rate
+        cls.clock += rate * (at - now)
+        cls.since = at
+        return True
+
+    def _stay(self, cls: FlowClass, now: float, at: float) -> bool:
+        """Do the same for any class: all whose rates depend on each other go on at those without the one flow."""
+        found = self._component(cls)
+        cls.count -= 1
+        present = [other for other in found if other.count]
+        rates = self._rates(present)
+        cls.count += 1
+        cls.deadline = _INF
+        changed = []
+        for other, rate in zip(present, rates, strict=True):
+            if rate != other.rate or other is cls:
+                clock = other.clock + other.rate * (now - other.since)
+                end = now + (other.heap[0][0] - clock) / rate
+                if end <= at:
+                    return False
+                if other is cls:
+                    self._end_at(cls, end)
+                changed.append((other, rate, clock, end))
+        if self._next_deadline() <= at:
+            return False
+        cls.rate, cls.since = 0.0, at  # unless others are left in it
+        for other, rate, clock, end in changed:
+            other.clock = clock + rate * (at - now)
+            other.since = at
+            other.rate = rate
+            self._end_at(other, end)
+        if not cls.dirty:
+            cls.dirty = True
+            self._dirty.append(cls)
+        return True
 
     def _leave_for_good(self) -> None:
         """Take the flow that has just ended out of its class: the next one of its process is not on the same route."""
@@ -518,19 +552,8 @@ class FlowNetwork:
                 dirty.dirty = False
                 self._pace(dirty, now)
                 continue
-            if dirty.shape == self._shape:
-                found = dirty.component
-            else:
-                self._stamp = stamp = self._stamp + 1
-                found = dirty.component = component(dirty, stamp)
-                dirty.shape = self._shape
-            key = tuple([(cls.number, cls.count) for cls in found])
-            rates = self._solved.get(key)
-            if rates is None:
-                if len(self._solved) >= MEMORY:
-                    self._solved.clear()
-                rates = self._solved[key] = fill_rates(found)
-            for cls, rate in zip(found, rates, strict=True):
+            found = self._component(dirty)
+            for cls, rate in zip(found, self._rates(found), strict=True):
                 if rate == cls.rate and not cls.dirty:
                     continue  # nothing changes for its flows
                 cls.dirty = False
@@ -542,6 +565,24 @@ class FlowNetwork:
         self._dirty.clear()
         if not self._completing and self._next_deadline() < self._alarm_at:
             self._arm()
+
+    def _component(self, cls: FlowClass) -> list[FlowClass]:
+        """Return the classes whose rates depend on each other."""
+        if cls.shape != self._shape:
+            self._stamp = stamp = self._stamp + 1
+            cls.component = component(cls, stamp)
+            cls.shape = self._shape
+        return cls.component
+
+    def _rates(self, classes: Sequence[FlowClass]) -> list[float]:
+        """Return the rates of classes that depend on each other, those that were found before if there are any."""
+        key = tuple([(cls.number, cls.count) for cls in classes])
+        rates = self._solved.get(key)
+        if rates is None:
+            if len(self._solved) >= MEMORY:
+                self._solved.clear()
+            rates = self._solved[key] = fill_rates(classes)
+        return rates
 
     def _pace(self, cls: FlowClass, now: float) -> None:
         """Give a class that is alone its rate and its deadline: by far the most frequent case."""
@@ -556,8 +597,11 @@ class FlowNetwork:
                 self._enter(cls)
 
     def _set_deadline(self, cls: FlowClass, now: float) -> None:
-        cls.deadline = now + (cls.heap[0][0] - cls.clock) / cls.rate if cls.heap else _INF
-        if cls.deadline < cls.entry_at:
+        self._end_at(cls, now + (cls.heap[0][0] - cls.clock) / cls.rate if cls.heap else _INF)
+
+    def _end_at(self, cls: FlowClass, deadline: float) -> None:
+        cls.deadline = deadline
+        if deadline < cls.entry_at:
             self._enter(cls)
 
     def _enter(self, cls: FlowClass) -> None:
@@ -663,6 +707,14 @@ class FlowNetwork:
         self._alarm_at = at
         if at < _INF:
             self._alarm.set(at - now)
+
+
+def _is_bound(route: Route) -> bool:
+    """Return whether a folded resource holds up the flows of a route."""
+    for resource, _ in route._folds:  # noqa: SIM110 - a generator takes twice as long
+        if resource._binds:
+            return True
+    return False
 
 
 def _is_valid(cls: FlowClass, entry: tuple[float, int, Flow, Route]) -> bool:
