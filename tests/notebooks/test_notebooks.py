@@ -66,8 +66,8 @@ PARAMETERS = {
     "defaults.ipynb": "SIZE, LAPTOP_SIZE, QEMU_REPLICATIONS, JAVA_REPLICATIONS = '8GiB', '4GiB', 1, 1",
     "measure_this_host.ipynb": "SECONDS, REPLICATIONS = 5, 3",
     "priorities.ipynb": (
-        "SIZE, REPLICATIONS, BATCH_THREADS = '12GiB', 1, [14]\n"
-        "ORDER = {'replications': 6, 'kernel.chunks_per_work': 1, 'background.other.threads': [12, 16]}"
+        "SIZE, REPLICATIONS, BATCH_THREADS = '8GiB', 1, [14]\n"
+        "ORDER = {'replications': 3, 'kernel.chunks_per_work': 1, 'background.other.threads': [12, 16]}"
     ),
     "own_policy.ipynb": "SIZE, REPLICATIONS = '400GiB', 2",
     "threads_and_chunks.ipynb": (
