@@ -12,10 +12,31 @@ from pathlib import Path
 import pytest
 
 import sim
-from models.scenario import Scenario
+from models.scenario import load_scenario
 from tests.sweep.conftest import n_stored, wait_until
 from tests.unit.test_cli import process as ktask_sim
 from tests.unit.test_sweep import bytes_of, stored
+
+N_RUNS = 45
+
+
+def write_scenario(folder: Path) -> Path:
+    """Write a file of 45 runs, a few seconds in all."""
+    path = folder / "long.yaml"
+    path.write_text(
+        "title: Long\nquestion: Is it stopped?\nmachine: xeon-e7-8895v3-8s\n"
+        "task: {client: clear_gigantic_page, size: 50GiB, pool: 800GiB}\n"
+        "kernel: {version: ktask-v1, max_threads: [4, 8, 16]}\nreplications: 15\nseed: 3\n"
+    )
+    return path
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    """The result files of a sweep that nobody stopped."""
+    folder = tmp_path_factory.mktemp("whole")
+    sim.sweep(load_scenario(write_scenario(folder)), folder / "out", jobs=2)
+    return bytes_of(folder / "out")
 
 
 @pytest.mark.parametrize(
@@ -28,10 +49,10 @@ from tests.unit.test_sweep import bytes_of, stored
     ],
 )
 def test_nothing_is_lost_or_made_twice(
-    sent: signal.Signals, status: int, jobs: str, long_file: Path, long_scenario: Scenario, tmp_path: Path
+    sent: signal.Signals, status: int, jobs: str, whole: dict[str, bytes], tmp_path: Path
 ) -> None:
     """After kill -9, SIGTERM and Ctrl-C no process is left, and the same command makes just the other runs."""
-    arguments = ["sweep", long_file.name, "-o", "out", "--jobs", jobs]
+    arguments = ["sweep", write_scenario(tmp_path).name, "-o", "out", "--jobs", jobs]
     process = subprocess.Popen(
         [sys.executable, "-m", "sim.cli", *arguments],
         cwd=tmp_path,
@@ -49,14 +70,13 @@ def test_nothing_is_lost_or_made_twice(
         assert f"stopped; the runs that were done are in {Path('out') / 'runs.sqlite'}" in errors
         assert "Traceback" not in errors
     before = stored(folder)
-    assert 5 <= len(before) < 90
+    assert 5 <= len(before) < N_RUNS
     done = ktask_sim(*arguments, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     after = stored(folder)
-    assert len(after) == 90
+    assert len(after) == N_RUNS
     assert {key for key, session in after.items() if session == 1} == set(before)
-    sim.sweep(long_scenario, tmp_path / "whole", jobs=2)
-    assert bytes_of(folder) == bytes_of(tmp_path / "whole")
+    assert bytes_of(folder) == whole
 
 
 def test_a_full_disk_during_a_run_is_said(long_file: Path, tmp_path: Path) -> None:
