@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
+from typing import NoReturn
 
 import click
 from tqdm import tqdm
@@ -60,7 +61,8 @@ def sweep(
                 scheduler=scheduler,
                 ci=ci,
                 max_replications=max_replications,
-                on_done=show,
+                on_done=show.runs,
+                on_amount=show.amount,
             )
         except (SchedulerError, ValueError) as error:
             raise click.UsageError(str(error)) from None
@@ -89,19 +91,37 @@ def go_on(folder: Path) -> str:
     return f"the runs that were done are in {folder / FILE}, and the same command goes on"
 
 
+class Progress:
+    """A bar of runs, which count by their number or, if amounts are told, by their length."""
+
+    def __init__(self, bar: tqdm[NoReturn]) -> None:
+        self._bar = bar
+        self._by_amount = False
+
+    def runs(self, n_made: int, n_in_all: int) -> None:
+        """Show the number of runs made, and the number expected."""
+        self._bar.set_postfix_str(f"{n_made}/{n_in_all} runs", refresh=False)
+        if not self._by_amount:
+            self._move(n_made, n_in_all)
+
+    def amount(self, made: float, in_all: float) -> None:
+        """Show the work done, and that expected, in the same unit."""
+        self._by_amount = True
+        self._move(made, in_all)
+
+    def _move(self, made: float, in_all: float) -> None:
+        if not self._bar.total:
+            self._bar.initial = self._bar.n = made  # what earlier calls did says nothing of the speed
+        self._bar.total = in_all
+        self._bar.update(made - self._bar.n)
+
+
 @contextmanager
-def progress(name: str) -> Iterator[Callable[[int, int], None]]:
-    """Show a bar. Yield the function that moves it, by the number of runs and the number expected."""
-    form = "{desc}: {percentage:3.0f}% |{bar}| {n_fmt}/{total_fmt} runs, {remaining} left"
+def progress(name: str) -> Iterator[Progress]:
+    """Show a bar, and yield what moves it."""
+    form = "{desc}: {percentage:3.0f}% |{bar}|{postfix}, {remaining} left"
     with tqdm(desc=name, total=0, bar_format=form, disable=None, leave=False) as bar:
-
-        def show(n_made: int, n_in_all: int) -> None:
-            if not bar.total:
-                bar.initial = bar.n = n_made  # those of earlier calls say nothing of the speed
-            bar.total = n_in_all
-            bar.update(n_made - bar.n)
-
-        yield show
+        yield Progress(bar)
 
 
 @contextmanager

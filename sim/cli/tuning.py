@@ -53,7 +53,7 @@ def tune(
                 objectives=[name.strip() for name in objective.split(",")],
                 trials=trials,
                 jobs=jobs or available_cpus(),
-                on_done=show,
+                on_done=show.runs,
             )
         except (ImportError, ValueError) as error:
             raise click.UsageError(str(error)) from None

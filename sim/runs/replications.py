@@ -100,12 +100,26 @@ class CaseRuns:
 
 
 class Replications:
-    """The runs of all cases: `add` known runs, `take` runs to be made, those of the costliest cases first."""
+    """The runs of all cases: `add` known runs, `take` runs to be made, those of the costliest cases first.
 
-    def __init__(self, least: Sequence[int], costs: Sequence[float], *, ci: float | None, most: int) -> None:
+    `weights` say how long a run of each case takes beside others'; the amounts known and left are sums of them.
+    """
+
+    def __init__(
+        self,
+        least: Sequence[int],
+        costs: Sequence[float],
+        *,
+        ci: float | None,
+        most: int,
+        weights: Sequence[float] | None = None,
+    ) -> None:
         self.cases = [CaseRuns(n, most, ci) for n in least]
         self.n_known = 0
         self.n_left = sum(case.n_left for case in self.cases)
+        self._weights = [1.0] * len(self.cases) if weights is None else list(weights)
+        self.amount_known = 0.0
+        self.amount_left = sum(w * case.n_left for w, case in zip(self._weights, self.cases, strict=True))
         self._order = [(-cost, number) for number, cost in enumerate(costs)]
         self._ready = sorted(self._order)  # a heap of those that may have runs that are needed
         self._waiting: set[int] = set()  # those that need no run before others are known
@@ -114,10 +128,12 @@ class Replications:
         """Learn the time of a run."""
         number, replication = key
         case = self.cases[number]
-        self.n_left -= case.n_left
+        n_before = case.n_left
         case.add(replication, time_s)
-        self.n_left += case.n_left
+        self.n_left += case.n_left - n_before
         self.n_known += 1
+        self.amount_known += self._weights[number]
+        self.amount_left += self._weights[number] * (case.n_left - n_before)
         if number in self._waiting:
             self._waiting.remove(number)
             heapq.heappush(self._ready, self._order[number])

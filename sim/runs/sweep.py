@@ -33,6 +33,7 @@ def sweep(
     ci: float | None = None,
     max_replications: int = 100,
     on_done: Callable[[int, int], object] | None = None,
+    on_amount: Callable[[float, float], object] | None = None,
 ) -> Results:
     """Simulate every case of a scenario, and store each run in a folder at once.
 
@@ -49,6 +50,7 @@ def sweep(
             There are at least the scenario's `replications`.
         max_replications: The most replications of a case with `ci`.
         on_done: Called at the start and after each run with the number of runs made, and the number expected in all.
+        on_amount: Called likewise with the work done, and that expected in all: runs count there by their chunks.
 
     Returns:
         The results, as `run` gives them. With `ci` the summary has `time_ci_s`, half the width of the interval.
@@ -75,16 +77,23 @@ def sweep(
         [case.size_bytes * case.n_works for case in cases],
         ci=ci,
         most=max_replications,
+        weights=[1 + case.least_chunks for case in cases],
     )
+
+    def tell() -> None:
+        if on_amount is not None:
+            on_amount(runs.amount_known, runs.amount_known + runs.amount_left)
+        if on_done is not None:
+            on_done(runs.n_known, runs.n_known + runs.n_left)
+
     with RunStore(folder, identity | {"cases": digest(cases)}) as store:
         for key, time_s in store.times():
             runs.add(key, time_s)
-        if on_done is not None:
-            on_done(runs.n_known, runs.n_known + runs.n_left)
+        tell()
         if runs.n_left:
             n_processes = 1 if any(is_local(case) for case in cases) else jobs
             with cluster(scheduler) if scheduler is not None else local(n_processes) as executor:
-                _make(cases, runs, store, executor, on_done)
+                _make(cases, runs, store, executor, tell)
         provenance = identity | {"sweep": {"ci": ci, "max_replications": None if ci is None else max_replications}}
         from models.results.tables import make_results  # pandas takes a while
 
@@ -127,15 +136,14 @@ def _make(
     runs: Replications,
     store: RunStore,
     executor: Executor,
-    on_done: Callable[[int, int], object] | None,
+    tell: Callable[[], object],
 ) -> None:
-    """Make the runs that are left."""
+    """Make the runs that are left, and call `tell` after each."""
 
     def done(key: Key, result: RunResult) -> None:
         store.add(key, result)
         runs.add(key, result.time_s)
-        if on_done is not None:
-            on_done(runs.n_known, runs.n_known + runs.n_left)
+        tell()
 
     make_runs(executor, cases, lambda: runs.take() if runs.n_left else None, done)
 

@@ -78,13 +78,23 @@ def test_sweep_gives_what_run_gives(small_scenario: Scenario, tmp_path: Path) ->
     """Without ci the tables are those of sim.run, but for the confidence interval, and the folder can be read again."""
     plain = sim.run(small_scenario)
     calls: list[tuple[int, int]] = []
-    swept = sim.sweep(small_scenario, tmp_path / "s", on_done=lambda done, expected: calls.append((done, expected)))
+    amounts: list[tuple[float, float]] = []
+    swept = sim.sweep(
+        small_scenario,
+        tmp_path / "s",
+        on_done=lambda done, expected: calls.append((done, expected)),
+        on_amount=lambda done, expected: amounts.append((done, expected)),
+    )
     pd.testing.assert_frame_equal(swept.summary.drop(columns="time_ci_s"), plain.summary, check_exact=True)
     for name in ("runs", "workers", "resources"):
         pd.testing.assert_frame_equal(getattr(swept, name), getattr(plain, name), check_exact=True)
     for own, (_, times) in zip(swept.summary["time_ci_s"], swept.runs.groupby("case")["time_s"], strict=True):
         assert own == pytest.approx(half_width(list(times)), rel=1e-12)
     assert calls == [(n, 12) for n in range(13)]
+    # A run counts by its chunks, and one more for its start.
+    in_all = sum(case.replications * (1 + case.least_chunks) for case in small_scenario.cases)
+    assert [expected for _, expected in amounts] == [in_all] * 13
+    assert amounts[0][0] == 0 and amounts[-1][0] == in_all and [a for a, _ in amounts] == sorted(a for a, _ in amounts)
     assert load_results(tmp_path / "s").provenance == swept.provenance
     assert not list((tmp_path / "s").glob("*-wal"))
 
