@@ -25,6 +25,7 @@ from sim.cli.widths import table_width, wide_option
 from sim.runs.experiment import available_cpus
 from sim.search.advice import Advice, describe_advice
 from sim.search.advice import advise as find_advice
+from sim.search.advice.request import CONTAINER, container_beside
 
 # What a user gave, by its place in the scenario that is made of it.
 _OPTIONS = {
@@ -166,13 +167,15 @@ def _others(document: Located, beside: Path | None) -> tuple[Mapping[str, Any], 
 
 def _as_given(problem: Problem, beside: Path | None, document: Located) -> Problem:
     """Return a problem with the option, or the place in the file of `--beside`, where the value was given."""
-    is_own = problem.path in _OPTIONS
+    own_group = container_beside(document.mapping("groups"))
+    options = {path.replace(CONTAINER, own_group): option for path, option in _OPTIONS.items()}
+    is_own = problem.path in options
     if beside is not None and not is_own and problem.path.startswith(("background", "groups")):
         line, column = document.place(tuple(problem.path.split(".")))
         return replace(problem, file=str(beside), line=line, column=column)
     part, _, key = problem.path.partition(".")
     own = f"--task {key}" if part == "task" and key else problem.path
-    return replace(problem, file="ktask-sim advise", path=_OPTIONS.get(problem.path, own))
+    return replace(problem, file="ktask-sim advise", path=options.get(problem.path, own))
 
 
 def _print(advice: Advice, style: str, wide: bool) -> None:

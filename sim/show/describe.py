@@ -22,6 +22,8 @@ from models.text.cpu_list import format_cpu_list
 from models.text.tables import fit_table
 from models.text.units import format_rate, format_size, format_time
 
+_BY_CHANCE = 0.9  # a slowdown that is less is not that of other work that was slowed down
+
 
 def describe_scenario(scenario: Scenario) -> str:
     """Describe the simulation of a scenario in words."""
@@ -226,6 +228,12 @@ def _notes(summary: pd.DataFrame) -> list[str]:
         pairs = zip(cases["nthreads"], threads_worked(cases), strict=True)
         counts = _and(dict.fromkeys(f"{_count(worked)} of {allowed}" for allowed, worked in pairs))
         lines.append(f"Fewer threads worked than were allowed, {counts}: {note}.")
+    lines += [
+        f"{name} got more done beside the job than alone (slowdown below 1): its bursts, turns or periods of a quota "
+        "fall otherwise, in a job that is shorter than some of them."
+        for name in other_works(summary)
+        if (summary[f"{name}_slowdown"] < _BY_CHANCE).any()
+    ]
     return lines
 
 

@@ -532,3 +532,22 @@ def test_a_figure_of_a_family_is_in_doubt_by_the_width_that_its_source_says() ->
     }
     slower = varied(case, found)["clear_rate", 0].machine.rates.clear_bytes_per_s
     assert slower == pytest.approx(machine.rates.clear_bytes_per_s / 1.4)
+
+
+def test_a_group_called_container_is_not_the_jobs() -> None:
+    """A group of the other work keeps its quota beside `--cpus` of the job, whatever its name is."""
+    found = {}
+    for name in ("container", "others"):
+        beside = {"other": {"load": "spin", "threads": 2, "group": name}}
+        groups = {name: {"quota": 0.5}}
+        advice = advise("populate", "1GiB", machine_with(), cpus=2.0, background=beside, groups=groups)
+        found[name] = advice.table
+    assert found["container"].equals(found["others"])
+
+
+def test_a_kernel_that_is_named_gets_a_line_of_its_code() -> None:
+    """For a kernel that nobody released the advice is what its code has to call; else threads of the program."""
+    patched = advise("vfio_pin", "8GiB", machine_with(), kernel="ktask-v4")
+    assert patched.option.startswith(f"ktask_ctl_set_max_threads(&ctl, {patched.recommended['threads']}) where")
+    released = advise("vfio_pin", "8GiB", machine_with())
+    assert released.option.endswith("each with a part of it: one call has one thread in released kernels")

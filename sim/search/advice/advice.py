@@ -137,7 +137,7 @@ def advise(
         default=rows["default"],
         single=rows["one thread"],
         sentences=tuple(sentences(found)),
-        option=option(found.best),
+        option=option(found),
         unsure=tuple(each.words for each in found.unsure.values()),
     )
 

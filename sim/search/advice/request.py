@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -22,7 +22,15 @@ from sim.search.advice.runs import REPLICATIONS
 
 SOURCE = "advice"  # stands for the file in messages
 BOOT, PROGRAM = "hugetlb_boot_alloc", "populate"  # a job whose kernel has an option for it; any program's own
-_CONTAINER = "container"  # the cgroup of the job
+CONTAINER = "container"  # the cgroup of the job, unless a group of the other work is called so
+
+
+def container_beside(groups: Collection[str]) -> str:
+    """Return the name of the job's cgroup beside the groups of other work, of which one may be called so too."""
+    name = CONTAINER
+    while name in groups:
+        name += "-of-the-job"
+    return name
 
 
 @dataclass(frozen=True)
@@ -111,19 +119,20 @@ class Request:
     def case(self, threads: int | None = None, chunk_bytes: int | None = None) -> Case:
         """Return the job with this number of threads and these chunks. None is the default. Raises InputError."""
         is_contained = self.cpus is not None or self.cpuset is not None
+        container = container_beside(self.groups)
         task = {
             "client": self.client,
             "size": self.size,
             "page_size": self.page_size,
             "thp": self.thp or None,
             "nice": self.nice or None,
-            "group": _CONTAINER if is_contained else None,
+            "group": container if is_contained else None,
         }
         task |= self.task
         groups = dict(self.groups)
         if is_contained:
             limits = {"quota": self.cpus, "cpus": self.cpuset}
-            groups[_CONTAINER] = {name: value for name, value in limits.items() if value is not None}
+            groups[container] = {name: value for name, value in limits.items() if value is not None}
         if threads is None and self.is_serial:
             threads = 1
         kernel: dict[str, Any] = {

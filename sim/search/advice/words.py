@@ -56,8 +56,9 @@ def sentences(found: Findings) -> Iterator[str]:
         yield _doubt(found)
 
 
-def option(best: Candidate) -> str:
-    """Return the text to paste: a program's option, or the part of a scenario."""
+def option(found: Findings) -> str:
+    """Return what to do: a program's or kernel's option, threads of a program, or a line of the kernel's code."""
+    best = found.best
     chunk_bytes = best.chunk_bytes if has_chunk(best.case) else None
     if isinstance(best.case.task, Advised):
         return best.case.task.advice_options(best.threads, chunk_bytes, best.case.machine, best.case.kernel)
@@ -69,7 +70,11 @@ def option(best: Candidate) -> str:
     parts = f"{best.threads} threads of the program" if best.threads > 1 else "one thread"
     if client == PROGRAM:
         return f"{parts}, madvise(MADV_POPULATE_WRITE) on pieces of {format_size(best.chunk_bytes)}"
-    return f"{parts}, each with a part of it: one call has one thread in released kernels ({version} has more)"
+    if found.request.kernel is not None:
+        is_ktask = version.startswith("ktask")
+        code = f"ktask_ctl_set_max_threads(&ctl, {best.threads})" if is_ktask else f".max_threads = {best.threads}"
+        return f"{code} where the code of a kernel with {version} calls it; released kernels have one thread"
+    return f"{parts}, each with a part of it: one call has one thread in released kernels"
 
 
 def _answer(found: Findings) -> str:
