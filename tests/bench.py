@@ -16,6 +16,7 @@ median of five rounds is printed. `python -m tests.bench NAME ...` does parts: e
 
 from __future__ import annotations
 
+import gc
 import random
 import resource
 import statistics
@@ -209,6 +210,7 @@ def whole() -> None:
     for i in range(N_PAIRS):
         for name, case in cases.items():
             bare = bare_run(case.n_works, 20_000)
+            gc.collect()  # what the case before has left
             begin = time.process_time()
             n_chunks = n_runs = 0
             while n_chunks < 500 and n_runs < 20:  # tiny ones several times

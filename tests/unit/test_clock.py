@@ -7,6 +7,7 @@ from collections.abc import Generator
 import pytest
 from simpy import Environment, Event
 
+from models.machine.capacity import CapacityCurve
 from sim.engine.clock import Alarm, Happening, let_pass
 from sim.engine.flows import FlowNetwork
 
@@ -57,20 +58,23 @@ def test_an_alarm_is_set_again_while_it_rings() -> None:
     assert rang == [1.0, 3.0, 5.0]
 
 
+@pytest.mark.parametrize("curve", [None, CapacityCurve(knee=6.0)])
 @pytest.mark.parametrize("n_workers", [1, 2, 5, 40])
-def test_skipped_time_is_as_time_waited_for(n_workers: int) -> None:
+def test_skipped_time_is_as_time_waited_for(n_workers: int, curve: CapacityCurve | None) -> None:
     """Workers that pause between chunks end at the same instants whether or not they may skip, but for rounding."""
-    skipped, n_events = _ends(n_workers, may_skip=True)
-    waited, n_more = _ends(n_workers, may_skip=False)
+    skipped, n_events = _ends(n_workers, curve, may_skip=True)
+    waited, n_more = _ends(n_workers, curve, may_skip=False)
     assert skipped == pytest.approx(waited, rel=1e-12)
     assert n_events < 0.8 * n_more
 
 
-def _ends(n_workers: int, *, may_skip: bool) -> tuple[list[float], int]:
+def _ends(n_workers: int, curve: CapacityCurve | None, *, may_skip: bool) -> tuple[list[float], int]:
     env = Environment()
     network = FlowNetwork(env)
-    memory, core = network.resource("memory", 10.0), network.resource("core", 1.5, private=True)
-    routes = [network.route([(memory, 1.0), (core, 1.0)][: 1 + (i < 2)], cap=1.0) for i in range(n_workers)]
+    memory, core = network.resource("memory", 10.0, curve), network.resource("core", 1.5, private=True)
+    routes = [
+        network.route([(memory, 1.0), (core, 1.0)][: 1 + (i < 2)], cap=1.0 + 0.1 * (i % 3)) for i in range(n_workers)
+    ]
     ends, n_waited = [], 0
 
     def work(i: int) -> Generator[Event, None, None]:
