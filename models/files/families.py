@@ -41,7 +41,7 @@ class FamilyPart(FileKeys):
     """A family."""
 
     family: str
-    parent: Annotated[str | None, Field(description="the family that says what this one doesn't")] = None
+    parent: Annotated[str | None, Field(description="the family that has the figures which this one lacks")] = None
     title: str
     vendor: Annotated[str | None, Field(description="as the processor names it: GenuineIntel, AuthenticAMD, ARM")] = (
         None

@@ -55,7 +55,9 @@ class Report(FileKeys):
     machine: Annotated[str | None, Field(description="a shipped machine")] = None
     guess: Annotated[Guess | None, Field(description="else one of a family")] = None
     known: Annotated[bool, Field(description="the processor is named, or the machine is")]
-    seen: Annotated[str | None, Field(description="why it is no prediction: what was made with it in view")] = None
+    seen: Annotated[
+        str | None, Field(description="why it is no prediction: the figure that was made with it in view")
+    ] = None
     scenario: dict[str, Any]
     cells: Annotated[list[Cell], Field(min_length=1)]
     missed: Annotated[str | None, Field(description="likely cause of a miss; None: it should be within the bar")] = None

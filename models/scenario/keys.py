@@ -42,7 +42,7 @@ class ScenarioFile(FileKeys):
     ] = ""
     machine: Annotated[str, Field(description="a shipped machine, or the path of a machine file")]
     task: Annotated[Client, Field(description="the job")]
-    kernel: Annotated[Kernel, Field(description="a version, or a version and what differs from it")]
+    kernel: Annotated[Kernel, Field(description="a version, or a version and its changed keys")]
     background: Annotated[
         dict[str, Any], Field(description="other work on the machine, each by a name of its own; default none")
     ] = {}

@@ -49,7 +49,7 @@ _OPTIONS = {
 @click.option("--thp", is_flag=True, help="Transparent huge pages.")
 @click.option("--task", "more", multiple=True, metavar="KEY=VALUE",
               help="More of the memory, as in a scenario's task: share=true, memory_node=0.")  # fmt: skip
-@click.option("--smp", type=int, metavar="N", help="CPUs of the guest: what QEMU's default follows from; default 1.")
+@click.option("--smp", type=int, metavar="N", help="CPUs of the guest, from which QEMU's default follows; default 1.")
 @click.option("--machine", "machine_name", metavar="FILE", help="A machine file, or a shipped name; default this host.")
 @click.option("--keep-free", default="0", metavar="CPUS", help="CPUs left to others, such as 4cpus.")
 @click.option("--cpus", type=float, metavar="N", help="CPUs of its container, as docker run --cpus: a quota.")
@@ -57,7 +57,7 @@ _OPTIONS = {
 @click.option("--nice", type=click.IntRange(-20, 19), default=0, metavar="LEVEL", help="Its nice level; default 0.")
 @click.option("--kernel", metavar="VERSION", help="The kernel, for a job of the kernel's, such as padata-6.18.")
 @click.option("--beside", type=click.Path(path_type=Path), metavar="FILE",
-              help="What else runs: a file with a `background:`, as in a scenario.")  # fmt: skip
+              help="Other work: a file with a `background:`, as in a scenario.")  # fmt: skip
 @click.option("--format", "style", type=click.Choice(["table", "csv", "json"]), default="table", show_default=True,
               help="csv: the table alone.")  # fmt: skip
 @click.option("--jobs", type=JOBS, help="Processes; default the CPUs this process may use.")

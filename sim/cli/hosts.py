@@ -218,7 +218,7 @@ def calibrate(
     type=click.Choice(["published", "real"]),
     default="published",
     show_default=True,
-    help="What the simulation is compared with: published tables, or runs on this host.",
+    help="Compare the simulation with published tables, or with runs on this host.",
 )
 @click.option(
     "-o",
@@ -231,9 +231,7 @@ def calibrate(
 @click.option("--seconds", type=click.FloatRange(5, 3600), default=60.0, show_default=True,
               help="With real: time to measure for; five rounds of all cases at least.")  # fmt: skip
 @host_options
-@click.option(
-    "--transfer", "without", is_flag=True, help="Predict each table from what is known without any row of it."
-)
+@click.option("--transfer", "without", is_flag=True, help="Predict each table without any row of it.")
 def validate(
     tables: tuple[str, ...],
     backend: str,

@@ -79,9 +79,7 @@ _JOBS = click.option("--jobs", type=JOBS, help="Processes; default the CPUs ther
 @click.command()
 @click.argument("tables", nargs=-1)
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Folder for page, tables and figures.")
-@click.option(
-    "--transfer", "without", is_flag=True, help="Predict each table from what is known without any row of it."
-)
+@click.option("--transfer", "without", is_flag=True, help="Predict each table without any row of it.")
 @_JOBS
 def compare_tables(tables: tuple[str, ...], output: Path | None, without: bool, jobs: int | None) -> None:
     """Compare the simulation with published TABLES, by default all."""
@@ -93,9 +91,9 @@ def compare_tables(tables: tuple[str, ...], output: Path | None, without: bool, 
 @click.option(
     "-o", "--output", type=click.Path(path_type=Path), help="Machine file to write; default TIMES-fitted.yaml."
 )
-@click.option("--machine", "machine_name", help="What is known of the machine (a file, or shipped).")
-@click.option("--client", help="What was measured.")
-@click.option("--kernel", help="The version; default what the table says, else ktask-v1.")
+@click.option("--machine", "machine_name", help="The machine before the fit: a file, or a shipped name.")
+@click.option("--client", help="The job that was measured.")
+@click.option("--kernel", help="The kernel's version; default the table's, else ktask-v1.")
 @click.option(
     "--fit",
     "figures",
@@ -104,7 +102,7 @@ def compare_tables(tables: tuple[str, ...], output: Path | None, without: bool, 
     "file those that the client mostly depends on.",
 )
 @click.option("--note", "notes", multiple=True, metavar="COLUMN", help="A column that is for people; may be repeated.")
-@click.option("--resolution", metavar="TIME", help="What times are rounded to, such as 0.1s: a time of 0 is below it.")
+@click.option("--resolution", metavar="TIME", help="The step of rounded times, such as 0.1s: a time of 0 is below it.")
 @_JOBS
 @click.option("--force", is_flag=True, help="Overwrite the files.")
 def fit_times(

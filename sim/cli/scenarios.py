@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 @click.option(
     "--trace",
     is_flag=True,
-    help="Keep who did what when, of replication 0 of each case; a file for Perfetto too.",
+    help="Keep each worker's work over time, of replication 0 of each case; a file for Perfetto too.",
 )
 @click.option("--backend", type=click.Choice(["sim", "real"]), default="sim", show_default=True,
               help="real: clear memory of this host, in place of the scenario's machine.")  # fmt: skip

@@ -14,8 +14,8 @@ from models.measured.measurements import spread_of
 
 DESCRIBES, WITHIN, BUT_FOR, UNDECIDED, NOT = "describes", "within 10 %", "but for", "undecided", "does not describe"
 _BAR, _SECOND_BAR = 5.0, 10.0  # mean error in per cent: as of published tables (sim.compare.published)
-_MOST_APART = 6  # one row in so many may be one that the table is described but for
-_FAR_OFF = 3.0  # such a row misses by so many times the bar
+_MOST_APART = 6  # one row in this many may miss in a table that is described
+_FAR_OFF = 3.0  # such a row misses by this many bars
 _LEAST_ROWS = 4  # to judge by
 _EXPLAINED = 0.6  # share of the misses' variance that two groups of rows have to explain to be named
 

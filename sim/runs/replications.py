@@ -48,7 +48,7 @@ class CaseRuns:
 
     def __init__(self, least: int, most: int, ci: float | None) -> None:
         self.n_final: int | None = None
-        self.n_wanted = least  # so many, as far as can be told now
+        self.n_wanted = least  # as far as can be told now
         self._least = least
         self._most = least if ci is None else most
         self._ci = ci
