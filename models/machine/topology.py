@@ -150,7 +150,10 @@ def sockets_of(
     sockets = {nid: min(packages[nid]) for nid in nids if packages.get(nid)}
     several = [nid for nid in sockets if len(set(packages[nid])) > 1]
     if several:
-        remarks.append(f"some nodes span several sockets ({format_cpu_list(several)}): the first taken as the node's")
+        remarks.append(
+            f"some nodes span several sockets ({format_cpu_list(several)}): the first taken as the node's, with the "
+            "memory bandwidth of all"
+        )
     with_cpus = list(sockets)
     sockets |= {nid: (told or {})[nid] for nid in nids if nid not in sockets and nid in (told or {})}
     bare = [nid for nid in nids if nid not in sockets]
