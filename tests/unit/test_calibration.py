@@ -10,11 +10,13 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+from click.testing import CliRunner
 
 from models.files.machine import build_machine
 from models.files.machine_writer import machine_yaml
@@ -24,6 +26,7 @@ from models.measured.designs import calibration_design
 from models.scenario import Scenario, build_scenario
 from models.text.document import locate, parse
 from models.text.units import GIB, MIB
+from sim.cli import hosts
 from sim.fit.host import (
     DEFAULT_KNEE,
     Calibration,
@@ -540,3 +543,27 @@ def test_a_busy_host_never_ends_in_a_traceback(
     assert failed or len(unknown) > 1
     assert not any(math.isnan(parameter.value) for parameter in found.parameters)
     build_machine(locate(found.document(document_of(with_costs=False), "on a made-up host")), "host")
+
+
+def test_the_command_has_a_status_of_its_own_for_a_calibration_that_failed(
+    quick: tuple[Machine, Scenario, pd.DataFrame, Calibration], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The file is written, and what to do is said, beside status 3. The host is not measured here."""
+    _, design, runs, _ = quick
+    found = calibrate(design, runs.assign(unstable="stolen"), guess())
+    measured = SimpleNamespace(parts=[SimpleNamespace(scenario=design, runs=runs)], results=None)
+    for name, replacement in {
+        "_measure": lambda *_: measured,
+        "fit": lambda *_: found,
+        "measure_page_faults": lambda *_, **__: (None, SimpleNamespace(runs=[None])),
+        "with_page_faults": lambda calibration, *_: calibration,
+        "_document": lambda *_: found.document(document_of(with_costs=False), "on a made-up host"),
+        "stability": lambda *_: "",
+    }.items():
+        monkeypatch.setattr(hosts, name, replacement)
+    output = tmp_path / "host.yaml"
+    result = CliRunner().invoke(hosts.calibrate, ["-o", str(output)])
+    assert result.exit_code == 3, result.output
+    assert "Error: the calibration failed: " in result.output
+    assert "Stop what else runs on this host" in result.output
+    assert "of a calibration that failed" in output.read_text()
