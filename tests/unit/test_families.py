@@ -6,8 +6,17 @@ import re
 
 import pytest
 
-from models.files.families import UNKNOWN, families, family_named, family_of, machine_of, rates_of, remote_factor
-from models.files.machine import build_machine
+from models.files.families import (
+    UNKNOWN,
+    families,
+    family_named,
+    family_of,
+    machine_of,
+    pages_of,
+    rates_of,
+    remote_factor,
+)
+from models.files.machine import build_machine, load_machine, shipped_machines
 from models.text.document import locate
 from models.text.units import parse_rate
 
@@ -93,3 +102,15 @@ def test_unknown_family() -> None:
     """The message says which there are."""
     with pytest.raises(ValueError, match=re.escape("did you mean skylake-sp?")):
         family_named("skylake")
+
+
+def test_machines_of_a_family_have_its_figures_of_pages() -> None:
+    """A shipped machine whose rates are its family's has the family's figures of pages too, or its own."""
+    found = 0
+    for name in shipped_machines():
+        machine = load_machine(name)
+        if any("not measured, of the family" in source for source in machine.sources.values()):
+            assert machine.family is not None
+            assert set(pages_of(family_named(machine.family))) <= set(machine.pages), name
+            found += 1
+    assert found >= 3
