@@ -1,8 +1,8 @@
 """`python -m tests.sweep.crash`: kills sweeps, searches, workers of a cluster and real runs, and counts what was lost.
 
 Each is killed by SIGKILL at a time drawn at random, and started again until it ends. Then what it stored and wrote is
-compared with a run that nobody killed. `make crash` makes 40 kills of sweeps, 30 of searches, 30 of workers, 50 of real
-runs.
+compared with a run that nobody killed. The sources must not change meanwhile: a sweep of other code is not continued.
+`make crash` makes 40 kills of sweeps, 30 of searches, 30 of workers, 50 of real runs.
 """
 
 from __future__ import annotations
