@@ -25,6 +25,7 @@ from sim.runs.executors import processes
 
 DETERMINED = 0.5  # a figure is, up to this share of the standard deviation that it had before
 _LEAST_SPREAD = 0.01  # of a measurement whose spread is not stated
+_FAR = 4.0  # standard deviations of a prior: a figure that moved further is told
 _FELT = 0.03  # a figure that changes no row by this, moved by twice its standard deviation, is left out
 
 
@@ -63,6 +64,12 @@ class Fitted:
     def seen(self) -> bool:
         """Return whether the data determine it. If not, it stays as it was."""
         return self.unsure <= SEEN
+
+    @property
+    def is_far(self) -> bool:
+        """Return whether it is further from where it was than its prior allows for."""
+        figure = self.figure
+        return not figure.additive and abs(math.log(self.value / figure.value)) > _FAR * figure.prior
 
     @property
     def verdict(self) -> str:
@@ -428,6 +435,13 @@ def _remarks(fitted: TableFit, measured: Measurements) -> Iterator[str]:
     limited = [each.name for each in fitted.figures if each.seen and each.at_limit]
     if limited:
         yield f"At the limit of what a file may have, so that the rows want more: {', '.join(limited)}."
+    far = [each for each in fitted.figures if each.seen and each.is_far]
+    if far:
+        told = ", ".join(f"{each.name} ({_times_of(each)})" for each in far)
+        yield (
+            f"Far from what was known before: {told}. If a figure can't be so, the rows want something else that the "
+            "machine's file or the model lacks."
+        )
     if fitted.unfelt:
         yield f"No row depends on {', '.join(fitted.unfelt)}: as before."
     lines = scenario_lines(fitted)
@@ -440,6 +454,12 @@ def _remarks(fitted: TableFit, measured: Measurements) -> Iterator[str]:
             f"Not fitted, since {machine.name} has none: rates.memory_knee. Name it with --fit to begin at "
             f"{DEFAULT_KNEE:g}."
         )
+
+
+def _times_of(each: Fitted) -> str:
+    """Return how many times what it was a figure is, or as how little of it."""
+    factor = each.value / each.figure.value
+    return f"{factor:.3g} times" if factor >= 1.0 else f"1/{1.0 / factor:.3g}"
 
 
 def _describe_cells(cells: pd.DataFrame) -> str:

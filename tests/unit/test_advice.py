@@ -6,24 +6,30 @@ import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from pathlib import Path
 from random import Random
 from typing import Any
 
 import pandas as pd
 import pytest
+import yaml
 
 from models.clients import CLIENTS
 from models.clients.clear_gigantic_page import ClearGigantic
 from models.clients.hugetlbfs_fallocate import HugetlbfsFallocate, HugetlbfsFallocateCosts
-from models.files.machine import load_machine
+from models.files.machine import build_machine, find_machine_file, load_machine
+from models.files.machine_writer import machine_yaml
 from models.kernels import VERSIONS, KtaskV1
 from models.machine import Machine, Rates
+from models.measured.measurements import read_measurements
 from models.results.run import RunResult, WorkerTotals
 from models.scenario.case import Case
+from models.text.document import parse
 from models.text.problems import InputError
 from models.text.units import GIB, MIB
 from sim.engine.run import run_case
 from sim.fit.fit import own_reach
+from sim.fit.table import figures_of, fit_table, fitted_document
 from sim.search.advice import Advice, advise, describe_advice, limit_of, parts_of, recommend, thread_counts
 from sim.search.advice.candidate import Candidate, Outcome, in_question
 from sim.search.advice.doubt import doubts_of, varied
@@ -175,6 +181,30 @@ def test_unmeasured_rates_widen_the_interval() -> None:
     known = advice_on(machine_with())
     assert float(left[1]) / 100 == pytest.approx(width_of(known.recommended) / width_of(advice.recommended), abs=0.01)
     assert "ktask-sim calibrate" in advice.sentences[-1]
+
+
+def test_a_measurement_narrows_the_interval_as_it_was_said(tmp_path: Path) -> None:
+    """On a laptop whose costs nobody has measured one thread is measured, as told, and its costs are fitted to that.
+
+    It takes 30 % longer than predicted. The interval is then as narrow as the advice foretold, and about that time.
+    """
+    document = yaml.safe_load(find_machine_file("laptop-ryzen-4800u", tmp_path).read_text())
+    laptop = build_machine(parse(machine_yaml(document), "laptop"), "laptop")
+    before = advise("jvm_pretouch", "1GiB", laptop, keep_free=15)
+    words = " ".join(before.sentences[-1].split())
+    assert "by the costs of jvm_pretouch: measure one thread with this very job" in words
+    foretold = re.search(r"the interval has (\d+)% of its width", words)
+    assert foretold is not None
+    measured_s = 1.3 * before.single["time_s"]
+    path = tmp_path / "t.csv"
+    path.write_text(f"nthreads,size_gib,time_s\n1,1,{measured_s}\n")
+    measured = read_measurements(path, laptop, "jvm_pretouch", "jvm")
+    fit = fit_table(measured, figures_of(measured, names=["pages.touch", "pages.base_page"]))
+    written = machine_yaml(fitted_document(document, fit, "t.csv"))
+    after = advise("jvm_pretouch", "1GiB", build_machine(parse(written, "fitted"), "fitted"), keep_free=15)
+    left = width_of(after.single) / width_of(before.single)
+    assert left == pytest.approx(int(foretold[1]) / 100, abs=0.05)
+    assert after.single["time_s"] == pytest.approx(measured_s, rel=0.05)
 
 
 def width_of(row: pd.Series[Any]) -> float:

@@ -19,6 +19,7 @@ from models.files.without import machine_without
 from models.measured.measurements import Measurements, load_measurements, tables_with_cases
 from sim.compare.transfer import is_of_the_work
 from sim.fit.table import figures_of, fit_table
+from tests.validation.own_error import learnt
 
 SPLITS = 6  # random thirds of each machine's rows
 _LEAST_ROWS = 4
@@ -53,7 +54,8 @@ def fits(measured: Measurements, splits: int = SPLITS) -> Iterator[pd.DataFrame]
         fitted = np.zeros(n, bool)
         fitted[np.random.default_rng(seed).permutation(n)[: max(2, n // 3)]] = True
         part = replace(measured, rows=measured.rows.assign(fitted=fitted, held_out=~fitted))
-        found = fit_table(part, figures_of(part))
+        median, spread = learnt(measured.name)
+        found = fit_table(part, figures_of(part), model_error=median, model_error_spread=spread)
         cells = found.cells[~fitted].assign(table=measured.name, split=seed, model_error=found.model_error)
         yield cells
 

@@ -29,6 +29,7 @@ from sim.runs.experiment import available_cpus, run
 from sim.show.describe import describe_results
 from tests.reference.plain_locks import drawn_case, error
 from tests.validation.figure_uses import figures_section
+from tests.validation.own_error import own_error_section
 from tests.validation.page_figures import figures_table
 from tests.validation.sections import reports_section, transfer_section
 
@@ -122,6 +123,7 @@ def write_page_figures() -> None:
 def write_transfer() -> None:
     """Write how each published table is predicted without itself."""
     write_section(GUIDE, "transfer", transfer_section(transfer(jobs=available_cpus())))
+    write_own_error()
 
 
 def write_reports() -> None:
@@ -136,6 +138,12 @@ def write_published() -> None:
     for result in results:
         if result.measured.name in BESIDE_OTHERS:
             write_section(GUIDE, result.measured.name, describe_cells(result, style="github"))
+    write_own_error()
+
+
+def write_own_error() -> None:
+    """Write the model's own error, which follows from two other sections."""
+    write_section(GUIDE, "own-error", own_error_section())
 
 
 def write_figures() -> None:

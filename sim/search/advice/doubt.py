@@ -14,7 +14,7 @@ from models.text.units import Rate
 
 _UNSURE = 0.3  # by which a rate that is not measured may be off, either way, where its source doesn't say
 # Likewise the costs of a page, all together: the root mean square of the errors of published tables, each predicted
-# without any row of it, is 29 % (tests.validation.own_error).
+# without any row of it, is 25 to 30 % (tests.validation.own_error).
 _UNSURE_COSTS = 0.3
 _OF_A_RATE = "gigantic_factor"  # the cost that is a share of a rate
 _NOT_MEASURED = re.compile(r"\bnot measured\b|^(an )?assumption\b", re.IGNORECASE)
