@@ -59,6 +59,7 @@ pythons:
 validate: $(VENV)/.installed
 	$(BIN)/python -m tests.validation.study
 	$(BIN)/python -m tests.validation.coverage
+	$(BIN)/python -m tests.validation.doubt
 	KTASK_SIM_FITS=300 $(BIN)/pytest -n auto tests/property/test_calibration.py
 
 # Of that, each published table predicted without any row of it.

@@ -20,7 +20,9 @@ from sim.search.advice.runs import SCREENED
 THREADS_WITHIN, CHUNK_WITHIN = 0.03, 0.01  # of the least time: what is as good
 _SURE = 3.0  # standard errors
 INSIDE = 0.9  # probability that a start ends within an interval
-_OF_NORMAL = 1.645  # standard deviations that hold so much of what is normal
+# Standard deviations of an unsure figure that hold so much. They are known from 13 published tables, so it is Student's t
+# with 12 degrees of freedom, of one table more.
+_OF_UNSURE = 1.85
 # Beyond the mean, by the shortest and the longest of ten runs: then one more ends there with this probability, if times
 # are normal. By the standard deviation of three: Student's t with two degrees of freedom, of a mean and one more run.
 _OF_RANGE = 1.3
@@ -118,8 +120,8 @@ class Outcome:
         if len(times) == SCREENED:
             less = more = _OF_FEW * stdev(map(math.log, times))
         doubts = [tuple(map(math.log, pair)) for name, pair in self.varied.items() if name != without]
-        less = math.hypot(less, _own(), *(_OF_NORMAL * min(0.0, *pair) for pair in doubts))
-        more = math.hypot(more, _own(), *(_OF_NORMAL * max(0.0, *pair) for pair in doubts))
+        less = math.hypot(less, _own(), *(_OF_UNSURE * min(0.0, *pair) for pair in doubts))
+        more = math.hypot(more, _own(), *(_OF_UNSURE * max(0.0, *pair) for pair in doubts))
         return mean_s * math.exp(-less), mean_s * math.exp(more)
 
 

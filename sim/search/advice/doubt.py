@@ -17,7 +17,7 @@ _UNSURE = 0.3  # by which a rate that is not measured may be off, either way, wh
 # without any row of it, is 25 to 30 % (tests.validation.own_error).
 _UNSURE_COSTS = 0.3
 _OF_A_RATE = "gigantic_factor"  # the cost that is a share of a rate
-_NOT_MEASURED = re.compile(r"\bnot measured\b|^(an )?assumption\b", re.IGNORECASE)
+_NOT_MEASURED = re.compile(r"\bnot measured\b|^(an )?(assumption|estimate)\b", re.IGNORECASE)
 _WITHIN = re.compile(r"\bwithin (\d+) ?%")
 
 
