@@ -20,8 +20,8 @@ from sim.search.advice.runs import SCREENED
 THREADS_WITHIN, CHUNK_WITHIN = 0.03, 0.01  # of the least time: what is as good
 _SURE = 3.0  # standard errors
 INSIDE = 0.9  # probability that a start ends within an interval
-# Standard deviations of an unsure figure that hold so much. They are known from 13 published tables, so it is Student's t
-# with 12 degrees of freedom, of one table more.
+# Standard deviations of an unsure figure that hold so much. They are known from 13 published tables, so it is one more
+# draw of Student's t with 12 degrees of freedom.
 _OF_UNSURE = 1.85
 # Beyond the mean, by the shortest and the longest of ten runs: then one more ends there with this probability, if times
 # are normal. By the standard deviation of three: Student's t with two degrees of freedom, of a mean and one more run.
