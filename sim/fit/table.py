@@ -355,6 +355,8 @@ def fitted_document(document: Mapping[str, Any], fitted: TableFit, source: str) 
     words = []
     seen = [each for each in fitted.figures if each.seen and each.figure.of_machine]
     if not fitted.verdict.describes:
+        if not seen and "title" in document:  # no figure has moved, so that no source tells it
+            changed["title"] = f"{document['title']}; as before {source}, which the model does not describe"
         source = f"{source}, which the model does not describe ({fitted.verdict.words})"
     for each in seen:
         part, _, rest = each.name.partition(".")
