@@ -202,7 +202,8 @@ def fit_table(
     results = tuple(_fitted(felt[i], values, found, i) for i in range(len(felt)))
     table = _cells(rows, found, spread, chosen, below)
     unfelt = tuple(figure.name for figure in figures if figure.name not in values)
-    return TableFit(machine, results, table, found.model_error, judge(table, found.model_error), unfelt)
+    far = [f"{each.name} {_times_of(each)}" for each in results if each.seen and each.is_far]
+    return TableFit(machine, results, table, found.model_error, judge(table, found.model_error, far), unfelt)
 
 
 def _spreads(rows: pd.DataFrame) -> Vector:
@@ -437,13 +438,6 @@ def _remarks(fitted: TableFit, measured: Measurements) -> Iterator[str]:
     limited = [each.name for each in fitted.figures if each.seen and each.at_limit]
     if limited:
         yield f"At the limit of what a file may have, so that the rows want more: {', '.join(limited)}."
-    far = [each for each in fitted.figures if each.seen and each.is_far]
-    if far:
-        told = ", ".join(f"{each.name} ({_times_of(each)})" for each in far)
-        yield (
-            f"Far from what was known before: {told}. If a figure can't be so, the rows want something else that the "
-            "machine's file or the model lacks."
-        )
     if fitted.unfelt:
         yield f"No row depends on {', '.join(fitted.unfelt)}: as before."
     lines = scenario_lines(fitted)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -49,16 +49,26 @@ class Verdict:
         return f"The model {self.words}.{' ' * bool(self.details)}{self.details}"
 
 
-def judge(cells: pd.DataFrame, model_error: float) -> Verdict:
+def judge(cells: pd.DataFrame, model_error: float, far: Sequence[str] = ()) -> Verdict:
     """Return the verdict by fitted rows.
 
     A table is described if the rows miss by at most 5 % in the mean, or by their stated spread, and each row predicted
-    by the others by at most twice that.
+    by the others by at most twice that. If that takes figures far from what was known before, it is undecided.
 
     Args:
         cells: a table's rows as `sim.fit.table.TableFit` has them.
         model_error: the model's own error, as estimated.
+        far: the figures that ended far from what was known before, each with a factor.
     """
+    found = _by_rows(cells, model_error)
+    if not far or found.kind not in (DESCRIBES, WITHIN, BUT_FOR):
+        return found
+    only = f"{found.words}, but only with figures far from what was known before ({', '.join(far)})"
+    cause = "If a figure can't be so, the rows want something else that the machine's file or the model lacks."
+    return Verdict(UNDECIDED, only, f"{found.details} {cause}".strip())
+
+
+def _by_rows(cells: pd.DataFrame, model_error: float) -> Verdict:
     own = cells[cells["fitted"]]
     errors, left_out = own["error_pct"].abs(), own["left_out_error_pct"].abs()
     stated = spread_of(own).mean() * 100

@@ -339,10 +339,11 @@ def test_a_cost_whose_default_is_a_whole_number_is_fitted(tmp_path: Path) -> Non
     assert "pages.boot_rate" in [figure.name for figure in figures_of(measured)]
     names = ["pages.boot_rate", "pages.list_time"]
     fit = fit_table(measured, figures_of(measured, names=names))
-    assert fit.verdict.kind == "describes"
+    assert fit.verdict.kind == "undecided"  # since no machine was known to be so slow
     assert fit.figures[0].value == pytest.approx(3.6 * 2**30, rel=0.05)
     assert fit.figures[1].value == pytest.approx(13e-6, rel=0.1)
-    assert "Far from what was known before: pages.boot_rate (1/" in describe_fit(fit, measured)
+    sentence = "but only with figures far from what was known before (pages.boot_rate 1/"
+    assert sentence in describe_fit(fit, measured)
 
 
 @pytest.mark.parametrize(
