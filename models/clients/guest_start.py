@@ -25,9 +25,8 @@ class GuestStartCosts(Costs):
         Time,
         Field(
             ge=0,
-            description="more for each GiB of memory in huge pages of a pool: 4.4 and 4.75 ms on two machines, "
-            "between 16 "
-            "and 360 GiB (padata RFC of 2022: QEMU's start less pinning)",
+            description="more for each GiB of memory in huge pages of a pool: 4.4 and 4.75 ms on two machines, between "
+            "16 and 360 GiB (padata RFC of 2022: QEMU's start less pinning)",
         ),
     ] = 4.4e-3
     other_per_gib: Annotated[

@@ -119,11 +119,9 @@ class FaultFigures(LineFigures):
         Time,
         Field(
             ge=0,
-            description="line_transfer of a mapping's own lock, which faults take since Linux 6.4, without waiting "
-            "for it: "
-            "derived from reports of 43, 54 and 70 ns a fault at most, by 64, 128 and 240 threads in one mapping "
-            "(Java on "
-            "an Altra, openjdk/jdk pull request 15781; on 2 EPYC, 1503; a buffer pool on 240 CPUs)",
+            description="line_transfer of a mapping's own lock, which faults take since Linux 6.4, without waiting for "
+            "it: derived from reports of 43, 54 and 70 ns a fault at most, by 64, 128 and 240 threads in one mapping "
+            "(Java on an Altra, openjdk/jdk pull request 15781; on 2 EPYC, 1503; a buffer pool on 240 CPUs)",
         ),
     ] = 35e-9
     vma_handover: Annotated[
@@ -163,8 +161,7 @@ class CacheFigures(Costs):
         Field(
             ge=0,
             description="to charge it, put it into the tree and on its lists: an estimate, of 1.33 us a page in all "
-            "with "
-            "one thread (61 GiB in 21.2 s, 2-socket server, Linux 6.8; a report)",
+            "with one thread (61 GiB in 21.2 s, 2-socket server, Linux 6.8; a report)",
         ),
     ] = 0.2e-6
     tree_hold: Annotated[
@@ -181,8 +178,7 @@ class CacheFigures(Costs):
         Field(
             ge=0,
             description="more if others wait for it: one line; an estimate. Eight threads took 0.41 us a page in all "
-            "(the "
-            "same report)",
+            "(the same report)",
         ),
     ] = 65e-9
 
@@ -225,8 +221,7 @@ class WakeFigures(Costs):
         Field(
             ge=0,
             description="more if the waiter's CPU has idled long: 133 us to leave C6 on Skylake servers (intel_idle), "
-            "and "
-            "143 us fitted on a 8167M (padata RFC of 2022)",
+            "and 143 us fitted on a 8167M (padata RFC of 2022)",
         ),
     ] = 140e-6
     deep_after: Annotated[
@@ -234,8 +229,7 @@ class WakeFigures(Costs):
         Field(
             gt=0,
             description="reading sections of all threads together in one round, from which on CPUs idle so deep; "
-            "fitted "
-            "on the same table, by rule of thumb",
+            "fitted on the same table, by rule of thumb",
         ),
     ] = 2.5e-3
 
@@ -264,8 +258,7 @@ class PinFigures(LineFigures):
         Field(
             ge=0,
             description="to pin 2 MiB of a huge page: 360 GiB in 1.9 s on the same machine; a lookup of 512 pages and "
-            "one "
-            "entry of the IOMMU",
+            "one entry of the IOMMU",
         ),
     ] = 10.3e-6
     unpin_rate: Annotated[
@@ -294,8 +287,7 @@ class RegisterFigures(LineFigures):
         Field(
             ge=0,
             description="of that, for a base page, under a lock that all share, the IOMMU's: the same report's limit "
-            "of "
-            "4.2 to 4.7 times one thread",
+            "of 4.2 to 4.7 times one thread",
         ),
     ] = 75e-9
     release_rate: Annotated[
@@ -311,8 +303,8 @@ class RegisterFigures(LineFigures):
         Field(
             ge=0,
             description="a base page, of a huge one too, in the list of a driver: between 0.1 us, 466 GiB of huge "
-            "pages in "
-            "13 s (240 CPUs), and none to 0.2 us beside what pinning takes, 8 GiB of base pages in 0.7 s (two reports)",
+            "pages in 13 s (240 CPUs), and none to 0.2 us beside what pinning takes, 8 GiB of base pages in 0.7 s (two "
+            "reports)",
         ),
     ] = 0.07e-6
 
