@@ -239,8 +239,6 @@ class _Times:
     def __init__(self, cases: Sequence[Case], pool: Any) -> None:
         self._cases, self._pool = [_quiet(case) for case in cases], pool
         self._known: dict[tuple[int, tuple[tuple[str, float], ...]], float] = {}
-        same = {id(case): case for case in cases}
-        self.machine = next(iter(same.values())).machine
 
     @staticmethod
     @contextmanager

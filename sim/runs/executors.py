@@ -15,7 +15,7 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
@@ -117,6 +117,19 @@ def make_runs(
         key, result = executor.next_done()
         n_in_flight -= 1
         on_done(key, result)
+
+
+def make_listed(
+    executor: Executor,
+    cases: Sequence[Case],
+    keys: Iterable[Key],
+    on_done: Callable[[Key, RunResult], object],
+    *,
+    with_slices: Callable[[Key], bool] = lambda _key: False,
+) -> None:
+    """Make certain runs, begun in the order of `keys`. The rest is as in `make_runs`."""
+    waiting = iter(keys)
+    make_runs(executor, cases, lambda: next(waiting, None), on_done, with_slices=with_slices)
 
 
 _Run = tuple[int, int, bool]  # number of its case in the batch, replication, with slices

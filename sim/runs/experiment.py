@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from pathlib import Path
@@ -16,7 +15,7 @@ from models.results.run import RunResult
 from models.scenario import Scenario, load_scenario
 from models.scenario.case import Case
 from sim.engine.run import run_case
-from sim.runs.executors import Executor, Here, local, make_runs
+from sim.runs.executors import Executor, Here, local, make_listed
 from sim.runs.replications import Key
 
 if TYPE_CHECKING:
@@ -161,16 +160,13 @@ def _make(
 ) -> None:
     """Make the wanted runs, in other processes where that is possible."""
     alone = [min(jobs, len(wanted)) == 1 or is_local(case) for case in cases]
-    here = deque(key for key in wanted if alone[key[0]])
+    here = [key for key in wanted if alone[key[0]]]
     # The longest runs first, so that no process is left with one at the end.
-    away = deque(
-        sorted(
-            (key for key in wanted if not alone[key[0]]),
-            key=lambda key: -cases[key[0]].size_bytes * cases[key[0]].n_works,
-        )
+    away = sorted(
+        (key for key in wanted if not alone[key[0]]), key=lambda key: -cases[key[0]].size_bytes * cases[key[0]].n_works
     )
-    make_runs(Here(), cases, lambda: here.popleft() if here else None, on_result, with_slices=with_slices)
+    make_listed(Here(), cases, here, on_result, with_slices=with_slices)
     if not away:
         return
     with nullcontext(executor) if executor is not None else local(min(jobs, len(away))) as others:
-        make_runs(others, cases, lambda: away.popleft() if away else None, on_result, with_slices=with_slices)
+        make_listed(others, cases, away, on_result, with_slices=with_slices)

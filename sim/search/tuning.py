@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 import re
-from collections import deque
 from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from importlib.metadata import version
@@ -32,7 +31,7 @@ from models.scenario.case import Case
 from models.text.problems import InputError, Problem, did_you_mean
 from models.text.tables import fit_table
 from sim.figures import plot_pareto
-from sim.runs.executors import Executor, local, make_runs
+from sim.runs.executors import Executor, local, make_listed
 from sim.runs.experiment import is_local
 from sim.runs.replications import Key, RunningMean
 from sim.runs.store import RunStore
@@ -322,7 +321,7 @@ class _Runs:
     def make(self, numbers: Sequence[int]) -> None:
         """Make the runs of cases that are not stored, and store each at once."""
         keys = self._keys(numbers)
-        waiting = deque(key for key in keys if key not in self._stored)
+        missing = [key for key in keys if key not in self._stored]
         self._count(self._stored.intersection(keys))
 
         def done(key: Key, result: RunResult) -> None:
@@ -330,7 +329,7 @@ class _Runs:
             self._stored.add(key)
             self._count({key})
 
-        make_runs(self._executor, self._cases, lambda: waiting.popleft() if waiting else None, done)
+        make_listed(self._executor, self._cases, missing, done)
         for number in numbers:
             self.measures[number] = self._measure(number)
 

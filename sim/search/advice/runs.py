@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from models.results.run import RunResult
 from models.scenario.case import Case
-from sim.runs.executors import Executor, make_runs
+from sim.runs.executors import Executor, make_listed
 from sim.runs.replications import Key
 from sim.search.advice.chunk import first_chunk, has_chunk
 from sim.search.advice.limit import WAITS
@@ -120,7 +119,6 @@ class Runs:
     def _run(self, keys: list[Key], cases: Sequence[Case]) -> dict[Key, RunResult]:
         found: dict[Key, RunResult] = {}
         self._n_planned += len(keys)
-        waiting = deque(sorted(keys, key=lambda key: -cases[key[0]].n_works))  # the longest first
 
         def done(key: Key, result: RunResult) -> None:
             found[key] = result
@@ -128,5 +126,6 @@ class Runs:
             if self._on_done is not None:
                 self._on_done(self._n_made, self._n_planned)
 
-        make_runs(self._executor, cases, lambda: waiting.popleft() if waiting else None, done)
+        longest_first = sorted(keys, key=lambda key: -cases[key[0]].n_works)
+        make_listed(self._executor, cases, longest_first, done)
         return found
